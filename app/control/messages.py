@@ -1,0 +1,424 @@
+"""What goes over the control API: the snapshot of a site service, its changes, commands, answers."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from app.domain.dataset import DatasetFolder
+from app.domain.findings import ValidationReport
+from app.domain.plans import PlanSummary
+from app.domain.segmentation import CaseScore, SegmentationResult
+from app.domain.training import EpochRecord, StepRecord
+
+
+class Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all parts of a snapshot."""
+
+
+class JobView(Struct, frozen=True):
+    """A job that runs, or how the last one of its kind ended."""
+
+    kind: str
+    running: bool
+    done: int = 0
+    total: int = 0
+    what: str = ""
+    outcome: str = ""
+    failed: bool = False
+
+
+class ServiceView(Struct, frozen=True):
+    """The service itself. Times are seconds since the epoch (UTC)."""
+
+    version: str
+    pid: int
+    home: str
+    started_at: float
+    problem: str = ""
+    remedy: str = ""
+
+
+class DataView(Struct, frozen=True):
+    """The chosen folder and what the check said of it."""
+
+    folder: str | None = None
+    job: JobView | None = None
+    report: ValidationReport | None = None
+    dataset: DatasetFolder | None = None
+
+
+class HistogramView(Struct, frozen=True):
+    """Bars of a histogram: edges has one entry more than counts."""
+
+    label: str
+    unit: str
+    edges: tuple[float, ...]
+    counts: tuple[float, ...]
+
+
+class OutgoingField(Struct, frozen=True):
+    """One row of “what leaves”: the field, what it is for, how it could point at a patient."""
+
+    field: str
+    value: str
+    purpose: str
+    risk: str
+    """One of "aggregate", "per case", "single voxel"."""
+
+
+class CaseRow(Struct, frozen=True):
+    """One case as the local fingerprint has it (never leaves)."""
+
+    case: str
+    spacing_mm: tuple[float, float, float]
+    shape: tuple[int, int, int]
+    left_out: bool = False
+    note: str = ""
+
+
+class AllowanceView(Struct, frozen=True):
+    """The receipt of an operator's permission to share exactly these bytes."""
+
+    operator: str
+    allowed_at: float
+    digest: str
+    receipt: str
+    sent: bool = False
+
+
+class FingerprintView(Struct, frozen=True):
+    """The local fingerprint, what would leave, the permission, and what came back."""
+
+    job: JobView | None = None
+    cases: tuple[CaseRow, ...] = ()
+    policy: str = "minimal"
+    outgoing: str | None = None
+    """The exact outgoing bytes (UTF-8 JSON)."""
+    outgoing_digest: str | None = None
+    fields: tuple[OutgoingField, ...] = ()
+    pictures: tuple[HistogramView, ...] = ()
+    """Drawn from the outgoing bytes, never from the images."""
+    outliers: tuple[str, ...] = ()
+    blocked: str = ""
+    """Why it cannot be shared (too few cases, stale), empty when it can."""
+    allowance: AllowanceView | None = None
+    merged_pictures: tuple[HistogramView, ...] = ()
+    merged_sentence: str = ""
+    """What the federation changes for this site."""
+
+
+class LinkState(enum.Enum):
+    """The link to the coordinator."""
+
+    NONE = "no study"
+    CONNECTING = "connecting"
+    PENDING = "waiting for approval"
+    CONNECTED = "connected"
+    OFFLINE = "offline"
+    REFUSED = "refused"
+
+
+class SiteRow(Struct, frozen=True):
+    """One site of the study as the coordinator tells it."""
+
+    name: str
+    state: str
+    connected: bool
+    cases: int
+    round: int
+    epoch: int
+    step: int
+    steps: int
+    silent_s: int
+    here: bool
+
+
+class RoundRow(Struct, frozen=True):
+    """One closed round."""
+
+    number: int
+    contributors: tuple[str, ...]
+    train_loss: float
+    validation_loss: float | None
+    pseudo_dice: tuple[float | None, ...]
+
+
+class StudyView(Struct, frozen=True):
+    """The joined study."""
+
+    name: str
+    purpose: str
+    contact: str
+    coordinator: str
+    site: str
+    words: str
+    """Six words that both screens show for this site's key."""
+    labels: tuple[str, ...]
+    """Foreground labels in the order of every pseudo-Dice tuple."""
+    method: str
+    policy: str
+    rounds: int
+    epochs_per_round: int
+    iterations_per_epoch: int
+    validation_iterations: int
+    minimum_sites: int
+
+
+class FederationView(Struct, frozen=True):
+    """Study, link and sites."""
+
+    link: LinkState = LinkState.NONE
+    link_sentence: str = ""
+    study: StudyView | None = None
+    study_state: str = ""
+    sentence: str = ""
+    sites: tuple[SiteRow, ...] = ()
+    rounds: tuple[RoundRow, ...] = ()
+    plan: PlanSummary | None = None
+    plan_digest: str | None = None
+    sent_bytes: int = 0
+    received_bytes: int = 0
+
+
+class DeviceSample(Struct, frozen=True):
+    """One reading of the machine; GPU figures are None where there is no such card."""
+
+    at: float
+    cpu_percent: float
+    memory_percent: float
+    worker_memory_mb: float
+    disk_free_gb: float
+    gpu_name: str | None = None
+    gpu_percent: float | None = None
+    gpu_memory_percent: float | None = None
+    gpu_temperature_c: float | None = None
+    gpu_power_w: float | None = None
+
+
+class TrainingView(Struct, frozen=True):
+    """Training at this site. `steps` holds the current and last epoch's steps only."""
+
+    sentence: str = ""
+    phase: str = "waiting"
+    job: JobView | None = None
+    round: int = 0
+    rounds: int = 0
+    epoch: int = 0
+    total_epochs: int = 0
+    step: int = 0
+    steps_per_epoch: int = 0
+    seconds_left: float | None = None
+    """Estimated seconds until this site's part of the round is done."""
+    device: str = ""
+    paused: bool = False
+    epochs: tuple[EpochRecord, ...] = ()
+    steps: tuple[StepRecord, ...] = ()
+    last_checkpoint_at: float | None = None
+    samples: tuple[DeviceSample, ...] = ()
+    log: tuple[str, ...] = ()
+
+
+class ModelView(Struct, frozen=True):
+    """A model that can segment here."""
+
+    name: str
+    path: str
+    digest: str
+    round: int
+
+
+class ReviewView(Struct, frozen=True):
+    """Segmentations at this site and their scores (verdicts live in the review store)."""
+
+    job: JobView | None = None
+    models: tuple[ModelView, ...] = ()
+    results: tuple[SegmentationResult, ...] = ()
+    scores: tuple[CaseScore, ...] = ()
+    labels: dict[str, int | tuple[int, ...]] = {}
+    output: str | None = None
+
+
+class Snapshot(Struct, frozen=True, tag="snapshot"):
+    """Everything a window shows."""
+
+    service: ServiceView
+    data: DataView
+    fingerprint: FingerprintView
+    federation: FederationView
+    training: TrainingView
+    review: ReviewView
+
+
+# --- events ------------------------------------------------------------------------------------
+
+
+class Changed(Struct, frozen=True, tag="changed"):
+    """Sections that changed, whole; None means unchanged."""
+
+    service: ServiceView | None = None
+    data: DataView | None = None
+    fingerprint: FingerprintView | None = None
+    federation: FederationView | None = None
+    training: TrainingView | None = None
+    review: ReviewView | None = None
+
+
+class StepTaken(Struct, frozen=True, tag="step"):
+    """One training step; append it to `training.steps` (drop those of epochs before the last)."""
+
+    record: StepRecord
+    seconds_left: float | None = None
+
+
+class EpochFinished(Struct, frozen=True, tag="epoch"):
+    """One epoch; append it to `training.epochs`."""
+
+    record: EpochRecord
+
+
+class Sampled(Struct, frozen=True, tag="sample"):
+    """One device reading; append it to `training.samples` (the last 600 are kept)."""
+
+    sample: DeviceSample
+
+
+class Logged(Struct, frozen=True, tag="log"):
+    """One line of the log; append it to `training.log` (the last 500 are kept)."""
+
+    line: str
+
+
+# --- commands ----------------------------------------------------------------------------------
+
+
+class ChooseFolder(Struct, frozen=True, tag="choose-folder"):
+    """Make `folder` the data of this site and check it."""
+
+    folder: str
+
+
+class CheckFolder(Struct, frozen=True, tag="check-folder"):
+    """Check the chosen folder again."""
+
+
+class ComputeFingerprint(Struct, frozen=True, tag="compute-fingerprint"):
+    """Compute the local fingerprint without the named cases."""
+
+    leave_out: tuple[str, ...] = ()
+
+
+class AllowFingerprint(Struct, frozen=True, tag="allow-fingerprint"):
+    """Permit sharing of exactly the bytes with this digest."""
+
+    operator: str
+    digest: str
+
+
+class WithdrawAllowance(Struct, frozen=True, tag="withdraw-allowance"):
+    """Take the permission back (what was sent cannot be called back)."""
+
+
+class ReadInvitation(Struct, frozen=True, tag="read-invitation"):
+    """Read an invitation file; answered by `InvitationView`. Nothing is joined."""
+
+    path: str
+
+
+class JoinStudy(Struct, frozen=True, tag="join-study"):
+    """Join the study of an invitation file that a person has read."""
+
+    path: str
+
+
+class LeaveStudy(Struct, frozen=True, tag="leave-study"):
+    """Leave the study."""
+
+
+class PauseTraining(Struct, frozen=True, tag="pause-training"):
+    """Stop at the next checkpoint and wait."""
+
+
+class ResumeTraining(Struct, frozen=True, tag="resume-training"):
+    """Go on after a pause."""
+
+
+class SegmentCases(Struct, frozen=True, tag="segment"):
+    """Segment the held-out cases (`folder` None) or the images of a folder with a model."""
+
+    model: str
+    folder: str | None = None
+    mirroring: bool = False
+
+
+class StopJob(Struct, frozen=True, tag="stop-job"):
+    """Stop the running job of this kind; finished work is kept."""
+
+    kind: str
+
+
+class StopService(Struct, frozen=True, tag="stop-service"):
+    """End the service (training stops; it goes on when the service starts again)."""
+
+
+AnyCommand = (
+    ChooseFolder
+    | CheckFolder
+    | ComputeFingerprint
+    | AllowFingerprint
+    | WithdrawAllowance
+    | ReadInvitation
+    | JoinStudy
+    | LeaveStudy
+    | PauseTraining
+    | ResumeTraining
+    | SegmentCases
+    | StopJob
+    | StopService
+)
+
+
+class Request(Struct, frozen=True, tag="request"):
+    """A command with a number that its answer repeats."""
+
+    number: int
+    command: AnyCommand
+
+
+class InvitationView(Struct, frozen=True, tag="invitation"):
+    """What an invitation says. `problem` is empty when it can be joined."""
+
+    study: str
+    purpose: str
+    contact: str
+    coordinator: str
+    site: str
+    policy: str
+    expires_at: float
+    rounds: int
+    method: str
+    problem: str = ""
+    remedy: str = ""
+
+
+class Accepted(Struct, frozen=True, tag="accepted"):
+    """The command is done or under way."""
+
+
+class Refused(Struct, frozen=True, tag="refused"):
+    """The command cannot be done: a sentence and a remedy."""
+
+    code: str
+    sentence: str
+    remedy: str
+
+
+class Answer(Struct, frozen=True, tag="answer"):
+    """The answer to the request with this number."""
+
+    number: int
+    answer: Accepted | Refused | InvitationView
+
+
+ServerMessage = Snapshot | Changed | StepTaken | EpochFinished | Sampled | Logged | Answer

@@ -1,0 +1,1 @@
+"""The coordinator service: enrolment, the study's state on disk, planning, averaging, publishing."""

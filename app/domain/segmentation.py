@@ -1,0 +1,63 @@
+"""Segmentations and their scores. Stay at the site unless a person allows otherwise."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentationResult:
+    """One predicted label map: where it lies and which model made it."""
+
+    case: str
+    channels: tuple[str, ...]
+    prediction: str
+    reference: str | None
+    model_digest: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelScore:
+    """Scores of one label in one case; a score that is not defined is None and shown as “-”.
+
+    `dice` is None when reference and prediction are both empty. `hausdorff95_mm` is the 95th
+    percentile of the symmetric surface distances, None when either is empty. Volumes in ml.
+    """
+
+    label: str
+    dice: float | None
+    hausdorff95_mm: float | None
+    surface_dice: float | None
+    reference_ml: float
+    prediction_ml: float
+    reference_components: int
+    prediction_components: int
+
+    @property
+    def only_predicted(self) -> bool:
+        """True when the label was predicted though the reference has none of it."""
+        return self.reference_ml == 0 and self.prediction_ml > 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseScore:
+    """All labels of one case."""
+
+    case: str
+    labels: tuple[LabelScore, ...]
+
+    @property
+    def mean_dice(self) -> float | None:
+        """Mean of the defined Dice values, None when none is defined."""
+        defined = [label.dice for label in self.labels if label.dice is not None]
+        return sum(defined) / len(defined) if defined else None
+
+
+class Verdict(enum.Enum):
+    """What a person said of a segmentation."""
+
+    UNREVIEWED = "unreviewed"
+    ACCEPTED = "accepted"
+    FLAGGED = "flagged"

@@ -1,0 +1,75 @@
+"""The terms of a study: what every site agrees to when it joins. Made from one TOML file."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Policy(enum.Enum):
+    """What a site may disclose of its fingerprint."""
+
+    MINIMAL = "minimal"
+    PAPER = "paper"
+
+
+class Method(enum.Enum):
+    """How sites train together (Skorupko et al. 2025)."""
+
+    FFE = "ffe"
+    ASYM = "asymfedavg"
+
+
+class Aggregation(enum.Enum):
+    """How updates become one model: by training cases, or as the paper's code does (unweighted)."""
+
+    CASES = "cases"
+    PAPER = "paper"
+
+
+class Admission(enum.Enum):
+    """Whether a valid invitation is enough, or the coordinator also approves each site by hand."""
+
+    INVITATION = "invitation"
+    APPROVAL = "approval"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyTerms:
+    """Everything a study file says.
+
+    `channel_names` and `labels` are as in nnU-Net's dataset.json (labels: name -> value, or
+    several values for a region). `planner` is an nnU-Net planner class name. `fold` is "0".."4"
+    or "all". `progress_deadline_minutes` is the time without any sign of progress after which a
+    round closes without a late site; it never bounds a round's total time. `max_patch_voxels`
+    is None, or caps nnU-Net's patch so that small machines can take part (the planner's GPU
+    memory target is lowered until the patch fits).
+    """
+
+    name: str
+    purpose: str
+    contact: str
+    channel_names: tuple[str, ...]
+    labels: dict[str, int | tuple[int, ...]]
+    regions_class_order: tuple[int, ...] = ()
+    method: Method = Method.FFE
+    aggregation: Aggregation = Aggregation.CASES
+    configuration: str = "3d_fullres"
+    planner: str = "ExperimentPlanner"
+    gpu_memory_target_gb: float | None = None
+    fold: str = "0"
+    rounds: int = 50
+    epochs_per_round: int = 1
+    iterations_per_epoch: int = 250
+    validation_iterations: int = 50
+    seed: int = 12345
+    minimum_sites: int = 2
+    minimum_cases: int = 5
+    policy: Policy = Policy.MINIMAL
+    admission: Admission = Admission.APPROVAL
+    progress_deadline_minutes: int = 240
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs over the whole study; nnU-Net's learning-rate schedule spans them."""
+        return self.rounds * self.epochs_per_round

@@ -1,0 +1,36 @@
+"""What a training session tells while it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRecord:
+    """One optimisation step: numbers count from 1; `loss` is nnU-Net's training loss."""
+
+    round: int
+    epoch: int
+    step: int
+    steps_per_epoch: int
+    loss: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochRecord:
+    """One finished epoch, in nnU-Net's own figures.
+
+    `epoch` counts over the whole study from 1. `pseudo_dice` is per foreground label in the
+    study's order, measured on validation patches (an estimate, not a result);
+    `pseudo_dice_average` is nnU-Net's exponential moving average. None where undefined.
+    """
+
+    round: int
+    epoch: int
+    train_loss: float
+    validation_loss: float | None
+    pseudo_dice: tuple[float | None, ...]
+    pseudo_dice_average: float | None
+    learning_rate: float
+    seconds: float

@@ -1,0 +1,171 @@
+"""What a worker tells: JSON lines on its event stream, the last one a result or a failure."""
+
+from __future__ import annotations
+
+import msgspec
+
+from app.domain.dataset import DatasetFolder
+from app.domain.findings import ValidationReport
+from app.domain.plans import PlanSummary
+from app.domain.rounds import TensorSpec
+from app.domain.segmentation import CaseScore, SegmentationResult
+from app.domain.training import EpochRecord, StepRecord
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=True):
+    """Base of all events."""
+
+
+class Progressed(Event, frozen=True):
+    """`done` of `total` units; `what` is a plain word for a person ("checking cases")."""
+
+    done: int
+    total: int
+    what: str
+
+
+class Stepped(Event, frozen=True):
+    """One optimisation step is done."""
+
+    record: StepRecord
+
+
+class EpochEnded(Event, frozen=True):
+    """One epoch, its validation included, is done."""
+
+    record: EpochRecord
+
+
+class SessionReady(Event, frozen=True):
+    """A training session stands and waits for rounds; `epoch` study epochs lie behind it."""
+
+    training_cases: int
+    validation_cases: int
+    device: str
+    epoch: int
+    tensors: tuple[TensorSpec, ...]
+
+
+class RoundTrained(Event, frozen=True):
+    """The update of a round is on disk (safetensors, durable)."""
+
+    round: int
+    attempt: int
+    update: str
+    sha256: str
+    size: int
+    cases: int
+    epochs: tuple[EpochRecord, ...]
+
+
+class Checkpointed(Event, frozen=True):
+    """Optimizer, schedule, random state and weights are on disk; a kill loses nothing before it."""
+
+    epoch: int
+
+
+class CaseSegmented(Event, frozen=True):
+    """One case has its prediction."""
+
+    result: SegmentationResult
+
+
+class Noted(Event, frozen=True):
+    """A line for the log, without names or paths of cases."""
+
+    text: str
+
+
+class Failed(Event, frozen=True):
+    """The job cannot go on. `code` is an ErrorCode value, `sentence` is for a person."""
+
+    code: str
+    sentence: str
+
+
+class Checked(Event, frozen=True):
+    """Result of a check; `dataset` is None where the layout was not recognised."""
+
+    report: ValidationReport
+    dataset: DatasetFolder | None
+
+
+class Fingerprinted(Event, frozen=True):
+    """Result: the local fingerprint lies at `output`."""
+
+    output: str
+    cases: int
+
+
+class Planned(Event, frozen=True):
+    """Result: the plan package lies at `output`."""
+
+    output: str
+    digest: str
+    summary: PlanSummary
+
+
+class ModelDrawn(Event, frozen=True):
+    """Result: the first global model lies at `output`."""
+
+    output: str
+    sha256: str
+    size: int
+    tensors: tuple[TensorSpec, ...]
+
+
+class Preprocessed(Event, frozen=True):
+    """Result: cases are preprocessed; how many train and validate in the chosen fold."""
+
+    training_cases: int
+    validation_cases: int
+
+
+class SessionEnded(Event, frozen=True):
+    """Result: the session closed as asked."""
+
+    epoch: int
+
+
+class Segmented(Event, frozen=True):
+    """Result: all cases are segmented."""
+
+    results: tuple[SegmentationResult, ...]
+
+
+class Scored(Event, frozen=True):
+    """Result: scores of all pairs, in the order given."""
+
+    scores: tuple[CaseScore, ...]
+
+
+class Exported(Event, frozen=True):
+    """Result: the model zip lies at `output`."""
+
+    output: str
+    sha256: str
+
+
+Result = (
+    Checked
+    | Fingerprinted
+    | Planned
+    | ModelDrawn
+    | Preprocessed
+    | SessionEnded
+    | Segmented
+    | Scored
+    | Exported
+)
+AnyEvent = (
+    Progressed
+    | Stepped
+    | EpochEnded
+    | SessionReady
+    | RoundTrained
+    | Checkpointed
+    | CaseSegmented
+    | Noted
+    | Failed
+    | Result
+)

@@ -1,0 +1,164 @@
+"""What a worker is asked to do. One frozen value per kind of job, written to a spec file.
+
+Paths are absolute. `threads` is the number of CPU threads a job may use; the runner also sets it
+in the child's environment (OMP_NUM_THREADS and the like) together with nnU-Net's folders.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from app.domain.dataset import Case
+from app.domain.study import StudyTerms
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True, tag_field="job", tag=True):
+    """Base of all jobs."""
+
+    threads: int = 1
+
+
+class CheckJob(Job, frozen=True):
+    """Scan and check a folder; study labels and channels are compared when given."""
+
+    folder: str
+    processes: int = 1
+    channel_names: tuple[str, ...] | None = None
+    labels: dict[str, int | tuple[int, ...]] | None = None
+    minimum_cases: int = 5
+
+
+class FingerprintJob(Job, frozen=True):
+    """Compute the local fingerprint of a checked folder, without the cases in `leave_out`."""
+
+    folder: str
+    content_digest: str
+    output: str
+    leave_out: tuple[str, ...] = ()
+    processes: int = 1
+
+
+class PlanJob(Job, frozen=True):
+    """Plan once from the merged fingerprint (`merged`: its JSON); writes the plan package."""
+
+    terms: StudyTerms
+    merged: str
+    workspace: str
+    output: str
+
+
+class InitialModelJob(Job, frozen=True):
+    """Draw the first global model of a plan with the study's seed; writes safetensors."""
+
+    plan: str
+    configuration: str
+    seed: int
+    output: str
+
+
+class PreprocessJob(Job, frozen=True):
+    """Preprocess the local cases by the shared plan into the worker's own workspace."""
+
+    plan: str
+    folder: str
+    workspace: str
+    configuration: str
+    fold: str
+    leave_out: tuple[str, ...] = ()
+    seed: int = 12345
+    processes: int = 1
+
+
+class TrainJob(Job, frozen=True):
+    """Open a training session that lives until `Finish` or `Stop` comes on its standard input.
+
+    `device` is "cpu", "cuda", "cuda:N", "mps" or "auto". `loader_processes` is nnU-Net's number of
+    background augmenters (0: in this process). When `checkpoint` exists the session goes on
+    from it.
+    """
+
+    plan: str
+    workspace: str
+    configuration: str
+    fold: str
+    total_epochs: int
+    iterations_per_epoch: int
+    validation_iterations: int
+    seed: int
+    checkpoint: str
+    device: str = "auto"
+    loader_processes: int = 0
+
+
+class SegmentJob(Job, frozen=True):
+    """Segment cases with a model zip by nnU-Net's own predictor, in the images' geometry."""
+
+    model: str
+    cases: tuple[Case, ...]
+    output: str
+    device: str = "auto"
+    mirroring: bool = False
+    step_size: float = 0.5
+
+
+class ScoreJob(Job, frozen=True):
+    """Score predictions against references: pairs of (case, reference path, prediction path)."""
+
+    pairs: tuple[tuple[str, str, str], ...]
+    labels: dict[str, int | tuple[int, ...]]
+    output: str
+    tolerance_mm: float = 1.0
+
+
+class ExportJob(Job, frozen=True):
+    """Write a model zip that plain nnU-Net installs and runs."""
+
+    plan: str
+    weights: str
+    configuration: str
+    fold: str
+    model_name: str
+    output: str
+
+
+AnyJob = (
+    CheckJob
+    | FingerprintJob
+    | PlanJob
+    | InitialModelJob
+    | PreprocessJob
+    | TrainJob
+    | SegmentJob
+    | ScoreJob
+    | ExportJob
+)
+
+
+# Commands to a living training session, one JSON line each on its standard input.
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True, tag_field="command", tag=True):
+    """Base of all commands."""
+
+
+class TrainRound(Command, frozen=True):
+    """Train `epochs` epochs from `base` and write the update to `update` (both safetensors).
+
+    `base` None goes on from the session's own weights (local baseline). `start_epoch` is the
+    number of study epochs that lie before this round: a site that missed rounds aligns its
+    schedule by it.
+    """
+
+    round: int
+    attempt: int
+    epochs: int
+    start_epoch: int
+    base: str | None
+    update: str
+
+
+class Finish(Command, frozen=True):
+    """End the session in peace."""
+
+
+AnyCommand = TrainRound | Finish

@@ -1,0 +1,1 @@
+"""Judging segmentations: scores, verdicts, worst-first order, report."""

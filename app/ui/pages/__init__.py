@@ -1,0 +1,1 @@
+"""Pages: each draws one view state and emits wishes."""

@@ -1,0 +1,1 @@
+"""Presenters: from snapshots to view states; they decide and know no widget."""
