@@ -1,0 +1,197 @@
+"""The grammar of the command line."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from app import __version__
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Parse a command line; `command` in the result takes the result and returns an exit code.
+
+    Raises:
+        SystemExit: help was asked for (code 0) or the words do not fit (code 2).
+    """
+    parser = argparse.ArgumentParser(
+        prog="fednnunet",
+        description="Train one nnU-Net across hospitals while every image stays at home. "
+        "Without a command, the window opens. For research use only.",
+    )
+    parser.add_argument("--version", action="version", version=f"fednnunet {__version__}")
+    parser.add_argument("--home", type=Path, help="folder of this site (default: per user)")
+    parser.add_argument("--theme", choices=("system", "light", "dark"), default="system")
+    parser.add_argument("invitation", nargs="?", type=Path, help=argparse.SUPPRESS)
+    parser.set_defaults(command=_later("window_commands", "open_window"))
+    if arguments and arguments[0] in _GROUPS:
+        parser = argparse.ArgumentParser(prog=f"fednnunet {arguments[0]}")
+        _GROUPS[arguments[0]](parser)
+        return parser.parse_args(arguments[1:])
+    parser.epilog = "commands: " + ", ".join(_GROUPS) + " (each with --help)"
+    return parser.parse_args(arguments)
+
+
+def _later(module: str, function: str) -> Callable[[argparse.Namespace], int]:
+    """Return a command that imports its module when it runs."""
+
+    def run(parsed: argparse.Namespace) -> int:
+        import importlib
+
+        command: Callable[[argparse.Namespace], int] = getattr(
+            importlib.import_module(f"app.cli.{module}"), function
+        )
+        return command(parsed)
+
+    return run
+
+
+def _demo(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Run the sample study: three sites, one coordinator, real MR images."
+    parser.add_argument("--headless", action="store_true", help="no window; progress and a table")
+    parser.add_argument("--home", type=Path, help="keep everything under this folder")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
+    parser.add_argument(
+        "--baselines", action="store_true", help="also train each site alone for equal length"
+    )
+    parser.add_argument("--rounds", type=int, help="rounds instead of the study file's")
+    parser.add_argument("--iterations", type=int, help="iterations per epoch instead of the file's")
+    parser.add_argument("--theme", choices=("system", "light", "dark"), default="system")
+    parser.set_defaults(command=_later("demo", "run_demo"))
+
+
+def _check(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Check a folder of images and labels; exit code 1 when something blocks."
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--json", action="store_true", help="findings as JSON on stdout")
+    parser.set_defaults(command=_later("data_commands", "check"))
+
+
+def _fingerprint(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Print the exact bytes that a site would share about a folder."
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--policy", choices=("minimal", "paper"), default="minimal")
+    parser.set_defaults(command=_later("data_commands", "fingerprint"))
+
+
+def _segment(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Segment a folder of images with a model zip."
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--input", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--no-mirroring", action="store_true", help="faster, slightly less exact")
+    parser.add_argument("--step-size", type=float, default=0.5)
+    parser.add_argument("--threads", type=int, default=0, help="0: all cores")
+    parser.add_argument("--json", action="store_true")
+    parser.set_defaults(command=_later("data_commands", "segment"))
+
+
+def _score(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Score predicted label maps against references."
+    parser.add_argument("--reference", type=Path, required=True)
+    parser.add_argument("--prediction", type=Path, required=True)
+    parser.add_argument("--labels", type=Path, help="a dataset.json (default: found beside them)")
+    parser.add_argument("--tolerance-mm", type=float, default=1.0)
+    parser.add_argument("--json", action="store_true")
+    parser.set_defaults(command=_later("data_commands", "score"))
+
+
+def _site(parser: argparse.ArgumentParser) -> None:
+    parser.description = "A site without a window."
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    join = commands.add_parser("join", help="join the study of an invitation file")
+    join.add_argument("invitation", type=Path, metavar="FILE.fedjoin")
+    join.add_argument("--data", type=Path, required=True, metavar="FOLDER")
+    join.add_argument("--home", type=Path)
+    join.add_argument(
+        "--allow-fingerprint",
+        metavar="NAME",
+        help="the operator NAME permits sharing the fingerprint that this folder gives",
+    )
+    join.set_defaults(command=_later("site_commands", "join"))
+
+    run = commands.add_parser("run", help="run the site service until it is stopped")
+    run.add_argument("--home", type=Path)
+    run.add_argument("--threads", type=int, default=0, help="CPU threads per worker (0: all)")
+    run.add_argument("--device", default="auto")
+    run.set_defaults(command=_later("site_commands", "run_service"))
+
+    status = commands.add_parser("status", help="what the site is doing")
+    status.add_argument("--home", type=Path)
+    status.add_argument("--json", action="store_true")
+    status.add_argument("--watch", action="store_true", help="go on until interrupted")
+    status.set_defaults(command=_later("site_commands", "status"))
+
+    stop = commands.add_parser("stop", help="stop the site service; nothing is lost")
+    stop.add_argument("--home", type=Path)
+    stop.set_defaults(command=_later("site_commands", "stop"))
+
+
+def _coordinator(parser: argparse.ArgumentParser) -> None:
+    parser.description = "The coordinator service, which the sites of a study join."
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    create = commands.add_parser("create", help="make a study from a study file")
+    create.add_argument("study", type=Path, metavar="STUDY.toml")
+    create.add_argument("--home", type=Path, required=True)
+    create.add_argument("--host", default="localhost", help="name that sites dial")
+    create.add_argument("--port", type=int, default=8443, help="port that sites dial")
+    create.set_defaults(command=_later("coordinator_commands", "create"))
+
+    example = commands.add_parser("example", help="print a commented study file")
+    example.set_defaults(command=_later("coordinator_commands", "example"))
+
+    invite = commands.add_parser("invite", help="write an invitation for one site")
+    invite.add_argument("--home", type=Path, required=True)
+    invite.add_argument("--site", required=True, metavar="NAME")
+    invite.add_argument("--out", type=Path, required=True, metavar="FILE.fedjoin")
+    invite.add_argument("--days", type=int, default=7, help="days until it expires (at most 14)")
+    invite.set_defaults(command=_later("coordinator_commands", "invite"))
+
+    serve = commands.add_parser("serve", help="run the coordinator service until it is stopped")
+    serve.add_argument("--home", type=Path, required=True)
+    serve.add_argument("--host", help="address to listen on (default: the study's)")
+    serve.add_argument("--port", type=int, help="port to listen on (default: the study's)")
+    serve.set_defaults(command=_later("coordinator_commands", "serve"))
+
+    status = commands.add_parser("status", help="the study, its sites and rounds")
+    status.add_argument("--home", type=Path, required=True)
+    status.add_argument("--json", action="store_true")
+    status.set_defaults(command=_later("coordinator_commands", "status"))
+
+    for name, text in (
+        ("begin", "close the roster and go on with the sites that have joined"),
+        ("pause", "let every site stop at its next checkpoint"),
+        ("resume", "go on after a pause"),
+    ):
+        simple = commands.add_parser(name, help=text)
+        simple.add_argument("--home", type=Path, required=True)
+        simple.set_defaults(command=_later("coordinator_commands", name))
+    for name, text in (
+        ("approve", "admit a site whose six words were compared"),
+        ("revoke", "exclude a site at once"),
+    ):
+        named = commands.add_parser(name, help=text)
+        named.add_argument("site", metavar="NAME")
+        named.add_argument("--home", type=Path, required=True)
+        named.set_defaults(command=_later("coordinator_commands", name))
+
+    export = commands.add_parser("export", help="write the global model as an nnU-Net model zip")
+    export.add_argument("--home", type=Path, required=True)
+    export.add_argument("--out", type=Path, required=True, metavar="model.zip")
+    export.add_argument("--round", type=int, help="the average of this round (default: the last)")
+    export.set_defaults(command=_later("coordinator_commands", "export"))
+
+
+_GROUPS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
+    "demo": _demo,
+    "check": _check,
+    "fingerprint": _fingerprint,
+    "segment": _segment,
+    "score": _score,
+    "site": _site,
+    "coordinator": _coordinator,
+}
