@@ -16,14 +16,12 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 import numpy as np
 
 from app.domain.dataset import Case, DatasetFolder
-from app.domain.errors import DataProblem, ErrorCode, JobFailed, SetupProblem
+from app.domain.errors import DataProblem, ErrorCode, JobFailed
 from app.domain.fingerprint import CaseFingerprint, ChannelStatistics, Fingerprint
 from app.domain.shared import INTENSITY_BINS
-from app.system.atomic import make_folder, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -203,26 +201,6 @@ def extract(
     return Fingerprint(
         content_digest=content_digest, channel_names=channel_names, cases=fingerprints
     )
-
-
-def write_fingerprint(fingerprint: Fingerprint, path: Path) -> None:
-    """Write the fingerprint as JSON, whole or not at all; the file must stay at the site."""
-    make_folder(path.parent)
-    write_atomic(path, msgspec.json.encode(fingerprint))
-
-
-def read_fingerprint(path: Path) -> Fingerprint:
-    """Read what `write_fingerprint` wrote.
-
-    Raises:
-        SetupProblem: the file is missing or is not a fingerprint of this program.
-    """
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Fingerprint, strict=True)
-    except OSError as exc:
-        raise SetupProblem(f"the fingerprint {path} cannot be read: {exc.strerror}") from exc
-    except msgspec.DecodeError as exc:
-        raise SetupProblem(f"{path} does not hold a fingerprint: {exc}") from exc
 
 
 def _read(case: Case, path: str) -> tuple[list[np.ndarray[Any, Any]], tuple[float, float, float]]:

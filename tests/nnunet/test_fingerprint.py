@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
+import SimpleITK
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as arrays
 
 from app.domain.dataset import Case, DatasetDescription, DatasetFolder
-from app.domain.errors import DataProblem, ErrorCode, JobFailed, SetupProblem
+from app.domain.errors import DataProblem, ErrorCode, JobFailed
 from app.domain.shared import INTENSITY_BINS, intensity_bin
 from app.nnunet import fingerprint as module
 from app.nnunet.fingerprint import (
@@ -21,15 +21,13 @@ from app.nnunet.fingerprint import (
     extract_case,
     intensity_bins,
     nonzero_box,
-    read_fingerprint,
-    write_fingerprint,
 )
 
 
 def _write(path, array, spacing=(1.0, 1.0, 1.0)):
-    image = sitk.GetImageFromArray(array)
+    image = SimpleITK.GetImageFromArray(array)
     image.SetSpacing(spacing)
-    sitk.WriteImage(image, str(path))
+    SimpleITK.WriteImage(image, str(path))
     return str(path)
 
 
@@ -202,8 +200,6 @@ def test_extract_keeps_order_and_reports_progress(tmp_path):
         _folder(tmp_path, cases), content_digest="d" * 64, leave_out=frozenset({"c3"})
     )
     assert not [t for t in threading.enumerate() if t.name.startswith("fingerprint")]
-    write_fingerprint(result, tmp_path / "made" / "fingerprint.json")
-    assert read_fingerprint(tmp_path / "made" / "fingerprint.json") == result
 
 
 def test_stop_ends_it_between_cases(tmp_path):
@@ -297,12 +293,3 @@ def test_too_few_channels_is_refused(tmp_path):
     image, label = _blob(np.random.default_rng(2), (6, 7, 8), 1)
     with pytest.raises(DataProblem, match="has 1 channels, the dataset has 2"):
         extract_case(_case(tmp_path, "one", [image], label), 2)
-
-
-@pytest.mark.parametrize("content", [b"{}", b"not json", b'{"content_digest": 3}'])
-def test_a_file_that_is_no_fingerprint_is_refused(tmp_path, content):
-    (tmp_path / "fingerprint.json").write_bytes(content)
-    with pytest.raises(SetupProblem, match="does not hold a fingerprint"):
-        read_fingerprint(tmp_path / "fingerprint.json")
-    with pytest.raises(SetupProblem, match="cannot be read"):
-        read_fingerprint(tmp_path / "absent.json")
