@@ -142,7 +142,9 @@ def score(parsed: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("case", "label", "Dice", "HD95 mm", "surface Dice", "reference ml", "predicted ml")
+    table = Table(
+        "case", "label", "Dice", "HD95 mm", "surface Dice", "reference ml", "predicted ml"
+    )
     for one in scores:
         for label in one.labels:
             table.add_row(

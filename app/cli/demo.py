@@ -1,0 +1,453 @@
+"""The sample study: one coordinator and three sites on this computer, on real MR images.
+
+Every part is what a hospital runs: `coordinator create`, `invite`, `serve`; `site join`, `site run`;
+separate processes, TLS on loopback, certificates made for the study. This module only starts them,
+watches them through their control APIs, and scores the result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import re
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from app.cli import DONE, FAILED
+from app.domain.errors import ErrorCode, FednnunetError, JobFailed, SetupProblem
+
+if TYPE_CHECKING:
+    from app.control.client import ControlClient
+    from app.control.coordinator_messages import CoordinatorStatus
+    from app.control.messages import Snapshot
+    from app.domain.segmentation import CaseScore
+
+OPERATOR: Final = "Sample study"
+_SERVICE_START_S: Final = 60.0
+_POLL_S: Final = 1.0
+_SAMPLE: Final = "hippocampus"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleStudy:
+    """Where the sample study's parts lie below one home folder."""
+
+    home: Path
+
+    @property
+    def coordinator(self) -> Path:
+        return self.home / "coordinator"
+
+    @property
+    def model(self) -> Path:
+        return self.home / "model.zip"
+
+    def site(self, name: str) -> Path:
+        return self.home / "sites" / name
+
+    def invitation(self, name: str) -> Path:
+        return self.home / "invitations" / f"{name}.fedjoin"
+
+    def log(self, name: str) -> Path:
+        return self.home / "logs" / f"{name}.log"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The sites, largest first."""
+        folders = [folder for folder in sample_folder().iterdir() if folder.is_dir()]
+        return tuple(
+            folder.name
+            for folder in sorted(folders, key=lambda f: -len(list((f / "labelsTr").iterdir())))
+        )
+
+
+def sample_folder() -> Path:
+    """Folder of the sample images; raises SetupProblem when they were not installed."""
+    from app.system.resources import resource
+
+    folder = resource("samples", _SAMPLE)
+    if not folder.is_dir():
+        raise SetupProblem(
+            "the sample images are not part of this installation", code=ErrorCode.MISSING_LIBRARY
+        )
+    return folder
+
+
+def run_demo(parsed: argparse.Namespace) -> int:
+    """Run the sample study in the window, or without one."""
+    if parsed.headless and parsed.home is None:
+        with tempfile.TemporaryDirectory(prefix="fednnunet-sample-") as scratch:
+            return _run(parsed, SampleStudy(home=Path(scratch)))
+    from app.system.paths import default_home
+
+    home = (parsed.home or default_home() / "sample-study").absolute()
+    return _run(parsed, SampleStudy(home=home))
+
+
+def _run(parsed: argparse.Namespace, study: SampleStudy) -> int:
+    if parsed.headless:
+        return asyncio.run(_headless(parsed, study))
+    asyncio.run(start(study, rounds=parsed.rounds, iterations=parsed.iterations))
+    if parsed.baselines or parsed.json:
+        _say("figures and baselines belong to --headless; the window shows the scores itself")
+    from app.ui.main import main
+
+    homes = [study.site(name) for name in study.names]
+    code = main(homes[0], homes=homes, theme=parsed.theme)
+    if asyncio.run(_finished(study)):
+        asyncio.run(stop(study))
+    else:
+        _say(f"training goes on; open the window again with: fednnunet demo --home {study.home}")
+    return code
+
+
+async def _headless(parsed: argparse.Namespace, study: SampleStudy) -> int:
+    try:
+        await start(study, rounds=parsed.rounds, iterations=parsed.iterations)
+        await _watch(study)
+        scores = await segment_held_out(study)
+        export(study)
+        baselines = await train_baselines(study) if parsed.baselines else {}
+    finally:
+        await stop(study)
+    figures = collect_figures(study, scores, baselines)
+    if parsed.json:
+        parsed.json.write_text(json.dumps(figures, indent=2), encoding="utf-8")
+    print_table(figures)
+    return DONE if figures["mean_foreground_dice"] is not None else FAILED
+
+
+# Starting and stopping
+
+
+async def start(study: SampleStudy, *, rounds: int | None, iterations: int | None) -> None:
+    """Create the study, join its sites and start every service; goes on where it was before.
+
+    Raises:
+        SetupProblem: a service did not start; its log is named.
+    """
+    from app.control.server import find_service
+
+    for folder in ("logs", "invitations", "sites"):
+        (study.home / folder).mkdir(parents=True, exist_ok=True)
+    fresh = not (study.coordinator / "study.sqlite").exists()
+    if fresh:
+        _say(f"sample study in {study.home}")
+        text = (sample_folder() / "study.toml").read_text(encoding="utf-8")
+        study_file = study.home / "study.toml"
+        study_file.write_text(
+            with_settings(text, rounds=rounds, iterations_per_epoch=iterations), encoding="utf-8"
+        )
+        where = ("--home", study.coordinator)
+        address = ("--host", "localhost", "--port", _free_port())
+        _command("coordinator", "create", study_file, *where, *address)
+        for name in study.names:
+            _command(
+                "coordinator", "invite", *where, "--site", name, "--out", study.invitation(name)
+            )
+    if find_service(study.coordinator) is None:
+        await _start_service(
+            study, "coordinator", study.coordinator,
+            ["coordinator", "serve", "--home", str(study.coordinator)],
+        )  # fmt: skip
+    for name in study.names:
+        home = study.site(name)
+        if not home.exists():
+            here = ("--home", home, "--data", sample_folder() / name)
+            allow = ("--allow-fingerprint", OPERATOR)
+            await asyncio.to_thread(_command, "site", "join", study.invitation(name), *here, *allow)
+    for name in study.names:
+        if find_service(study.site(name)) is None:
+            await _start_service(
+                study, name, study.site(name),
+                ["site", "run", "--home", str(study.site(name)), "--threads", "1"],
+            )  # fmt: skip
+
+
+async def _start_service(study: SampleStudy, name: str, home: Path, words: list[str]) -> None:
+    from app.control.server import find_service
+    from app.jobs.detached import fednnunet_command, start_detached
+
+    start_detached([*fednnunet_command(), *words], log=study.log(name))
+    async with asyncio.timeout(_SERVICE_START_S):
+        while find_service(home) is None:  # noqa: ASYNC110 - another process: nothing to await
+            await asyncio.sleep(0.1)
+
+
+async def stop(study: SampleStudy) -> None:
+    """Stop every service of the study that still runs; all of them keep their state."""
+    from app.control.client import ControlClient
+    from app.control.messages import StopService
+    from app.control.server import find_service
+
+    for name in study.names:
+        if find_service(study.site(name)) is not None:
+            with contextlib.suppress(FednnunetError):
+                async with await ControlClient.connect(study.site(name)) as client:
+                    await client.request(StopService())
+    address = find_service(study.coordinator)
+    if address is not None:
+        import os
+
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(address.holder.pid, signal.SIGTERM)
+    homes = [study.coordinator, *(study.site(name) for name in study.names)]
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(30):
+            while any(find_service(home) is not None for home in homes):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+
+
+def with_settings(text: str, **settings: int | None) -> str:
+    """Return a study file with some of its whole-number settings replaced."""
+    for name, value in settings.items():
+        if value is not None:
+            text, count = re.subn(rf"(?m)^{name} = \d+$", f"{name} = {value}", text)
+            if count != 1:
+                raise SetupProblem(f"the sample study has no setting {name}")
+    return text
+
+
+def _free_port() -> int:
+    """Port that nobody uses now; the study's invitations carry it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _command(*words: str | Path | int) -> None:
+    from app.cli import run
+
+    line = [str(word) for word in words]
+    if run(line) != DONE:
+        raise SetupProblem(f"“fednnunet {' '.join(line)}” failed")
+
+
+# Watching
+
+
+@asynccontextmanager
+async def _attached(study: SampleStudy) -> AsyncIterator[dict[str, ControlClient]]:
+    """Clients of all sites, each drained in the background so that its snapshot stays true."""
+    from app.control.client import ControlClient
+
+    async with contextlib.AsyncExitStack() as stack:
+        clients = {}
+        for name in study.names:
+            client = await stack.enter_async_context(await ControlClient.connect(study.site(name)))
+            task = asyncio.create_task(_drain(client))
+            stack.callback(task.cancel)
+            clients[name] = client
+        yield clients
+
+
+async def _drain(client: ControlClient) -> None:
+    async for _ in client.events():
+        pass
+
+
+async def _finished(study: SampleStudy) -> bool:
+    from app.control.coordinator_client import study_status
+
+    return (await study_status(study.coordinator)).state == "finished"
+
+
+async def _watch(study: SampleStudy) -> None:
+    """Show progress until every site holds the final model.
+
+    Raises:
+        JobFailed: the study failed, or a site cannot go on.
+    """
+    from app.control.coordinator_client import study_status
+
+    with _StudyProgress() as progress:
+        async with _attached(study) as clients:
+            while True:
+                status = await study_status(study.coordinator)
+                snapshots = {name: client.snapshot for name, client in clients.items()}
+                progress.show(status, snapshots)
+                if status.state == "failed":
+                    raise JobFailed(f"the study failed: {status.sentence}")
+                for name, snapshot in snapshots.items():
+                    if snapshot.service.problem:
+                        raise JobFailed(f"site {name}: {snapshot.service.problem}")
+                if status.state == "finished" and all(s.review.models for s in snapshots.values()):
+                    return
+                await asyncio.sleep(_POLL_S)
+
+
+class _StudyProgress:
+    """A bar per site on a terminal; else a line whenever something changes."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+        self._console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("[bold]{task.fields[site]:<12}"),
+            BarColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._told: dict[str, str] = {}
+
+    def __enter__(self) -> _StudyProgress:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, status: CoordinatorStatus, snapshots: dict[str, Snapshot]) -> None:
+        self._row("coordinator", status.sentence, len(status.closed_rounds), status.rounds)
+        for name, snapshot in snapshots.items():
+            training = snapshot.training
+            total = max(1, training.total_epochs * training.steps_per_epoch)
+            done = max(0, training.epoch - 1) * training.steps_per_epoch + training.step
+            sentence = training.sentence or snapshot.federation.sentence
+            self._row(name, sentence, done, total)
+
+    def _row(self, name: str, sentence: str, done: int, total: int) -> None:
+        if not self._console.is_terminal:
+            # Digits change with every step; a new line only when the words or the round do.
+            words = re.sub(r"\d+ (min|s|%|of \d+ iterations)", "", sentence)
+            if words and words != self._told.get(name):
+                self._told[name] = words
+                self._console.print(f"{name:<12} {sentence}", highlight=False)
+            return
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task("", site=name)
+        self._progress.update(
+            self._tasks[name], description=sentence, completed=done, total=max(total, 1)
+        )
+
+
+# The result
+
+
+async def segment_held_out(study: SampleStudy) -> dict[str, tuple[CaseScore, ...]]:
+    """Let every site segment its held-out cases with the global model; scores by site."""
+    from app.control.messages import Accepted, SegmentCases
+
+    async with _attached(study) as clients:
+        for name, client in clients.items():
+            review = client.snapshot.review
+            if _review_done(client):
+                continue
+            answer = await client.request(
+                SegmentCases(model=review.models[-1].path, mirroring=False)
+            )
+            if not isinstance(answer, Accepted):
+                raise JobFailed(f"site {name} does not segment: {answer}")
+        while not all(_review_done(client) for client in clients.values()):
+            for name, client in clients.items():
+                job = client.snapshot.review.job
+                if job is not None and job.failed:
+                    raise JobFailed(f"site {name} could not segment: {job.outcome}")
+            await asyncio.sleep(_POLL_S)
+        return {name: client.snapshot.review.scores for name, client in clients.items()}
+
+
+def _review_done(client: ControlClient) -> bool:
+    dataset = client.snapshot.data.dataset
+    expected = len(dataset.held_out) if dataset is not None else 0
+    job = client.snapshot.review.job
+    return 0 < expected <= len(client.snapshot.review.scores) and not (
+        job is not None and job.running
+    )
+
+
+def export(study: SampleStudy) -> None:
+    """Write the global model as a zip that plain nnU-Net installs."""
+    _command("coordinator", "export", "--home", study.coordinator, "--out", study.model)
+
+
+async def train_baselines(study: SampleStudy) -> dict[str, tuple[CaseScore, ...]]:
+    """Train each site alone, for as many epochs as the study had; scores by site."""
+    from app.cli.baseline import train_baseline
+
+    _say("training each site alone for the same number of iterations")
+    async with asyncio.TaskGroup() as group:
+        tasks = {
+            name: group.create_task(
+                train_baseline(
+                    coordinator=study.coordinator,
+                    data=sample_folder() / name,
+                    home=study.home / "baselines" / name,
+                )
+            )
+            for name in study.names
+        }
+    return {name: task.result() for name, task in tasks.items()}
+
+
+def collect_figures(
+    study: SampleStudy,
+    scores: dict[str, tuple[CaseScore, ...]],
+    baselines: dict[str, tuple[CaseScore, ...]],
+) -> dict[str, object]:
+    """Gather what the table and the JSON file say."""
+    from app.review.scores import mean_foreground_dice
+
+    everything = [score for site in scores.values() for score in site]
+    return {
+        "mean_foreground_dice": mean_foreground_dice(everything),
+        "sites": {
+            name: {
+                "training_cases": len(list((sample_folder() / name / "labelsTr").iterdir())),
+                "held_out_cases": len(scores[name]),
+                "global_dice": mean_foreground_dice(scores[name]),
+                "baseline_dice": (
+                    mean_foreground_dice(baselines[name]) if name in baselines else None
+                ),
+            }
+            for name in study.names
+        },
+        "cases": {score.case: score.mean_dice for score in everything},
+        "model": str(study.model),
+    }
+
+
+def print_table(figures: dict[str, object]) -> None:
+    """Print the figures; the last line is `mean foreground Dice <number>`."""
+    from rich.console import Console
+    from rich.table import Table
+
+    sites = figures["sites"]
+    if not isinstance(sites, dict):
+        raise TypeError(sites)
+    with_baselines = any(site["baseline_dice"] is not None for site in sites.values())
+    table = Table(title="Held-out cases, which no site trained on")
+    columns = ["site", "training cases", "held-out cases", "Dice, global model"]
+    for column in [*columns, "Dice, trained alone"] if with_baselines else columns:
+        table.add_column(column, justify="left" if column == "site" else "right")
+    for name, site in sites.items():
+        row = [name, str(site["training_cases"]), str(site["held_out_cases"])]
+        row.append(_figure(site["global_dice"]))
+        if with_baselines:
+            row.append(_figure(site["baseline_dice"]))
+        table.add_row(*row)
+    Console().print(table)
+    _say(f"mean foreground Dice {_figure(figures['mean_foreground_dice'])}")
+
+
+def _figure(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else "-"
+
+
+def _say(line: str) -> None:
+    print(line)  # noqa: T201
+    sys.stdout.flush()
