@@ -1,0 +1,161 @@
+"""A file that arrives in chunks and survives a crash at any moment.
+
+Beside the growing file lies a journal with one record per chunk (offset, length, SHA-256). After
+a crash, whole chunks that the journal vouches for are kept and the rest is cut off, so nothing is
+sent twice but what was in flight, and a torn write or rotten bit never counts as received. Every
+8 MiB the bytes are forced to disk, so that a power failure costs no more than that.
+
+Commit is: check the digest of what the disk holds, force it out, rename, force the folder out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from app.domain.errors import OurMistake
+
+SYNC_EVERY: Final = 8 << 20
+_RECORD: Final = struct.Struct(">QI32s")
+_BLOCK: Final = 1 << 20
+
+
+class PartialFile:
+    """One arriving file; `offset` bytes from its beginning are there and intact.
+
+    Every method may block on the disk and belongs in a thread; one call at a time. OSError is the
+    caller's to explain (a full disk is ENOSPC).
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open what an earlier run left at `path`, or start anew; reads what is there once."""
+        self.path = path
+        self._journal_path = path.with_name(path.name + ".journal")
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+        self._file = os.open(path, flags, 0o600)
+        try:
+            self._journal = os.open(self._journal_path, flags, 0o600)
+        except OSError:
+            os.close(self._file)
+            raise
+        self.offset = self._recover()
+        self._unsynced = 0
+
+    def append(self, data: bytes | memoryview, sha256: bytes) -> None:
+        """Keep `data`, whose digest is `sha256`, at the offset."""
+        _write_at(self._file, data, self.offset)
+        record = _RECORD.pack(self.offset, len(data), sha256)
+        # Only after the bytes: a record speaks of bytes that were written.
+        _write_at(self._journal, record, self._records * _RECORD.size)
+        self._records += 1
+        self.offset += len(data)
+        self._unsynced += len(data)
+        if self._unsynced >= SYNC_EVERY:
+            self.sync()
+
+    def sync(self) -> None:
+        """Force what was appended to the disk."""
+        force_data(self._file)
+        force_data(self._journal)
+        self._unsynced = 0
+
+    def restart(self) -> None:
+        """Throw away every byte."""
+        os.ftruncate(self._file, 0)
+        os.ftruncate(self._journal, 0)
+        self.offset = self._records = self._unsynced = 0
+
+    def sha256(self) -> str:
+        """Return the SHA-256 of what the disk holds, in hexadecimal."""
+        return file_sha256(self.path)
+
+    def commit(self, target: Path) -> None:
+        """Give the file its final name; after this returns it survives a power failure."""
+        force_data(self._file)
+        self.close()
+        self.path.replace(target)
+        force_folder(target.parent)
+        self._journal_path.unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        """Close and remove the file and its journal."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+        self._journal_path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Close the files and keep them for later; closing twice is harmless."""
+        if self._file >= 0:
+            os.close(self._file)
+            os.close(self._journal)
+            self._file = self._journal = -1
+
+    def _recover(self) -> int:
+        """Keep the chunks that the journal vouches for; return where they end."""
+        offset = records = 0
+        with self._journal_path.open("rb") as journal, self.path.open("rb") as file:
+            while len(raw := journal.read(_RECORD.size)) == _RECORD.size:
+                start, length, sha256 = _RECORD.unpack(raw)
+                if start != offset or not 0 < length <= _BLOCK:
+                    break
+                data = file.read(length)
+                if len(data) != length or hashlib.sha256(data).digest() != sha256:
+                    break
+                offset += length
+                records += 1
+        os.ftruncate(self._file, offset)
+        os.ftruncate(self._journal, records * _RECORD.size)
+        self._records = records
+        return offset
+
+
+def file_sha256(path: Path, *, progress: Callable[[int], None] | None = None) -> str:
+    """Return the SHA-256 of a file in hexadecimal, 1 MiB in memory at a time."""
+    digest = hashlib.sha256()
+    buffer = bytearray(_BLOCK)
+    with path.open("rb", buffering=0) as file, memoryview(buffer) as view:
+        while count := file.readinto(view):
+            digest.update(view[:count])
+            if progress is not None:
+                progress(count)
+    return digest.hexdigest()
+
+
+def force_data(descriptor: int) -> None:
+    """Force a file's bytes to the disk (fdatasync where there is one)."""
+    if sys.platform == "linux":
+        os.fdatasync(descriptor)
+    else:
+        os.fsync(descriptor)
+
+
+def force_folder(folder: Path) -> None:
+    """Force a folder's entries to the disk, so that a rename in it survives a power failure."""
+    if sys.platform == "win32":
+        return  # NTFS journals renames; a folder cannot be opened for fsync there
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_at(descriptor: int, data: bytes | memoryview, offset: int) -> None:
+    """Write all of `data` at `offset`; a short write (a full disk) is tried until it raises."""
+    if sys.platform == "win32":
+        os.lseek(descriptor, offset, os.SEEK_SET)
+    with memoryview(data) as view:
+        done = 0
+        while done < len(view):
+            if sys.platform == "win32":
+                written = os.write(descriptor, view[done:])
+            else:
+                written = os.pwrite(descriptor, view[done:], offset + done)
+            if written == 0:
+                raise OurMistake("the disk takes no byte and gives no reason")
+            done += written
