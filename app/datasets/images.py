@@ -1,0 +1,405 @@
+"""Reading one image file, or one DICOM series, as a volume in the patient's space.
+
+SimpleITK does the reading, as in nnU-Net, so that voxels are the same as in training. What it
+accepts silently is refused here: NIfTI and GIPL files that are cut off come back from it as
+garbage without a word (measured with SimpleITK 2.5.7).
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import struct
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from app.datasets.geometry import Geometry, Matrix, Triple, Voxel
+from app.datasets.mapping import raw_layout
+from app.domain.errors import DataProblem, ErrorCode
+
+VoxelArray = npt.NDArray[np.generic]
+
+# Header fields in which scanners, converters and people leave names, dates and numbers.
+_NIFTI_NOTES: Final = ("descrip", "aux_file", "db_name", "intent_name")
+_GIPL_HEADER_BYTES: Final = 256
+_NIFTI1_HEADER_BYTES: Final = 348
+_NIFTI2_HEADER_BYTES: Final = 540
+_CHUNK_BYTES: Final = 1 << 20
+_LARGEST_DIMENSION: Final = 3
+
+
+class Fault(enum.Enum):
+    """Why an image cannot be used."""
+
+    MISSING = "missing"
+    NO_PERMISSION = "no permission"
+    EMPTY = "empty"
+    CUT_OFF = "cut off"
+    FORMAT = "format"
+    DIMENSIONS = "dimensions"
+    COLOUR = "colour"
+    NOT_ORTHONORMAL = "not orthonormal"
+    SEVERAL_SERIES = "several series"
+
+
+_REMEDIES: Final = {
+    Fault.MISSING: "Put the file back, or correct its name.",
+    Fault.NO_PERMISSION: "Ask IT for read permission on this file.",
+    Fault.EMPTY: "Copy the file again from its source, or leave the case out.",
+    Fault.CUT_OFF: "Copy the file again from its source, or leave the case out.",
+    Fault.FORMAT: "Replace the file by an intact copy, or leave the case out.",
+    Fault.DIMENSIONS: "Split the file into one 3-D file for each channel or time point.",
+    Fault.COLOUR: "Export the image in grey values, one value per voxel.",
+    Fault.NOT_ORTHONORMAL: "Resample the image to a grid with right angles (tilted gantries need it).",
+    Fault.SEVERAL_SERIES: "Put each DICOM series into a folder of its own.",
+}
+
+
+class ImageProblem(DataProblem):
+    """Raised when one image cannot be read or is of a kind that cannot be used."""
+
+    code = ErrorCode.CASE_UNREADABLE
+
+    def __init__(self, path: Path, fault: Fault, reason: str) -> None:
+        super().__init__(f"{path.parent.name}/{path.name} cannot be used: {reason}")
+        self.path, self.fault, self.reason = path, fault, reason
+
+    @property
+    def remedy(self) -> str:
+        """What a site operator can do about this fault."""
+        return _REMEDIES[self.fault]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """What an image file says before its voxels.
+
+    `notes` are the free texts of the header (NIfTI descrip and aux_file, DICOM tags that a
+    converter left behind) as (field, text).
+    """
+
+    geometry: Geometry
+    voxel_type: str
+    voxel_bytes: int
+    notes: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def bytes_in_memory(self) -> int:
+        """Size of the voxels as an array."""
+        return math.prod(self.geometry.shape) * self.voxel_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Volume:
+    """Voxels and where they lie. The array (z, y, x) is read-only.
+
+    `mapped` says that the array is the file itself, mapped into memory: slices of it are read
+    from disk when they are looked at.
+    """
+
+    array: VoxelArray
+    geometry: Geometry
+    mapped: bool = False
+    # SimpleITK's buffer lives as long as its image: the view above must not outlive it.
+    owner: object = field(default=None, repr=False)
+
+    @property
+    def spacing_mm(self) -> Triple:
+        """Voxel size (z, y, x)."""
+        return self.geometry.spacing_mm
+
+    @property
+    def origin_mm(self) -> Triple:
+        """LPS point (x, y, z) of the first voxel."""
+        return self.geometry.origin_mm
+
+    @property
+    def direction(self) -> Matrix:
+        """Columns are the LPS directions of x, y, z."""
+        return self.geometry.direction
+
+
+def read_geometry(path: Path) -> Geometry:
+    """Read where the voxels lie without reading them.
+
+    Raises:
+        ImageProblem: as `read_header`.
+    """
+    return read_header(path).geometry
+
+
+def read_header(path: Path) -> Header:
+    """Read what the file says before its voxels; `path` is a file or a DICOM series folder.
+
+    Raises:
+        ImageProblem: the file is missing, empty, of no known format, has more than three
+            dimensions, colours, or axes that are not at right angles.
+    """
+    _refuse_absent(path)
+    if path.is_dir():
+        return _header(path, _information(path, _series_files(path)[0]), slices=path)
+    return _header(path, _information(path, path))
+
+
+def read_volume(
+    path: Path, *, thorough: bool = False, map_above_bytes: int | None = None
+) -> Volume:
+    """Read an image file or the DICOM series of a folder.
+
+    `thorough` also decompresses gzipped NIfTI to its end and checks its checksum, which costs
+    about as much again as reading; without it only the length is checked. An uncompressed NIfTI,
+    MetaImage or NRRD file of more than `map_above_bytes` is mapped instead of read.
+
+    Raises:
+        ImageProblem: as `read_header`, and when the voxels are not all there.
+        DataProblem: with the code MEMORY_FULL when the memory does not suffice.
+    """
+    header = read_header(path)
+    if path.is_file():
+        _refuse_cut_off(path, header, thorough=thorough)
+        if map_above_bytes is not None and header.bytes_in_memory > map_above_bytes:
+            mapped = _map(path, header)
+            if mapped is not None:
+                return mapped
+    import SimpleITK
+
+    try:
+        if path.is_dir():
+            image = SimpleITK.ReadImage([str(file) for file in _series_files(path)])
+        else:
+            image = SimpleITK.ReadImage(str(path))
+    except MemoryError as exc:
+        raise _too_large(path) from exc
+    except RuntimeError as exc:
+        if "allocate" in str(exc):
+            raise _too_large(path) from exc
+        raise ImageProblem(
+            path, Fault.CUT_OFF, "its voxels are not all there or are damaged"
+        ) from exc
+    array = SimpleITK.GetArrayViewFromImage(image)
+    while array.ndim < _LARGEST_DIMENSION:
+        array = array[np.newaxis]
+    while array.ndim > _LARGEST_DIMENSION:
+        array = array[0]  # `read_header` let only axes of length one pass
+    geometry = header.geometry
+    if path.is_dir():  # the slice distance of a series is known only now
+        geometry = _geometry(image, known=geometry.known)
+    return Volume(array=array, geometry=geometry, owner=image)
+
+
+def _refuse_absent(path: Path) -> None:
+    try:
+        size = path.stat().st_size
+        if path.is_file():
+            with path.open("rb"):
+                pass
+    except FileNotFoundError as exc:
+        raise ImageProblem(path, Fault.MISSING, "there is no such file") from exc
+    except PermissionError as exc:
+        raise ImageProblem(path, Fault.NO_PERMISSION, "reading it is not permitted") from exc
+    except OSError as exc:
+        raise ImageProblem(path, Fault.FORMAT, f"the disk reports “{exc.strerror}”") from exc
+    if path.is_file() and size == 0:
+        raise ImageProblem(path, Fault.EMPTY, "the file is empty (0 bytes)")
+
+
+def _series_files(folder: Path) -> list[Path]:
+    import SimpleITK
+
+    series = SimpleITK.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    if not series:
+        raise ImageProblem(folder, Fault.FORMAT, "the folder holds no DICOM series")
+    if len(series) > 1:
+        raise ImageProblem(
+            folder, Fault.SEVERAL_SERIES, f"the folder holds {len(series)} DICOM series"
+        )
+    names = SimpleITK.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
+    return [Path(name) for name in names]
+
+
+def _information(path: Path, file: Path) -> Any:  # noqa: ANN401 - SimpleITK has no types
+    import SimpleITK
+
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(file))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as exc:
+        if "orthonormal" in str(exc) or "determinant" in str(exc):
+            raise ImageProblem(
+                path, Fault.NOT_ORTHONORMAL, "its voxel axes are not at right angles"
+            ) from exc
+        raise ImageProblem(
+            path, Fault.FORMAT, "it is damaged, or not in the format its name says"
+        ) from exc
+    return reader
+
+
+def _header(path: Path, reader: Any, *, slices: Path | None = None) -> Header:  # noqa: ANN401
+    import SimpleITK
+
+    size = tuple(int(length) for length in reader.GetSize())
+    if any(length > 1 for length in size[_LARGEST_DIMENSION:]):
+        volumes = math.prod(size[_LARGEST_DIMENSION:])
+        raise ImageProblem(
+            path, Fault.DIMENSIONS, f"it has {len(size)} dimensions ({volumes} volumes in one file)"
+        )
+    components = int(reader.GetNumberOfComponents())
+    if components > 1:
+        raise ImageProblem(
+            path, Fault.COLOUR, f"it holds {components} values per voxel, as colour images do"
+        )
+    keys = set(reader.GetMetaDataKeys())
+    notes = tuple(
+        (key, text)
+        for key in sorted(keys)
+        if (key in _NIFTI_NOTES or "|" in key) and (text := reader.GetMetaData(key).strip(" \0"))
+    )
+    # A pixel of each type, to learn its size: SimpleITK has no table for it.
+    pixel = SimpleITK.GetArrayFromImage(SimpleITK.Image([1] * 2, reader.GetPixelID()))
+    geometry = _geometry(reader, known=_orientation_known(path, reader, keys))
+    if slices is not None:
+        shape = (len(_series_files(slices)), geometry.shape[1], geometry.shape[2])
+        geometry = Geometry(
+            shape=shape,
+            spacing_mm=geometry.spacing_mm,
+            origin_mm=geometry.origin_mm,
+            direction=geometry.direction,
+            known=geometry.known,
+        )
+    return Header(
+        geometry=geometry, voxel_type=str(pixel.dtype), voxel_bytes=pixel.itemsize, notes=notes
+    )
+
+
+def _geometry(source: Any, *, known: bool) -> Geometry:  # noqa: ANN401
+    """Read the grid of a SimpleITK image or reader, whatever its number of dimensions."""
+    size = [int(length) for length in source.GetSize()]
+    spacing = [float(length) for length in source.GetSpacing()]
+    origin = [float(place) for place in source.GetOrigin()]
+    dimensions = len(size)
+    matrix = np.asarray(source.GetDirection(), dtype=float).reshape(dimensions, dimensions)
+    if dimensions < _LARGEST_DIMENSION:
+        full = np.eye(_LARGEST_DIMENSION)
+        full[:dimensions, :dimensions] = matrix
+        matrix = full
+        size, spacing, origin = [*size, 1], [*spacing, 1.0], [*origin, 0.0]
+    rows = matrix[:_LARGEST_DIMENSION, :_LARGEST_DIMENSION].tolist()
+    shape: Voxel = (size[2], size[1], size[0])
+    return Geometry(
+        shape=shape,
+        spacing_mm=(spacing[2], spacing[1], spacing[0]),
+        origin_mm=(origin[0], origin[1], origin[2]),
+        direction=(tuple(rows[0]), tuple(rows[1]), tuple(rows[2])),
+        known=known,
+        planar=dimensions < _LARGEST_DIMENSION,
+    )
+
+
+def _orientation_known(path: Path, reader: Any, keys: set[str]) -> bool:  # noqa: ANN401
+    """Tell whether the file says how the patient lies, instead of ITK having assumed it."""
+    if reader.GetDimension() < _LARGEST_DIMENSION:
+        return False
+    if "qform_code" in keys:
+        return bool({reader.GetMetaData(key) for key in ("qform_code", "sform_code")} - {"0"})
+    name = path.name.casefold()
+    if name.endswith((".nrrd", ".nhdr")):
+        return "NRRD_space" in keys
+    if name.endswith((".mha", ".mhd")):
+        with path.open("rb") as file:
+            head = file.read(4096)
+        return any(word in head for word in (b"TransformMatrix", b"Orientation", b"Rotation"))
+    # GIPL, TIFF and picture formats have no field for it.
+    return any(key.startswith("0020|") for key in keys) or path.is_dir()
+
+
+def _refuse_cut_off(path: Path, header: Header, *, thorough: bool) -> None:
+    """Refuse NIfTI and GIPL files that end early; SimpleITK itself notices it for the others."""
+    name = path.name.casefold()
+    voxels = header.bytes_in_memory
+    if name.endswith(".gipl"):
+        expected, found = _GIPL_HEADER_BYTES + voxels, path.stat().st_size
+    elif name.endswith((".nii", ".nii.gz")):
+        expected = _nifti_bytes(path, header)
+        if name.endswith(".gz"):
+            found = _unpacked_bytes(path, expected, thorough=thorough)
+        else:
+            found = path.stat().st_size
+    else:
+        return
+    if found < expected:
+        raise ImageProblem(
+            path, Fault.CUT_OFF, f"the file is cut off after {found:,} of {expected:,} bytes"
+        )
+
+
+def _nifti_bytes(path: Path, header: Header) -> int:
+    """Return how long the unpacked file must be by its header (NIfTI-1 and NIfTI-2)."""
+    start = _first_bytes(path, _NIFTI2_HEADER_BYTES)
+    if len(start) < _NIFTI1_HEADER_BYTES:
+        return _NIFTI1_HEADER_BYTES + header.bytes_in_memory
+    order = "<" if start[:4] in (b"\x5c\x01\0\0", b"\x1c\x02\0\0") else ">"
+    second = start[4:8] in (b"n+2\0", b"ni2\0")
+    # bits per voxel and offset of the first voxel: shorts and a float in NIfTI-1, a long in 2
+    bits = int(struct.unpack_from(order + "h", start, 14 if second else 72)[0])
+    offset = struct.unpack_from(order + ("q" if second else "f"), start, 168 if second else 108)[0]
+    return int(offset) + math.prod(header.geometry.shape) * bits // 8
+
+
+def _first_bytes(path: Path, count: int) -> bytes:
+    with path.open("rb") as file:
+        raw = file.read(max(4 * count, 4096))
+    if not raw.startswith(b"\x1f\x8b"):
+        return raw[:count]
+    try:
+        return zlib.decompressobj(wbits=31).decompress(raw, count)
+    except zlib.error:
+        return b""
+
+
+def _unpacked_bytes(path: Path, expected: int, *, thorough: bool) -> int:
+    """Return how many bytes a gzipped file unpacks to, as far as it is sound.
+
+    The last four bytes of a gzip file are its unpacked length modulo 2^32: where they
+    agree with `expected` that is enough for a quick look.
+    """
+    with path.open("rb") as file:
+        if not thorough:
+            file.seek(-4, 2)
+            if file.read(4) == struct.pack("<I", expected % (1 << 32)):
+                return expected
+            file.seek(0)
+        found, unpacker = 0, zlib.decompressobj(wbits=31)
+        try:
+            while chunk := file.read(_CHUNK_BYTES):
+                while chunk:
+                    found += len(unpacker.decompress(chunk))
+                    chunk = unpacker.unused_data
+                    if unpacker.eof and chunk.strip(b"\0"):  # bgzip writes many members
+                        unpacker = zlib.decompressobj(wbits=31)
+                    else:
+                        break
+        except zlib.error:
+            return min(found, expected - 1)
+    return found if unpacker.eof else min(found, expected - 1)
+
+
+def _map(path: Path, header: Header) -> Volume | None:
+    layout = raw_layout(path)
+    if layout is None or layout.voxel_type.itemsize != header.voxel_bytes:
+        return None
+    array = np.memmap(
+        path, dtype=layout.voxel_type, mode="r", offset=layout.offset, shape=header.geometry.shape
+    )
+    return Volume(array=array, geometry=header.geometry, mapped=True)
+
+
+def _too_large(path: Path) -> DataProblem:
+    return DataProblem(
+        f"{path.parent.name}/{path.name} does not fit into memory", code=ErrorCode.MEMORY_FULL
+    )
