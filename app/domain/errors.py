@@ -30,6 +30,9 @@ class ErrorCode(enum.Enum):
     FOLDER_NOT_READABLE = "folder-not-readable"
     FOLDER_LAYOUT = "folder-layout"
     DATASET_DESCRIPTION = "dataset-description"
+    DESCRIPTION_MISSING = "description-missing"
+    NO_CASES = "no-cases"
+    GEOMETRY_DIFFERS = "geometry-differs"
     CASE_UNREADABLE = "case-unreadable"
     DATA_BLOCKS = "data-blocks"
     NO_FOREGROUND = "no-foreground"
@@ -79,6 +82,9 @@ REMEDIES: Final[dict[ErrorCode, str]] = {
     ErrorCode.FOLDER_NOT_READABLE: "Ask IT for read permission on this folder.",
     ErrorCode.FOLDER_LAYOUT: "Arrange the folder as nnU-Net does: imagesTr, labelsTr, dataset.json.",
     ErrorCode.DATASET_DESCRIPTION: "Correct the named entry in dataset.json and check again.",
+    ErrorCode.DESCRIPTION_MISSING: "Put a dataset.json beside imagesTr: channel_names, labels, file_ending.",
+    ErrorCode.NO_CASES: "Copy the images into imagesTr and their labels into labelsTr.",
+    ErrorCode.GEOMETRY_DIFFERS: "Resample the segmentation to the grid of its image and try again.",
     ErrorCode.CASE_UNREADABLE: "Replace the file by an intact copy, or leave the case out.",
     ErrorCode.DATA_BLOCKS: "Mend the rows marked “blocks” on the Data page and check again.",
     ErrorCode.NO_FOREGROUND: "Add at least one case in which a structure is labelled.",
