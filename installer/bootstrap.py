@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     import argparse
@@ -206,10 +206,17 @@ def run_demo(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def run_program(command: Sequence[str]) -> int:
-    """Run the program in our place, so that signals and the terminal are its own."""
+    """Run the program in our place, so that signals and the terminal are its own.
+
+    Windows cannot replace a process; there we wait for it.
+    """
     sys.stdout.flush()
     if sys.platform == "win32":
         return subprocess.run(command, check=False).returncode
+    become(command)
+
+
+def become(command: Sequence[str]) -> NoReturn:
     os.execv(command[0], list(command))  # noqa: S606 - no shell is what is wanted
 
 

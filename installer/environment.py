@@ -34,6 +34,8 @@ PAUSE_BETWEEN_ATTEMPTS_S: Final = 5.0
 # Measured: 2.3 GB with the CPU build of torch, about 7 GB with CUDA; pip needs room to unpack.
 FREE_SPACE_BYTES: Final = {"headless": 1_000_000_000, "linux-cuda": 12_000_000_000}
 FREE_SPACE_DEFAULT_BYTES: Final = 4_000_000_000
+# Unpacking more of them takes long enough to say so.
+FEW_PACKAGES: Final = 10
 # Settings of a person's pip or Python that would send packages somewhere else.
 MISLEADING_VARIABLES: Final = (
     "PIP_PREFIX",
@@ -73,7 +75,8 @@ class Recipe:
         """Return the digest that changes whenever the environment has to be looked over."""
         digest = hashlib.sha256()
         parts = [self.lock.read_bytes(), self.pyproject.read_bytes()]
-        parts.append(f"{sys.version_info[:2]}\n{self.folder}\n{self.torch_index}".encode())
+        choices = (self.flavour, self.torch_index, str(self.folder), sys.version_info[:2])
+        parts.append(repr(choices).encode())
         for part in parts:
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)
@@ -286,12 +289,19 @@ def set_up(recipe: Recipe, installer: Installer) -> bool:
         say(f"{folder.name}: an earlier set-up did not finish, going on with it")
     else:
         say(f"{folder.name}: the list of dependencies has changed")
+    if stamp is not None and (stamp.flavour, stamp.torch_index) != (
+        recipe.flavour,
+        recipe.torch_index,
+    ):
+        # CPU and CUDA builds of torch share their public version; pip would keep the one it finds.
+        # Before the stamp goes: interrupted here, the next set-up knows that it has to do this.
+        installer.pip(folder, ["uninstall", "--yes", "--quiet", *TORCH_PACKAGES])
     # From here on the environment is between two states, and says so by having no stamp.
     (folder / STAMP_NAME).unlink(missing_ok=True)
     forgotten = forget_half_installed(site_packages_of(folder))
     if forgotten:
         say(f"{folder.name}: installed only in part, again: {', '.join(forgotten)}")
-    install(recipe, installer, changed_from=stamp)
+    install(recipe, installer)
     write_stamp(
         folder,
         Stamp(digest=digest, flavour=recipe.flavour, torch_index=recipe.torch_index),
@@ -299,7 +309,7 @@ def set_up(recipe: Recipe, installer: Installer) -> bool:
     return True
 
 
-def install(recipe: Recipe, installer: Installer, *, changed_from: Stamp | None) -> None:
+def install(recipe: Recipe, installer: Installer) -> None:
     """Fill the environment from the lock, then put the project itself in, editable.
 
     Raises:
@@ -307,12 +317,6 @@ def install(recipe: Recipe, installer: Installer, *, changed_from: Stamp | None)
     """
     folder, lock_text = recipe.folder, recipe.lock.read_text(encoding="utf-8")
     count = sum("==" in line for line in lock_text.splitlines())
-    torch_pins = pinned(lock_text, TORCH_PACKAGES)
-    if torch_pins and changed_from is not None:
-        wanted = (recipe.flavour, recipe.torch_index)
-        if (changed_from.flavour, changed_from.torch_index) != wanted:
-            # CPU and CUDA builds share their public version; pip would keep the one that is there.
-            installer.pip(folder, ["uninstall", "--yes", "--quiet", *TORCH_PACKAGES])
     say(f"{folder.name}: installing {count} packages from {recipe.lock.name}")
     index = [f"--extra-index-url={recipe.torch_index}"] if recipe.torch_index else []
     tools = pinned(lock_text, TOOLS)
@@ -447,7 +451,7 @@ class PipReport:
         if download and (download["size"].endswith("GB") or is_large(download["size"])):
             self._clear_status()
             say(f"    downloading {download['file']} ({download['size']})")
-        if line.startswith("Installing collected packages"):
+        if line.startswith("Installing collected packages") and self._packages > FEW_PACKAGES:
             self._clear_status()
             say("    unpacking")
 
