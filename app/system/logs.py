@@ -1,0 +1,87 @@
+"""Logs on disk and for the window: a line per change of state, without names or paths of files.
+
+Redaction is by allow-list: a traceback keeps the places in this program's and its libraries'
+code, and every other absolute path becomes ``[path]``, because a path in a hospital often names a
+patient.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from app.system.atomic import make_folder
+
+_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_LARGEST: Final = 2 << 20
+_KEPT_FILES: Final = 5
+_ABSOLUTE: Final = re.compile(
+    r"""(?:[A-Za-z]:\\|\\\\|(?<![\w.:/])/)[^\s"'<>|:]*[^\s"'<>|:.,;)\]]"""
+)
+_CODE: Final = re.compile(r"(?:^|[/\\])((?:app|site-packages|lib[/\\]python[\d.]+)[/\\].*\.py)$")
+
+
+def redact(text: str) -> str:
+    """Return `text` with absolute paths replaced by ``[path]``; places in code stay, shortened."""
+
+    def replaced(match: re.Match[str]) -> str:
+        code = _CODE.search(match.group())
+        return code.group(1) if code else "[path]"
+
+    return _ABSOLUTE.sub(replaced, text)
+
+
+class RedactingFormatter(logging.Formatter):
+    """A formatter whose every line, tracebacks included, has passed `redact`."""
+
+    def __init__(self) -> None:
+        super().__init__(_FORMAT)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
+class LineHandler(logging.Handler):
+    """Hands each finished line to `take`, e.g. to the window; call it from one loop only."""
+
+    def __init__(self, take: Callable[[str], None]) -> None:
+        super().__init__(logging.INFO)
+        self._take = take
+        self.setFormatter(RedactingFormatter())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._take(self.format(record))
+        except Exception:  # noqa: BLE001 - logging must never end the program
+            self.handleError(record)
+
+
+def start_logging(folder: Path, name: str) -> logging.Handler:
+    """Write the logs of package `app` to ``folder/name.log``, rotated; return the handler.
+
+    Raises:
+        SetupProblem: the folder cannot be made.
+    """
+    make_folder(folder)
+    handler = logging.handlers.RotatingFileHandler(
+        folder / f"{name}.log",
+        maxBytes=_LARGEST,
+        backupCount=_KEPT_FILES,
+        encoding="utf-8",
+        delay=True,
+    )
+    handler.setFormatter(RedactingFormatter())
+    logger = logging.getLogger("app")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    return handler
+
+
+def stop_logging(handler: logging.Handler) -> None:
+    """Close a handler of `start_logging`."""
+    logging.getLogger("app").removeHandler(handler)
+    handler.close()

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from app.system.logs import LineHandler, redact, start_logging, stop_logging
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("cannot read /data/Smith_John/scan.nii.gz", "cannot read [path]"),
+        ("('/data/Smith/scan.nii.gz',)", "('[path]',)"),
+        ("C:\\Users\\smith\\x.nii is bad", "[path] is bad"),
+        ("\\\\server\\share\\smith.nii is bad", "[path] is bad"),
+        ("round 3/50, wss://host/path and 3 mm/s", "round 3/50, wss://host/path and 3 mm/s"),
+        ('File "/opt/x/app/site/service.py", line 3', 'File "app/site/service.py", line 3'),
+        (
+            'File "/v/lib/python3.11/site-packages/torch/a.py", line 3',
+            'File "lib/python3.11/site-packages/torch/a.py", line 3',
+        ),
+        ('File "/data/smith.py", line 1', 'File "[path]", line 1'),
+    ],
+)
+def test_paths_outside_the_code_are_taken_out(text, expected):
+    assert redact(text) == expected
+
+
+def test_the_file_and_the_window_get_the_same_redacted_lines(tmp_path, expected_log):
+    lines: list[str] = []
+    file = start_logging(tmp_path / "logs", "site")
+    window = LineHandler(lines.append)
+    logger = logging.getLogger("app.test")
+    logging.getLogger("app").addHandler(window)
+    try:
+        try:
+            (tmp_path / "Smith" / "scan.nii.gz").read_bytes()
+        except OSError:
+            expected_log("app.test", "round 3")
+            logger.exception("round %d failed", 3)
+    finally:
+        logging.getLogger("app").removeHandler(window)
+        stop_logging(file)
+    written = (tmp_path / "logs" / "site.log").read_text(encoding="utf-8")
+    assert written.strip() == "\n".join(lines).strip()
+    assert "round 3 failed" in written
+    assert "test_logs.py" not in written
+    assert "Smith" not in written
