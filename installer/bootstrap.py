@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
@@ -211,13 +211,9 @@ def run_program(command: Sequence[str]) -> int:
     Windows cannot replace a process; there we wait for it.
     """
     sys.stdout.flush()
-    if sys.platform == "win32":
-        return subprocess.run(command, check=False).returncode
-    become(command)
-
-
-def become(command: Sequence[str]) -> NoReturn:
-    os.execv(command[0], list(command))  # noqa: S606 - no shell is what is wanted
+    if os.name != "nt":
+        os.execv(command[0], list(command))  # noqa: S606 - no shell is what is wanted
+    return subprocess.run(command, check=False).returncode
 
 
 def run_test(options: argparse.Namespace, rest: list[str]) -> int:
