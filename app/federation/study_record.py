@@ -1,0 +1,136 @@
+"""What a study remembers, as plain frozen values, and their bytes on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from app.domain.errors import FednnunetError, OurMistake
+from app.domain.ids import Digest, SiteName, StudyId
+from app.domain.rounds import BlobRef, GlobalModel, ModelUpdate
+from app.domain.study import StudyTerms
+from app.federation.round_machine import RoundState
+from app.federation.site_machine import SiteState
+from app.federation.study_file import terms_from_json, terms_to_json
+from app.federation.study_machine import StudyState
+
+FORMAT: Final = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteRecord:
+    """One site. `cases` is its weight: the training cases it declared when it accepted the plan.
+
+    `rejected` is the digest of a fingerprint that did not fit. `problem` is an ErrorCode value,
+    empty when there is none.
+    """
+
+    name: SiteName
+    state: SiteState = SiteState.JOINED
+    fingerprint: BlobRef | None = None
+    fingerprint_cases: int = 0
+    rejected: Digest | None = None
+    prepared: Digest | None = None
+    refused_plan: bool = False
+    cases: int = 0
+    problem: str = ""
+    problem_sentence: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """One site asked to train a round.
+
+    `attempt` grows with every new try of this site in this round; an update for another attempt
+    does not count. `tries` counts since the study was last resumed. `failed` is the ErrorCode
+    value of the last try when it failed.
+    """
+
+    site: SiteName
+    attempt: int = 1
+    tries: int = 1
+    failed: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenRound:
+    """The round under way; `averaging` counts the averages started for it."""
+
+    number: int
+    state: RoundState
+    base: BlobRef
+    asks: tuple[Ask, ...]
+    updates: tuple[ModelUpdate, ...] = ()
+    averaging: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClosedRound:
+    """A closed round and the case-weighted figures of its updates."""
+
+    model: GlobalModel
+    train_loss: float
+    validation_loss: float | None
+    pseudo_dice: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyRecord:
+    """All that a study must remember over a restart.
+
+    `serial` grows with every change. `roster` are the sites whose fingerprints the plan was made
+    from, `last_updates` the digests of the updates in the newest average. `paused_because` is the
+    reason when the study paused itself.
+    """
+
+    study: StudyId
+    serial: int = 0
+    state: StudyState = StudyState.ENROLLING
+    paused: bool = False
+    paused_because: str = ""
+    failure: str = ""
+    without_missing: bool = False
+    sites: tuple[SiteRecord, ...] = ()
+    roster: tuple[SiteName, ...] = ()
+    planning: int = 0
+    plan: BlobRef | None = None
+    merged: BlobRef | None = None
+    first_model: BlobRef | None = None
+    round: OpenRound | None = None
+    closed: tuple[ClosedRound, ...] = ()
+    last_updates: tuple[tuple[SiteName, Digest], ...] = ()
+
+    @property
+    def base(self) -> BlobRef | None:
+        """The newest shared model: the last average, or the first model before there is one."""
+        return self.closed[-1].model.weights if self.closed else self.first_model
+
+
+class _Saved(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    format: int
+    terms: str
+    record: StudyRecord
+
+
+def write(terms: StudyTerms, record: StudyRecord) -> bytes:
+    """Write a study as canonical JSON."""
+    saved = _Saved(format=FORMAT, terms=terms_to_json(terms).decode(), record=record)
+    return msgspec.json.encode(saved, order="sorted")
+
+
+def read(document: bytes) -> tuple[StudyTerms, StudyRecord]:
+    """Read what `write` wrote.
+
+    Raises:
+        OurMistake: the bytes are damaged or of another version of this program.
+    """
+    try:
+        saved = msgspec.json.decode(document, type=_Saved, strict=True)
+        terms = terms_from_json(saved.terms.encode())
+    except (msgspec.DecodeError, UnicodeError, RecursionError, FednnunetError) as exc:
+        raise OurMistake(f"the saved study cannot be read: {exc}") from exc
+    if saved.format != FORMAT:
+        raise OurMistake(f"the saved study has format {saved.format}, this program reads {FORMAT}")
+    return terms, saved.record
