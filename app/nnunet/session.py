@@ -1,0 +1,437 @@
+"""A training session: one stock nnUNetTrainer, kept alive from round to round.
+
+The session does what `nnUNetTrainer.run_training` does, hook by hook, with a stop check and an
+event after every step. `num_epochs` is the whole study's, and `current_epoch` runs on over the
+rounds, so that the learning rate is one curve. Between rounds only the weights change: they are
+copied into the network in place; optimizer, scaler, schedule and loaders stay.
+
+On a CPU, without background augmenters, a session is deterministic: the seed settles every draw,
+and a checkpoint holds the states of all generators, so that going on from it equals never having
+stopped.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import torch
+from batchgenerators.utilities.file_and_folder_operations import load_json
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+from app.domain.errors import (
+    ErrorCode,
+    JobFailed,
+    OurMistake,
+    SetupProblem,
+)
+from app.domain.rounds import TensorSpec
+from app.domain.training import EpochRecord, StepRecord
+from app.jobs.events import AnyEvent, Checkpointed, EpochEnded, RoundTrained, SessionReady, Stepped
+from app.jobs.spec import TrainJob, TrainRound
+from app.nnunet import devices
+from app.nnunet.convert import fold_of, read_plan
+from app.nnunet.environment import enter
+from app.nnunet.weights import (
+    all_finite,
+    manifest,
+    plain,
+    read_checkpoint,
+    read_into,
+    unique_tensors,
+    write_checkpoint,
+    write_tensors,
+)
+
+_log = logging.getLogger(__name__)
+
+_FORMAT: Final = 1
+_EMA: Final = "ema_fg_dice"
+
+
+@dataclass(slots=True, kw_only=True)
+class RoundProgress:
+    """How far the session is in a round: what a checkpoint must know to go on inside it."""
+
+    round: int
+    attempt: int
+    epochs: list[EpochRecord]
+
+
+class TrainingSession:
+    """A stock trainer that waits for rounds. Call `open`, `train` any number of times, `close`.
+
+    Not for several threads. After any error the session is closed and done; the last checkpoint
+    on disk is that of the last epoch that ended well.
+    """
+
+    def __init__(
+        self,
+        job: TrainJob,
+        *,
+        tell: Callable[[AnyEvent], None] = lambda _event: None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        if min(job.total_epochs, job.iterations_per_epoch, job.validation_iterations) < 1:
+            raise OurMistake("a session needs epochs, iterations and validation iterations")
+        self._job = job
+        self._tell = tell
+        self._stopped = stopped
+        self._checkpoint = Path(job.checkpoint)
+        self._trainer: Any = None
+        self._progress: RoundProgress | None = None
+        self._training_cases = 0
+
+    @property
+    def network(self) -> torch.nn.Module:
+        """The live network, without the wrappers of torch.compile."""
+        return plain(self._trainer.network)
+
+    @property
+    def epoch(self) -> int:
+        """How many study epochs lie behind the session."""
+        return int(self._trainer.current_epoch)
+
+    def open(self) -> SessionReady:
+        """Build the trainer and its loaders, or go on from the checkpoint; tells SessionReady.
+
+        Raises:
+            SetupProblem: no such device, no prepared images, or a checkpoint of another study.
+            PeerMistake: the plan is not one.
+        """
+        job = self._job
+        plan = read_plan(Path(job.plan))
+        folders = enter(Path(job.workspace))
+        os.environ["nnUNet_n_proc_DA"] = str(job.loader_processes)  # noqa: SIM112 - nnU-Net's name
+        device = devices.choose(job.device)
+        devices.settle(device, threads=job.threads)
+        dataset_file = folders.preprocessed_dataset / "dataset.json"
+        if not dataset_file.is_file():
+            raise SetupProblem("the images are not prepared for training")
+        seed_everything(job.seed)
+        # A stock trainer pops this key from the plans that it is given; True only matters to
+        # a cloud logger that is off.
+        plans = {**plan.plans_for(), "continue_training": False}
+        trainer: Any = nnUNetTrainer(
+            plans=plans,
+            configuration=job.configuration,
+            fold=fold_of(job.fold),
+            dataset_json=load_json(str(dataset_file)),
+            device=device,
+        )
+        # Before `initialize`, which builds the learning-rate schedule over `num_epochs`.
+        trainer.num_epochs = job.total_epochs
+        trainer.num_iterations_per_epoch = job.iterations_per_epoch
+        trainer.num_val_iterations_per_epoch = job.validation_iterations
+        # Stock checkpoints are not resumable to the bit and need an unsafe torch.load; ours stand
+        # in for them. The progress picture costs seconds per epoch.
+        trainer.disable_checkpointing = True
+        trainer.logger.plot_progress_png = lambda *_arguments: None
+        trainer.initialize()
+        self._trainer = trainer
+        try:
+            trainer.on_train_start()
+            training, validation = trainer.do_split()
+            self._training_cases = len(training)
+            if self._checkpoint.exists():
+                self._restore(read_checkpoint(self._checkpoint), str(plan.digest))
+        except BaseException:
+            self.close()
+            raise
+        self._digest = str(plan.digest)
+        ready = SessionReady(
+            training_cases=len(training),
+            validation_cases=len(validation),
+            device=_device_name(device),
+            epoch=self.epoch,
+            tensors=self.tensors,
+        )
+        self._tell(ready)
+        return ready
+
+    @property
+    def tensors(self) -> tuple[TensorSpec, ...]:
+        """What a file of this network's weights holds."""
+        return manifest(self._trainer.network)
+
+    def train(self, command: TrainRound) -> RoundTrained:
+        """Train one round from its base and write the update; tells events on the way.
+
+        A round that a killed session had begun goes on after its last finished epoch; a round
+        that it had finished only writes its update again.
+
+        Raises:
+            PeerMistake: the base does not fit the network; nothing was changed.
+            JobFailed: NOT_FINITE when a loss or weight is not a number; JOB_STOPPED.
+            SetupProblem: the disk is full.
+        """
+        progress = self._progress
+        if progress is None or (progress.round, progress.attempt) != (
+            command.round,
+            command.attempt,
+        ):
+            if command.base is not None:
+                read_into(self._trainer.network, Path(command.base))
+            self._align(command.start_epoch)
+            progress = RoundProgress(round=command.round, attempt=command.attempt, epochs=[])
+            self._progress = progress
+        else:
+            _log.info("round %d goes on after %d epochs", command.round, len(progress.epochs))
+        while len(progress.epochs) < command.epochs:
+            record = self._epoch(command.round)
+            progress.epochs.append(record)
+            self._tell(EpochEnded(record=record))
+            self._save()
+            self._tell(Checkpointed(epoch=self.epoch))
+        update = write_tensors(self._trainer.network, Path(command.update))
+        trained = RoundTrained(
+            round=command.round,
+            attempt=command.attempt,
+            update=command.update,
+            sha256=update.sha256,
+            size=update.size,
+            cases=self._training_cases,
+            epochs=tuple(progress.epochs),
+        )
+        self._tell(trained)
+        return trained
+
+    def close(self) -> None:
+        """End nnU-Net's background augmenters; safe to call twice."""
+        trainer, self._trainer = self._trainer, None
+        if trainer is None:
+            return
+        for loader in (trainer.dataloader_train, trainer.dataloader_val):
+            # Only the loader with background processes has it. `on_train_end` would do the same
+            # after writing a checkpoint and replacing sys.stdout.
+            finish = getattr(loader, "_finish", None)
+            if finish is not None:
+                finish()
+
+    # One epoch: the body of nnUNetTrainer.run_training (nnunetv2 2.8.1).
+
+    def _epoch(self, round_number: int) -> EpochRecord:
+        trainer = self._trainer
+        if self.epoch >= self._job.total_epochs:
+            raise OurMistake(f"epoch {self.epoch + 1} is beyond the study's last epoch")
+        began = time.monotonic()
+        trainer.on_epoch_start()
+        trainer.on_train_epoch_start()
+        outputs = [
+            self._step(round_number, step) for step in range(1, self._job.iterations_per_epoch + 1)
+        ]
+        trainer.on_train_epoch_end(outputs)
+        if not all_finite(trainer.network):
+            raise _not_finite(f"a weight is not a number after epoch {self.epoch + 1}")
+        with torch.no_grad():
+            trainer.on_validation_epoch_start()
+            validated = []
+            for _ in range(self._job.validation_iterations):
+                self._go_on_unless_stopped()
+                validated.append(trainer.validation_step(next(trainer.dataloader_val)))
+            trainer.on_validation_epoch_end(validated)
+        trainer.on_epoch_end()
+        self._settle_log()
+        return self._record(round_number, time.monotonic() - began)
+
+    def _step(self, round_number: int, step: int) -> dict[str, Any]:
+        self._go_on_unless_stopped()
+        began = time.monotonic()
+        trainer = self._trainer
+        output: dict[str, Any] = trainer.train_step(next(trainer.dataloader_train))
+        loss = float(output["loss"])
+        if not math.isfinite(loss):
+            raise _not_finite(f"the loss is not a number in epoch {self.epoch + 1}, step {step}")
+        self._tell(
+            Stepped(
+                record=StepRecord(
+                    round=round_number,
+                    epoch=self.epoch + 1,
+                    step=step,
+                    steps_per_epoch=self._job.iterations_per_epoch,
+                    loss=loss,
+                    seconds=time.monotonic() - began,
+                )
+            )
+        )
+        return output
+
+    def _go_on_unless_stopped(self) -> None:
+        if self._stopped():
+            raise JobFailed("training was stopped", code=ErrorCode.JOB_STOPPED)
+
+    # nnU-Net's own log of values: one entry per epoch and key, in lists.
+
+    @property
+    def _lists(self) -> dict[str, list[Any]]:
+        lists: dict[str, list[Any]] = self._trainer.logger.local_logger.my_fantastic_logging
+        return lists
+
+    def _align(self, start_epoch: int) -> None:
+        """Put the trainer at `start_epoch`, as a round that is repeated or was missed needs.
+
+        nnU-Net's log must hold exactly one value per epoch: entries of epochs that are done again
+        go, and missed epochs repeat the last known value (not a number where there is none).
+        """
+        for key, values in self._lists.items():
+            del values[start_epoch:]
+            if key == _EMA and not values:
+                continue  # its average must begin with the first epoch trained here
+            values.extend([values[-1] if values else _unknown(key)] * (start_epoch - len(values)))
+        self._trainer.current_epoch = start_epoch
+
+    def _settle_log(self) -> None:
+        """Turn numpy numbers into plain ones, so that a resumed log equals an undisturbed one."""
+        for key, values in self._lists.items():
+            values[:] = [_plain_value(value) for value in values]
+            if key == _EMA:
+                values[:0] = [math.nan] * (self.epoch - len(values))
+
+    def _record(self, round_number: int, seconds: float) -> EpochRecord:
+        latest = {key: values[-1] for key, values in self._lists.items()}
+        return EpochRecord(
+            round=round_number,
+            epoch=self.epoch,
+            train_loss=latest["train_losses"],
+            validation_loss=_finite(latest["val_losses"]),
+            pseudo_dice=tuple(_finite(dice) for dice in latest["dice_per_class_or_region"]),
+            pseudo_dice_average=_finite(latest[_EMA]),
+            learning_rate=latest["lrs"],
+            seconds=seconds,
+        )
+
+    # What is written to disk.
+
+    def _save(self) -> None:
+        trainer, progress = self._trainer, self._progress
+        if progress is None:
+            raise OurMistake("there is no round to save")
+        write_checkpoint(
+            {
+                "format": _FORMAT,
+                "session": self._identity(self._digest),
+                "weights": unique_tensors(trainer.network),
+                "optimizer": trainer.optimizer.state_dict(),
+                "scaler": None if trainer.grad_scaler is None else trainer.grad_scaler.state_dict(),
+                "epoch": self.epoch,
+                "log": self._lists,
+                "round": msgspec.to_builtins(
+                    {
+                        "round": progress.round,
+                        "attempt": progress.attempt,
+                        "epochs": progress.epochs,
+                    }
+                ),
+                "random": random_states(),
+            },
+            self._checkpoint,
+        )
+
+    def _restore(self, content: dict[str, Any], digest: str) -> None:
+        if content.get("format") != _FORMAT or content.get("session") != self._identity(digest):
+            raise SetupProblem("the checkpoint in the workspace belongs to another study or plan")
+        trainer = self._trainer
+        targets = unique_tensors(trainer.network)
+        try:
+            with torch.no_grad():
+                for name, target in targets.items():
+                    target.copy_(content["weights"][name])
+            trainer.optimizer.load_state_dict(content["optimizer"])
+            if trainer.grad_scaler is not None and content["scaler"] is not None:
+                trainer.grad_scaler.load_state_dict(content["scaler"])
+            trainer.current_epoch = content["epoch"]
+            for key, values in self._lists.items():
+                values[:] = content["log"][key]
+            self._progress = RoundProgress(
+                round=content["round"]["round"],
+                attempt=content["round"]["attempt"],
+                epochs=msgspec.convert(content["round"]["epochs"], list[EpochRecord]),
+            )
+            # Last: making the loaders has drawn from the generators.
+            restore_random_states(content["random"])
+        except (KeyError, ValueError, RuntimeError, msgspec.ValidationError) as exc:
+            raise SetupProblem(
+                "the checkpoint is damaged; training starts from the last round"
+            ) from exc
+
+    def _identity(self, digest: str) -> dict[str, Any]:
+        job = self._job
+        return {
+            "plan": digest,
+            "configuration": job.configuration,
+            "fold": job.fold,
+            "total_epochs": job.total_epochs,
+            "iterations": job.iterations_per_epoch,
+            "seed": job.seed,
+        }
+
+
+def seed_everything(seed: int) -> None:
+    """Seed every generator that nnU-Net draws from: Python's, numpy's and torch's."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - nnU-Net draws from the global one
+    torch.manual_seed(seed)
+
+
+def random_states() -> dict[str, Any]:
+    """Return the states of all generators as plain values and tensors."""
+    version, numbers, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
+    return {
+        "python": [version, list(numbers), gauss],
+        "numpy": [
+            name,
+            torch.from_numpy(np.asarray(keys).astype(np.int64)),
+            position,
+            has_gauss,
+            cached,
+        ],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def restore_random_states(states: dict[str, Any]) -> None:
+    """Put all generators where `random_states` found them."""
+    version, numbers, gauss = states["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    name, keys, position, has_gauss, cached = states["numpy"]
+    np.random.set_state(  # noqa: NPY002
+        (name, keys.numpy().astype(np.uint32), position, has_gauss, cached)
+    )
+    torch.set_rng_state(states["torch"])
+    if torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(states["cuda"])
+
+
+def _plain_value(value: Any) -> Any:  # noqa: ANN401 - nnU-Net logs floats and lists of floats
+    if isinstance(value, list):
+        return [float(item) for item in value]
+    return float(value)
+
+
+def _unknown(key: str) -> Any:  # noqa: ANN401
+    return [] if key == "dice_per_class_or_region" else math.nan
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _not_finite(sentence: str) -> JobFailed:
+    return JobFailed(sentence, code=ErrorCode.NOT_FINITE)
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(0)})"
+    return device.type

@@ -1,0 +1,215 @@
+"""Weights: from a network to safetensors and back, and to a checkpoint that plain nnU-Net loads.
+
+nnU-Net's networks name most tensors several times (`all_modules.*`, `decoder.encoder.*`), and
+torch.compile and DistributedDataParallel put prefixes before all of them. On wire and disk each
+tensor stands once, under the name that the plain network gives it first. Values go back in place,
+so every alias and the optimizer see them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import safetensors
+import safetensors.torch
+import torch
+
+from app.domain.errors import ErrorCode, PeerMistake, SetupProblem
+from app.domain.ids import Digest
+from app.domain.rounds import BlobRef, TensorSpec
+from app.system.atomic import disk_errors, sync_folder
+
+TRAINER_NAME: Final = "nnUNetTrainer"
+_PREFIXES: Final = ("module.", "_orig_mod.")
+_DTYPES: Final = {
+    torch.float32: "F32",
+    torch.float64: "F64",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
+
+def plain(network: torch.nn.Module) -> torch.nn.Module:
+    """Return the network inside the wrappers of DistributedDataParallel and torch.compile."""
+    for attribute in ("module", "_orig_mod"):
+        inner = getattr(network, attribute, None)
+        if isinstance(inner, torch.nn.Module):
+            network = inner
+    return network
+
+
+def unique_tensors(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return every stored tensor once, in the network's own order, as live references."""
+    network = plain(network)
+    stored = network.state_dict().keys()
+    # Buffers that are not stored are computed anew by every network.
+    buffers = {name: buffer for name, buffer in network.named_buffers() if name in stored}
+    return {name: parameter.data for name, parameter in network.named_parameters()} | buffers
+
+
+def manifest(network: torch.nn.Module) -> tuple[TensorSpec, ...]:
+    """Return name, shape and type of every tensor that a file of this network must hold."""
+    return tuple(
+        TensorSpec(name=name, shape=tuple(tensor.shape), dtype=_DTYPES[tensor.dtype])
+        for name, tensor in unique_tensors(network).items()
+    )
+
+
+def all_finite(network: torch.nn.Module) -> bool:
+    """Tell whether every weight is a finite number."""
+    return all(bool(torch.isfinite(tensor).all()) for tensor in unique_tensors(network).values())
+
+
+def write_tensors(network: torch.nn.Module, path: Path) -> BlobRef:
+    """Write the network's tensors to `path`, durably, and return the file's digest and size.
+
+    Equal weights give equal bytes.
+
+    Raises:
+        SetupProblem: the disk is full or the place is forbidden; an older file is untouched.
+    """
+    tensors = {
+        name: tensor.detach().to("cpu").contiguous()
+        for name, tensor in unique_tensors(network).items()
+    }
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with disk_errors(path):
+        try:
+            _save(tensors, beside)
+            size = beside.stat().st_size
+            with beside.open("r+b") as file:
+                os.fsync(file.fileno())
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            beside.replace(path)
+            sync_folder(path.parent)
+        finally:
+            beside.unlink(missing_ok=True)
+    return BlobRef(sha256=Digest(digest), size=size)
+
+
+def read_into(network: torch.nn.Module, path: Path) -> None:
+    """Load a safetensors file into the network in place.
+
+    Everything is checked before the first value is changed: names, shapes, types, finiteness.
+
+    Raises:
+        PeerMistake: the file does not fit the network (TENSORS_REFUSED), which is unchanged.
+        SetupProblem: the file is not there.
+    """
+    targets = unique_tensors(network)
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            _check_names(frozenset(targets), frozenset(file.keys()))
+            for name, target in targets.items():
+                found = file.get_slice(name)
+                shape, dtype = tuple(found.get_shape()), found.get_dtype()
+                if shape != tuple(target.shape) or dtype != _DTYPES[target.dtype]:
+                    raise _refused(
+                        f"tensor {name} is {dtype}{list(shape)}, "
+                        f"not {_DTYPES[target.dtype]}{list(target.shape)}"
+                    )
+            # The file is mapped, not read: going through it twice costs no second copy.
+            for name in targets:
+                if not bool(torch.isfinite(file.get_tensor(name)).all()):
+                    raise _refused(f"tensor {name} holds values that are not finite")
+            with torch.no_grad():
+                for name, target in targets.items():
+                    target.copy_(file.get_tensor(name))
+    except FileNotFoundError as exc:
+        raise SetupProblem("the file of the shared model is not there") from exc
+    except safetensors.SafetensorError as exc:
+        raise _refused("the file is damaged or not a safetensors file") from exc
+
+
+def slim_checkpoint(
+    network: torch.nn.Module,
+    *,
+    plans: Mapping[str, Any],
+    dataset: Mapping[str, Any],
+    configuration: str,
+    fold: int | str,
+    mirroring_axes: tuple[int, ...] | None,
+) -> dict[str, Any]:
+    """Return what plain nnU-Net needs to predict, of plain types only.
+
+    `plans` and `dataset` travel with the model: give the study's, never a site's own dataset.json,
+    which names files.
+    """
+    return {
+        "network_weights": {
+            name: tensor.detach().to("cpu") for name, tensor in plain(network).state_dict().items()
+        },
+        "trainer_name": TRAINER_NAME,
+        "init_args": {
+            "plans": dict(plans),
+            "configuration": configuration,
+            "fold": fold,
+            "dataset_json": dict(dataset),
+        },
+        "inference_allowed_mirroring_axes": mirroring_axes,
+    }
+
+
+def write_checkpoint(content: Mapping[str, Any], path: Path) -> None:
+    """Write a checkpoint durably; raises SetupProblem as `write_tensors` does."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with disk_errors(path):
+        try:
+            with beside.open("wb") as file:
+                torch.save(dict(content), file)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(path)
+            sync_folder(path.parent)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint that `write_checkpoint` wrote. It can hold tensors and plain types only.
+
+    Raises:
+        SetupProblem: it is damaged, or holds anything else.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251 - here
+    except FileNotFoundError as exc:
+        raise SetupProblem("the checkpoint is not there") from exc
+    # torch.load's errors are of a dozen classes (zip, pickle, key, runtime); all mean the same.
+    except Exception as exc:
+        raise SetupProblem(
+            "the checkpoint is damaged; training starts from the last round"
+        ) from exc
+    if not isinstance(content, dict):
+        raise SetupProblem("the checkpoint is damaged; training starts from the last round")
+    return content
+
+
+def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    try:
+        safetensors.torch.save_file(tensors, path)
+    except safetensors.SafetensorError as exc:
+        # safetensors writes by itself and hides the system's error number in a sentence.
+        number = 28 if "os error 28" in str(exc) or "No space left" in str(exc) else 5
+        raise OSError(number, str(exc)) from exc
+
+
+def _check_names(expected: frozenset[str], found: frozenset[str]) -> None:
+    if expected - found:
+        raise _refused(f"tensor {min(expected - found)} is missing")
+    if found - expected:
+        raise _refused(f"tensor {min(found - expected)[:100]!r} does not belong to this network")
+
+
+def _refused(sentence: str) -> PeerMistake:
+    return PeerMistake(sentence, code=ErrorCode.TENSORS_REFUSED)
