@@ -11,7 +11,7 @@ import enum
 import math
 import struct
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,6 +45,7 @@ class Fault(enum.Enum):
     COLOUR = "colour"
     NOT_ORTHONORMAL = "not orthonormal"
     SEVERAL_SERIES = "several series"
+    MEMORY = "memory"
 
 
 _REMEDIES: Final = {
@@ -57,6 +58,7 @@ _REMEDIES: Final = {
     Fault.COLOUR: "Export the image in grey values, one value per voxel.",
     Fault.NOT_ORTHONORMAL: "Resample the image to a grid with right angles (tilted gantries need it).",
     Fault.SEVERAL_SERIES: "Put each DICOM series into a folder of its own.",
+    Fault.MEMORY: "Close other programs, or use a computer with more memory.",
 }
 
 
@@ -105,8 +107,6 @@ class Volume:
     array: VoxelArray
     geometry: Geometry
     mapped: bool = False
-    # SimpleITK's buffer lives as long as its image: the view above must not outlive it.
-    owner: object = field(default=None, repr=False)
 
     @property
     def spacing_mm(self) -> Triple:
@@ -122,6 +122,20 @@ class Volume:
     def direction(self) -> Matrix:
         """Columns are the LPS directions of x, y, z."""
         return self.geometry.direction
+
+
+class _ImageBuffer:
+    """Lends a SimpleITK image's voxels to numpy without a copy, and keeps the image alive.
+
+    SimpleITK's own array views dangle once the image is gone; an array made from this object
+    holds on to it.
+    """
+
+    def __init__(self, image: Any) -> None:  # noqa: ANN401 - SimpleITK has no types
+        import SimpleITK
+
+        self._image = image
+        self.__array_interface__ = SimpleITK.GetArrayViewFromImage(image).__array_interface__
 
 
 def read_geometry(path: Path) -> Geometry:
@@ -181,7 +195,7 @@ def read_volume(
         raise ImageProblem(
             path, Fault.CUT_OFF, "its voxels are not all there or are damaged"
         ) from exc
-    array = SimpleITK.GetArrayViewFromImage(image)
+    array: VoxelArray = np.asarray(_ImageBuffer(image))
     while array.ndim < _LARGEST_DIMENSION:
         array = array[np.newaxis]
     while array.ndim > _LARGEST_DIMENSION:
@@ -189,7 +203,7 @@ def read_volume(
     geometry = header.geometry
     if path.is_dir():  # the slice distance of a series is known only now
         geometry = _geometry(image, known=geometry.known)
-    return Volume(array=array, geometry=geometry, owner=image)
+    return Volume(array=array, geometry=geometry)
 
 
 def _refuse_absent(path: Path) -> None:
