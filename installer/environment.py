@@ -313,7 +313,7 @@ def install(recipe: Recipe, installer: Installer) -> None:
     """Fill the environment from the lock, then put the project itself in, editable.
 
     Raises:
-        SetupProblem: pip failed on every attempt.
+        SetupProblem: pip failed on every attempt, or the project itself is damaged.
     """
     folder, lock_text = recipe.folder, recipe.lock.read_text(encoding="utf-8")
     count = sum("==" in line for line in lock_text.splitlines())
@@ -338,7 +338,11 @@ def install(recipe: Recipe, installer: Installer) -> None:
     say(f"{folder.name}: installing the program itself")
     project = str(recipe.pyproject.parent)
     editable = ["install", "--no-deps", "--no-build-isolation", "--editable", project]
-    persistently(installer, folder, [editable])
+    if installer.pip(folder, editable) != 0:
+        raise SetupProblem(
+            f"the program in {project} could not be installed into {folder} (see the lines above)",
+            "get a fresh copy of this folder, or undo what was changed in pyproject.toml",
+        )
 
 
 def persistently(installer: Installer, folder: Path, ways: Sequence[Sequence[str]]) -> None:

@@ -216,12 +216,6 @@ def window_needs(
     )
 
 
-def install_line(packages: Sequence[str], *, as_root: bool) -> str:
-    """Return the line that a person copies into a terminal."""
-    names = " ".join(shlex.quote(package) for package in packages)
-    return f"{'' if as_root else 'sudo '}apt-get install -y --no-install-recommends {names}"
-
-
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PackageManager:
     """Debian's apt, if this machine has it and we may use it.
@@ -247,6 +241,12 @@ class PackageManager:
     def may_install(self, *, on_request: bool) -> bool:
         """Tell whether packages are installed without asking: as root, or asked for and sudo there."""
         return self.has_apt and (self.is_root or (on_request and self.has_sudo))
+
+    def install_line(self, packages: Sequence[str]) -> str:
+        """Return the line that a person copies into a terminal; without sudo it is root's."""
+        names = " ".join(shlex.quote(package) for package in packages)
+        prefix = "sudo " if self.has_sudo and not self.is_root else ""
+        return f"{prefix}apt-get install -y --no-install-recommends {names}"
 
     def install(self, packages: Sequence[str]) -> bool:
         """Install Debian packages; False when apt failed, which has then said why."""
@@ -282,8 +282,9 @@ def provide_packages(needs: PackageNeeds, manager: PackageManager, *, on_request
             return True
         say("system libraries: apt-get could not install them (see above)")
     if manager.has_apt:
-        say("system libraries: the window needs some that are missing. To install them:")
-        say(f"    {install_line(needs.debian_packages, as_root=manager.is_root)}")
+        who = "" if manager.is_root or manager.has_sudo else " as root"
+        say(f"system libraries: the window needs some that are missing. To install them{who}:")
+        say(f"    {manager.install_line(needs.debian_packages)}")
     elif shutil.which("dnf"):
         capabilities = " ".join(f"'{soname}()(64bit)'" for soname in needs.sonames)
         say("system libraries: the window needs some that are missing. To install them:")
@@ -330,8 +331,9 @@ def provide_ensurepip(
         say(f"Python lacks ensurepip: installing {package}")
         if manager.install([package]) and present():
             return
-    line = install_line([package], as_root=manager.is_root)
-    remedy = f"run this line, then start again:\n    {line}"
+    line = manager.install_line([package])
+    who = "" if manager.is_root or manager.has_sudo else " as root"
+    remedy = f"run this line{who}, then start again:\n    {line}"
     if not manager.has_apt:
         remedy = "install your distribution's package with Python's venv module, then start again"
     raise SetupProblem("this Python cannot make an environment: its ensurepip is missing", remedy)

@@ -245,6 +245,14 @@ def test_pip_that_fails_every_time_is_a_problem_with_a_remedy(recipe: Recipe):
     assert environment.read_stamp(recipe.folder) is None
 
 
+def test_a_damaged_project_is_not_blamed_on_the_network(recipe: Recipe):
+    installer = FakeInstaller(0, 0, 0, 1)
+    with pytest.raises(SetupProblem, match="could not be installed into") as caught:
+        environment.set_up(recipe, installer)
+    assert "fresh copy" in caught.value.remedy
+    assert len(installer.calls) == 4
+
+
 def test_what_the_lock_lacks_for_this_machine_is_added(recipe: Recipe):
     installer = FakeInstaller(0, 0, 1)
     assert environment.set_up(recipe, installer)

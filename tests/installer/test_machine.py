@@ -184,11 +184,20 @@ def test_a_missing_ensurepip_stops_with_the_exact_line():
     apt = FakeApt()
     with pytest.raises(SetupProblem, match="ensurepip") as caught:
         machine.provide_ensurepip(
-            apt.manager(), on_request=False, package="python3-venv", present=lambda: False
+            apt.manager(sudo=True), on_request=False, package="python3-venv", present=lambda: False
         )
     line = "sudo apt-get install -y --no-install-recommends python3-venv"
     assert line in caught.value.remedy
     assert apt.commands == []
+
+
+def test_without_sudo_the_line_is_for_root():
+    with pytest.raises(SetupProblem) as caught:
+        machine.provide_ensurepip(
+            FakeApt().manager(), on_request=True, package="python3-venv", present=lambda: False
+        )
+    assert "this line as root" in caught.value.remedy
+    assert "    apt-get install" in caught.value.remedy
 
 
 def test_root_gets_ensurepip_installed():
