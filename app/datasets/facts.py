@@ -13,7 +13,7 @@ import numpy.typing as npt
 from app.datasets.geometry import Geometry, Voxel
 from app.datasets.images import Fault, ImageProblem, VoxelArray, read_header, read_volume
 from app.domain.dataset import Case
-from app.domain.errors import DataProblem, ErrorCode
+from app.domain.errors import DataProblem, ErrorCode, JobFailed
 
 # Integer labels up to here are counted by index, which is far quicker than sorting.
 _COUNTABLE = 1 << 16
@@ -57,8 +57,13 @@ class CaseFacts:
         return tuple(channel for channel in self.channels if channel.problem is None)
 
 
-class ExaminationStopped(Exception):
+class ExaminationStopped(JobFailed):
     """Raised between two files when a person asked to stop."""
+
+    code = ErrorCode.JOB_STOPPED
+
+    def __init__(self) -> None:
+        super().__init__("the check was stopped")
 
 
 def examine(case: Case, *, stopped: Callable[[], bool]) -> CaseFacts:
@@ -85,8 +90,8 @@ def examine(case: Case, *, stopped: Callable[[], bool]) -> CaseFacts:
 def image_facts(path: Path, *, label: bool) -> ImageFacts:
     """Read one file; `label` counts its values."""
     try:
-        notes = read_header(path).notes
-        volume = read_volume(path, thorough=True)
+        header = read_header(path)
+        volume = read_volume(path, header=header, thorough=True)
     except ImageProblem as problem:
         return ImageFacts(path=str(path), problem=problem)
     except DataProblem as problem:
@@ -107,7 +112,7 @@ def image_facts(path: Path, *, label: bool) -> ImageFacts:
     return ImageFacts(
         path=str(path),
         geometry=volume.geometry,
-        notes=notes,
+        notes=header.notes,
         voxels=array.size,
         minimum=float(usable.min()) if usable.size else 0.0,
         maximum=float(usable.max()) if usable.size else 0.0,

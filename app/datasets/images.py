@@ -161,11 +161,15 @@ def read_header(path: Path) -> Header:
 
 
 def read_volume(
-    path: Path, *, thorough: bool = False, map_above_bytes: int | None = None
+    path: Path,
+    *,
+    header: Header | None = None,
+    thorough: bool = False,
+    map_above_bytes: int | None = None,
 ) -> Volume:
     """Read an image file or the DICOM series of a folder.
 
-    `thorough` also decompresses gzipped NIfTI to its end and checks its checksum, which costs
+    `header` saves reading it again. `thorough` also decompresses gzipped NIfTI to its end and checks its checksum, which costs
     about as much again as reading; without it only the length is checked. An uncompressed NIfTI,
     MetaImage or NRRD file of more than `map_above_bytes` is mapped instead of read.
 
@@ -173,7 +177,7 @@ def read_volume(
         ImageProblem: as `read_header`, and when the voxels are not all there.
         DataProblem: with the code MEMORY_FULL when the memory does not suffice.
     """
-    header = read_header(path)
+    header = header or read_header(path)
     if path.is_file():
         _refuse_cut_off(path, header, thorough=thorough)
         if map_above_bytes is not None and header.bytes_in_memory > map_above_bytes:

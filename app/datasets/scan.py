@@ -10,7 +10,7 @@ import enum
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -71,7 +71,8 @@ def scan(folder: Path, *, description: DatasetDescription | None = None) -> Data
 
     A case that lacks a channel or label is listed with the path where the file should lie, so
     that the checks can name it. `description` replaces the proposed one where there is no
-    dataset.json: the mapping that a person confirmed, or the study's.
+    dataset.json: the mapping that a person confirmed, or the study's; its `file_ending` is taken
+    from the files.
 
     Raises:
         DataProblem: one sentence and code for each reason why the folder cannot be used.
@@ -330,11 +331,14 @@ def _listed(folder: Path, file: DescriptionFile, listed: Iterable[ListedCase]) -
 
 def _loose(folder: Path, layout: LooseLayout, confirmed: DatasetDescription | None) -> Survey:
     labels = [str(folder / case.label) for case in layout.cases if case.label is not None]
-    description = confirmed or DatasetDescription(
-        channel_names=_proposed_channels(folder, layout),
-        labels=_proposed_labels(labels),
-        file_ending=layout.file_ending.casefold(),
-    )
+    if confirmed is not None:
+        description = replace(confirmed, file_ending=layout.file_ending)
+    else:
+        description = DatasetDescription(
+            channel_names=_proposed_channels(folder, layout),
+            labels=_proposed_labels(labels),
+            file_ending=layout.file_ending,
+        )
     if len(description.channel_names) != len(layout.channels):
         found = ", ".join(name or "image" for name in layout.channels)
         raise DataProblem(
@@ -358,23 +362,26 @@ def _loose(folder: Path, layout: LooseLayout, confirmed: DatasetDescription | No
 
 
 def _loose_case(folder: Path, layout: LooseLayout, case: LooseCase) -> Case:
-    """Fill in, for a file that is missing, where it should lie."""
+    """Fill in, for a file that is missing, where it should lie: named as in another case."""
+    ending = layout.file_ending
     beside = (folder / next(iter(case.images.values()))).parent
-    labels = [found.label for found in layout.cases if found.label is not None]
-    label_folder = beside
-    if layout.name == "two-folders" and labels:
-        label_folder = (folder / labels[0]).parent
+    expected_label = beside / f"{case.name}_label{ending}"
+    for other in layout.cases:
+        if other.label is not None and other.name in Path(other.label).name:
+            model = folder / other.label
+            # In a folder of its own a label lies beside its images; else all lie together.
+            place = beside if layout.name in {"case-folders", "bids"} else model.parent
+            expected_label = place / model.name.replace(other.name, case.name)
+            break
     return Case(
         name=case.name,
         channels=tuple(
             str(folder / case.images[channel])
             if channel in case.images
-            else str(beside / f"{case.name}_{channel or 'image'}{layout.file_ending}")
+            else str(beside / f"{case.name}_{channel or 'image'}{ending}")
             for channel in layout.channels
         ),
-        label=str(folder / case.label)
-        if case.label is not None
-        else str(label_folder / f"{case.name}_label{layout.file_ending}"),
+        label=str(expected_label if case.label is None else folder / case.label),
     )
 
 

@@ -1,0 +1,33 @@
+"""The digest by which an allowance or a fingerprint knows its folder again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from app.datasets.description import DESCRIPTION_NAME
+from app.domain.dataset import DatasetFolder
+
+
+def content_digest(dataset: DatasetFolder) -> str:
+    """Return the SHA-256 over (relative path, size, modification time in ns) of all files.
+
+    Channels and labels of training and held-out cases, and dataset.json. A file that is missing
+    counts as missing, so that its arrival changes the digest.
+    """
+    paths = {str(Path(dataset.root) / DESCRIPTION_NAME)}
+    for case in (*dataset.training, *dataset.held_out):
+        paths.update(case.channels)
+        if case.label is not None:
+            paths.add(case.label)
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        try:
+            status = os.stat(path)  # noqa: PTH116 - called thousands of times on text paths
+            entry = [os.path.relpath(path, dataset.root), status.st_size, status.st_mtime_ns]
+        except OSError:
+            entry = [os.path.relpath(path, dataset.root), None, None]
+        digest.update(json.dumps(entry).encode() + b"\n")
+    return digest.hexdigest()
