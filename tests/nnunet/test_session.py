@@ -1,0 +1,354 @@
+"""The living training session against stock nnU-Net, to the bit."""
+
+import dataclasses
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import volumes
+
+from app.domain.errors import ErrorCode, JobFailed, OurMistake, PeerMistake, SetupProblem
+from app.jobs.events import Checkpointed, EpochEnded, RoundTrained, SessionReady, Stepped
+from app.jobs.spec import TrainJob, TrainRound
+from app.nnunet.convert import read_plan
+from app.nnunet.environment import enter, prepare
+from app.nnunet.initial import draw
+from app.nnunet.preprocessing import preprocess
+from app.nnunet.session import (
+    TrainingSession,
+    random_states,
+    restore_random_states,
+    seed_everything,
+)
+from app.nnunet.weights import read_checkpoint, unique_tensors, write_checkpoint
+
+prepare()
+
+CONFIGURATION = "3d_fullres"
+SEED = 4711
+STEPS = 2
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A folder with a plan, the first model, and a workspace with prepared images."""
+    root = tmp_path_factory.mktemp("study")
+    plan = volumes.write_plan(root / "plan.json")
+    data = volumes.dataset_folder(volumes.write_dataset(root / "data"))
+    preprocess(
+        read_plan(plan), data, workspace=root / "workspace", configuration=CONFIGURATION, fold="0"
+    )
+    draw(plan, configuration=CONFIGURATION, seed=SEED, output=root / "base.safetensors")
+    return root
+
+
+@pytest.fixture
+def study(prepared, tmp_path, monkeypatch):
+    monkeypatch.setenv("nnUNet_compile", "f")
+    return Study(prepared, tmp_path)
+
+
+class Study:
+    """One site's study on disk; makes jobs, sessions and rounds."""
+
+    def __init__(self, prepared: Path, folder: Path) -> None:
+        self.prepared, self.folder = prepared, folder
+        self.base = prepared / "base.safetensors"
+        self.events: list = []
+        self.stop_after: type | None = None
+
+    def job(self, **changes) -> TrainJob:
+        facts = {
+            "plan": str(self.prepared / "plan.json"),
+            "workspace": str(self.prepared / "workspace"),
+            "configuration": CONFIGURATION,
+            "fold": "0",
+            "total_epochs": 4,
+            "iterations_per_epoch": STEPS,
+            "validation_iterations": 1,
+            "seed": SEED,
+            "checkpoint": str(self.folder / "checkpoint.pth"),
+            "device": "cpu",
+        }
+        return TrainJob(**(facts | changes))
+
+    def session(self, **changes) -> TrainingSession:
+        return TrainingSession(self.job(**changes), tell=self.events.append, stopped=self._stopped)
+
+    def _stopped(self) -> bool:
+        return bool(self.events) and type(self.events[-1]) is self.stop_after
+
+    def round(self, number: int, *, base: Path | None, epochs: int = 2, **changes) -> TrainRound:
+        facts = {
+            "round": number,
+            "attempt": 1,
+            "epochs": epochs,
+            "start_epoch": (number - 1) * epochs,
+            "base": None if base is None else str(base),
+            "update": str(self.folder / f"update-{number}.safetensors"),
+        }
+        return TrainRound(**(facts | changes))
+
+    def told(self, kind: type) -> list:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+def plain_training(study: Study, *, epochs: int) -> dict[str, torch.Tensor]:
+    """Train with nothing but nnU-Net's own `run_training`; return its weights."""
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+    folders = enter(study.prepared / "workspace")
+    dataset = json.loads((folders.preprocessed_dataset / "dataset.json").read_text())
+    plans = read_plan(study.prepared / "plan.json").plans_for() | {"continue_training": False}
+    seed_everything(SEED)
+    trainer = nnUNetTrainer(
+        plans=plans,
+        configuration=CONFIGURATION,
+        fold=0,
+        dataset_json=dataset,
+        device=torch.device("cpu"),
+    )
+    trainer.num_epochs = epochs
+    trainer.num_iterations_per_epoch = STEPS
+    trainer.num_val_iterations_per_epoch = 1
+    trainer.logger.plot_progress_png = lambda *_: None  # a picture, and 3 s per epoch
+    trainer.run_training()
+    return weights_of(trainer.network)
+
+
+def weights_of(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in unique_tensors(network).items()}
+
+
+def assert_bit_equal(one: dict, other: dict) -> None:
+    assert one.keys() == other.keys()
+    different = [name for name in one if not torch.equal(one[name], other[name])]
+    assert different == []
+
+
+def train_two_rounds(study: Study) -> tuple[dict, list]:
+    session = study.session()
+    session.open()
+    first = session.train(study.round(1, base=study.base))
+    second = session.train(study.round(2, base=Path(first.update)))
+    weights = weights_of(session.network)
+    session.close()
+    return weights, [*first.epochs, *second.epochs]
+
+
+def test_one_site_federated_is_plain_nnunet_to_the_bit(study, monkeypatch):
+    monkeypatch.setenv("nnUNet_n_proc_DA", "0")
+    weights, records = train_two_rounds(study)
+    expected = plain_training(study, epochs=4)
+    assert_bit_equal(weights, expected)
+    # The comparison is only worth something if training moved the weights.
+    first = weights_of_file(study.base)
+    assert not torch.equal(
+        first["encoder.stages.0.0.convs.0.conv.weight"],
+        expected["encoder.stages.0.0.convs.0.conv.weight"],
+    )
+    assert [record.epoch for record in records] == [1, 2, 3, 4]
+    assert [record.round for record in records] == [1, 1, 2, 2]
+    rates = [0.01 * (1 - epoch / 4) ** 0.9 for epoch in range(4)]
+    assert [record.learning_rate for record in records] == pytest.approx(rates, rel=1e-12)
+
+
+def weights_of_file(path: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(path)
+
+
+def test_going_on_from_a_checkpoint_equals_never_having_stopped(study, tmp_path):
+    expected, records = train_two_rounds(study)
+    study.folder = tmp_path / "killed"
+    study.folder.mkdir()
+    session = study.session()
+    session.open()
+    first = session.train(study.round(1, base=study.base))
+    # Epoch 3 ends and is on disk; then the session goes away in the middle of epoch 4.
+    study.events.clear()
+    study.stop_after = Checkpointed
+    command = study.round(2, base=Path(first.update))
+    with pytest.raises(JobFailed, match="training was stopped") as caught:
+        session.train(command)
+    assert caught.value.code is ErrorCode.JOB_STOPPED
+    session.close()
+    study.stop_after = None
+    study.events.clear()
+    resumed = study.session()
+    assert resumed.open().epoch == 3
+    second = resumed.train(command)
+    assert_bit_equal(weights_of(resumed.network), expected)
+    assert_bit_equal(weights_of_file(Path(second.update)), expected)
+    resumed.close()
+    assert [event.record.epoch for event in study.told(Stepped)] == [4] * STEPS
+    assert [without_seconds(r) for r in [*first.epochs, *second.epochs]] == [
+        without_seconds(r) for r in records
+    ]
+
+
+def without_seconds(record):
+    return dataclasses.replace(record, seconds=0.0)
+
+
+def test_a_finished_round_is_only_written_again(study):
+    session = study.session()
+    session.open()
+    command = study.round(1, base=study.base)
+    trained = session.train(command)
+    session.close()
+    content = Path(trained.update).read_bytes()
+    Path(trained.update).unlink()
+    study.events.clear()
+    resumed = study.session()
+    resumed.open()
+    assert resumed.train(command) == trained
+    resumed.close()
+    assert Path(trained.update).read_bytes() == content
+    assert study.told(Stepped) == []
+
+
+def test_a_new_attempt_trains_the_same_epochs_from_the_base(study):
+    session = study.session()
+    session.open()
+    session.train(study.round(1, base=study.base))
+    again = session.train(study.round(1, base=study.base, attempt=2))
+    assert [record.epoch for record in again.epochs] == [1, 2]
+    assert again.attempt == 2
+    # nnU-Net's log holds one value per epoch; the repeated ones replaced the first.
+    lists = session._trainer.logger.local_logger.my_fantastic_logging
+    assert {len(values) for values in lists.values()} == {2}
+    session.close()
+
+
+def test_a_site_that_missed_rounds_joins_the_schedule(study):
+    session = study.session()
+    session.open()
+    trained = session.train(study.round(2, base=study.base, epochs=2))
+    assert [record.epoch for record in trained.epochs] == [3, 4]
+    assert trained.epochs[0].learning_rate == pytest.approx(0.01 * (1 - 2 / 4) ** 0.9)
+    # The moving average begins with the first epoch trained here, not with a missed one.
+    first, second = trained.epochs
+    mean = sum(second.pseudo_dice) / len(second.pseudo_dice)
+    assert first.pseudo_dice_average == pytest.approx(sum(first.pseudo_dice) / 2, rel=1e-5)
+    assert second.pseudo_dice_average == pytest.approx(
+        0.9 * first.pseudo_dice_average + 0.1 * mean, rel=1e-5
+    )
+    session.close()
+
+
+def test_events_tell_every_step_and_epoch_in_order(study):
+    session = study.session()
+    ready = session.open()
+    trained = session.train(study.round(1, base=study.base, epochs=1))
+    session.close()
+    assert [type(event) for event in study.events] == [
+        SessionReady, Stepped, Stepped, EpochEnded, Checkpointed, RoundTrained,
+    ]  # fmt: skip
+    assert (ready.training_cases, ready.validation_cases) == (4, 2)
+    assert (ready.device, ready.epoch) == ("cpu", 0)
+    assert trained.cases == 4
+    assert trained.size == Path(trained.update).stat().st_size
+    steps = [event.record for event in study.told(Stepped)]
+    assert [(step.epoch, step.step, step.steps_per_epoch) for step in steps] == [
+        (1, 1, STEPS), (1, 2, STEPS),
+    ]  # fmt: skip
+    assert all(math.isfinite(step.loss) and step.seconds > 0 for step in steps)
+    (record,) = trained.epochs
+    assert record.train_loss == pytest.approx(sum(step.loss for step in steps) / STEPS, rel=1e-6)
+    assert len(record.pseudo_dice) == 2
+
+
+def test_a_loss_that_is_not_a_number_ends_the_round(study):
+    session = study.session()
+    session.open()
+    session.train(study.round(1, base=study.base, epochs=1))
+    saved = (study.folder / "checkpoint.pth").read_bytes()
+    with torch.no_grad():
+        next(session.network.parameters()).fill_(math.nan)
+    with pytest.raises(JobFailed) as caught:
+        session.train(study.round(2, base=None, epochs=1))
+    assert str(caught.value) == "the loss is not a number in epoch 2, step 1"
+    assert caught.value.code is ErrorCode.NOT_FINITE
+    session.close()
+    assert (study.folder / "checkpoint.pth").read_bytes() == saved
+    assert not (study.folder / "update-2.safetensors").exists()
+
+
+def test_a_base_that_does_not_fit_changes_nothing(study, tmp_path):
+    session = study.session()
+    session.open()
+    before = weights_of(session.network)
+    wrong = tmp_path / "wrong.safetensors"
+    wrong.write_bytes(study.base.read_bytes()[:-8])
+    with pytest.raises(PeerMistake) as caught:
+        session.train(study.round(1, base=wrong))
+    assert caught.value.code is ErrorCode.TENSORS_REFUSED
+    assert_bit_equal(weights_of(session.network), before)
+    session.close()
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"total_epochs": 5}, {"iterations_per_epoch": 3}])
+def test_a_checkpoint_of_another_study_is_refused(study, change):
+    session = study.session()
+    session.open()
+    session.train(study.round(1, base=study.base, epochs=1))
+    session.close()
+    with pytest.raises(SetupProblem, match="belongs to another study or plan"):
+        study.session(**change).open()
+
+
+def test_a_damaged_checkpoint_is_refused(study):
+    session = study.session()
+    session.open()
+    session.train(study.round(1, base=study.base, epochs=1))
+    session.close()
+    path = study.folder / "checkpoint.pth"
+    content = read_checkpoint(path)
+    del content["optimizer"]
+    write_checkpoint(content, path)
+    with pytest.raises(SetupProblem, match="the checkpoint is damaged"):
+        study.session().open()
+
+
+def test_a_session_without_prepared_images_says_so(study, tmp_path):
+    with pytest.raises(SetupProblem, match="the images are not prepared for training"):
+        study.session(workspace=str(tmp_path / "empty")).open()
+
+
+def test_an_epoch_beyond_the_study_is_our_mistake(study):
+    session = study.session(total_epochs=1)
+    session.open()
+    with pytest.raises(OurMistake, match="epoch 2 is beyond the study's last epoch"):
+        session.train(study.round(1, base=study.base, epochs=2))
+    session.close()
+
+
+def test_nnunet_leaves_no_picture_and_no_checkpoint_of_its_own(study):
+    shutil.rmtree(study.prepared / "workspace" / "nnUNet_results")
+    train_two_rounds(study)
+    written = {path.name for path in (study.prepared / "workspace").rglob("*")}
+    assert not {"progress.png", "checkpoint_best.pth", "checkpoint_latest.pth"} & written
+    assert not {"checkpoint_final.pth"} & written
+
+
+def test_random_states_go_back_to_where_they_were():
+    import random
+
+    import numpy as np
+
+    def draws():
+        return random.random(), np.random.normal(), torch.rand(1).item()  # noqa: NPY002
+
+    seed_everything(5)
+    first = draws()
+    states = random_states()
+    expected = draws()
+    restore_random_states(states)
+    assert draws() == expected
+    seed_everything(5)
+    assert draws() == first
