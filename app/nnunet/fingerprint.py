@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _MANTISSA_SHIFT: Final = 13
 # Values are counted in blocks of this many, so that a whole-body label needs no copies of itself.
 _BLOCK: Final = 1 << 20
+_WHAT: Final = "reading cases"
 _SIGN: Final = np.uint32(0x80000000)
 # nnU-Net gives a 2-D image a third axis with this many times its largest spacing
 # (nnunetv2 2.8.1, imageio/simpleitk_reader_writer.py:44).
@@ -153,14 +154,14 @@ def extract(
     content_digest: str,
     leave_out: frozenset[str] = frozenset(),
     processes: int = 1,
-    progress: Callable[[int, int], None] = lambda _done, _total: None,
+    progress: Callable[[int, int, str], None] = lambda _done, _total, _what: None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Fingerprint:
     """Return the fingerprint of all training cases but those in `leave_out`, in the folder's order.
 
     `processes` cases are read at a time, in threads: SimpleITK and numpy let go of the interpreter
     while they read and count, and threads need no second copy of the program. `progress` gets
-    (done, total) in the caller's thread. `stopped` is asked after every case.
+    (done, total, what) in the caller's thread. `stopped` is asked after every case.
 
     Raises:
         DataProblem: a case cannot be used (the sentence names it), none is left, or no case has
@@ -176,7 +177,7 @@ def extract(
         raise DataProblem("no training case is left to describe", code=ErrorCode.TOO_FEW_CASES)
     channel_names = folder.description.channel_names
     found: dict[int, CaseFingerprint] = {}
-    progress(0, len(cases))
+    progress(0, len(cases), _WHAT)
     pool = ThreadPoolExecutor(max_workers=max(1, processes), thread_name_prefix="fingerprint")
     try:
         # Only as many cases as there are workers are under way, so a stop waits for those alone.
@@ -190,7 +191,7 @@ def extract(
                 running[pool.submit(extract_case, case, len(channel_names))] = index
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 found[running.pop(future)] = future.result()
-                progress(len(found), len(cases))
+                progress(len(found), len(cases), _WHAT)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     fingerprints = tuple(found[index] for index in range(len(cases)))

@@ -38,6 +38,9 @@ from app.domain.errors import DataProblem, ErrorCode, JobFailed
 from app.domain.shared import LENGTH_UNIT_MM, Counts, length_of
 from app.federation.merging import percentile
 from app.federation.plan_rules import pack
+from app.jobs.workspace import DATASET, Workspace
+from app.nnunet import torchvision_shim
+from app.nnunet.convert import Json
 from app.system.atomic import make_folder, write_atomic
 
 if TYPE_CHECKING:
@@ -47,22 +50,23 @@ if TYPE_CHECKING:
     from app.domain.study import StudyTerms
     from app.federation.merging import MergedFingerprint
 
-DATASET_NAME: Final = "Dataset001_Study"
 FILE_ENDING: Final = ".nii.gz"
 READER: Final = "SimpleITKIO"
 
 _PLANNERS: Final = "nnunetv2.experiment_planning.experiment_planners"
 _RESIDUAL: Final = f"{_PLANNERS}.residual_unets.residual_encoder_unet_planners"
-# Names a study file may ask for, and the module that holds the stock class.
+# Names a study file may ask for (`app.federation.study_file`), and the module that holds the stock class.
 PLANNERS: Final = {
     "ExperimentPlanner": f"{_PLANNERS}.default_experiment_planner",
     "ResEncUNetPlanner": _RESIDUAL,
     "nnUNetPlannerResEncM": _RESIDUAL,
     "nnUNetPlannerResEncL": _RESIDUAL,
     "nnUNetPlannerResEncXL": _RESIDUAL,
+    "nnUNetPlanner_torchres": f"{_PLANNERS}.resampling.resample_with_torch",
+    "nnUNetPlannerResEncL_torchres": f"{_PLANNERS}.resampling.resample_with_torch",
+    "nnUNetPlannerResEncL_torchres_sepz": f"{_PLANNERS}.resampling.resample_with_torch",
+    "nnUNetPlannerResEncL_noResampling": f"{_PLANNERS}.resampling.planners_no_resampling",
 }
-
-Json = dict[str, Any]
 
 
 def plan(terms: StudyTerms, merged: MergedFingerprint, workspace: Path) -> PlanPackage:
@@ -192,12 +196,14 @@ def _fingerprint(
 
 def _make_planner(terms: StudyTerms, workspace: Path, dataset: Json, fingerprint: Json) -> Any:  # noqa: ANN401
     """Return a stock planner that found `fingerprint` on disk."""
-    raw = make_folder(workspace / "nnUNet_raw" / DATASET_NAME)
-    preprocessed = make_folder(workspace / "nnUNet_preprocessed" / DATASET_NAME)
+    folders = Workspace(root=workspace)
+    raw = make_folder(folders.raw_dataset)
+    preprocessed = make_folder(folders.preprocessed_dataset)
     # The planner looks for one image to choose a reader by; the reader is named, so none is opened.
     listed = dataset | {"dataset": {"none": {"images": ["none"], "label": "none"}}}
     write_atomic(raw / "dataset.json", json.dumps(listed).encode())
     write_atomic(preprocessed / "dataset_fingerprint.json", json.dumps(fingerprint).encode())
+    torchvision_shim.ensure()
     planner_class = getattr(import_module(PLANNERS[terms.planner]), terms.planner)
     options = {}
     if terms.gpu_memory_target_gb is not None:
@@ -205,12 +211,12 @@ def _make_planner(terms: StudyTerms, workspace: Path, dataset: Json, fingerprint
     with warnings.catch_warnings():
         # The residual presets warn of any memory target but their own; the study set it on purpose.
         warnings.filterwarnings("ignore", message="WARNING: You are running nnUNetPlanner")
-        return planner_class(DATASET_NAME, **options)
+        return planner_class(DATASET, **options)
 
 
 def _run_planner(terms: StudyTerms, workspace: Path, dataset: Json, fingerprint: Json) -> Json:
     planner = _make_planner(terms, workspace, dataset, fingerprint)
-    preprocessed = workspace / "nnUNet_preprocessed" / DATASET_NAME
+    preprocessed = Workspace(root=workspace).preprocessed_dataset
     # The planner keeps configurations that it finds in an older file of this name.
     (preprocessed / f"{planner.plans_identifier}.json").unlink(missing_ok=True)
     try:
@@ -243,9 +249,7 @@ def _expanded(counts: Counts) -> list[int]:
 def _nnunet_folders(workspace: Path) -> Iterator[None]:
     """Point nnU-Net to `workspace` while the block runs; nnU-Net reads the environment lazily."""
     names = {
-        "nnUNet_raw": str(workspace / "nnUNet_raw"),
-        "nnUNet_preprocessed": str(workspace / "nnUNet_preprocessed"),
-        "nnUNet_results": str(workspace / "nnUNet_results"),
+        **Workspace(root=workspace).environment,
         # The planner counts the network's memory with so many threads; 0 makes it fail
         # (nnunetv2 2.8.1, default_experiment_planner.py:104).
         "nnUNet_n_proc_DA": "1",

@@ -192,10 +192,10 @@ def test_extract_keeps_order_and_reports_progress(tmp_path):
         content_digest="d" * 64,
         leave_out=frozenset({"c3"}),
         processes=2,
-        progress=lambda done, total: told.append((done, total)),
+        progress=lambda *words: told.append(words),
     )
     assert [case.case for case in result.cases] == ["c0", "c1", "c2", "c4"]
-    assert told == [(done, 4) for done in range(5)]
+    assert told == [(done, 4, "reading cases") for done in range(5)]
     assert result == extract(
         _folder(tmp_path, cases), content_digest="d" * 64, leave_out=frozenset({"c3"})
     )
@@ -211,7 +211,7 @@ def test_stop_ends_it_between_cases(tmp_path):
         extract(
             _folder(tmp_path, cases),
             content_digest="",
-            progress=lambda count, _total: done.append(count),
+            progress=lambda count, _total, _what: done.append(count),
             stopped=lambda: done[-1] >= 2,
         )
     assert caught.value.code is ErrorCode.JOB_STOPPED

@@ -20,6 +20,7 @@ from app.domain.fingerprint import CaseFingerprint, Fingerprint
 from app.domain.ids import digest_of
 from app.domain.shared import intensity_bin, length_bin, length_of
 from app.domain.study import Aggregation, Policy, StudyTerms
+from app.federation import study_file
 from app.federation.merging import merge
 from app.federation.shared_codec import decode, encode
 from app.nnunet.fingerprint import channel_statistics
@@ -292,6 +293,19 @@ def test_a_planner_that_is_not_allowed_is_refused(tmp_path):
     with pytest.raises(DataProblem, match=r"planner 'os.system' is not one of") as caught:
         plan(_terms(planner="os.system"), _merge([[_case("a", (1,) * 3, (9, 9, 9))]]), tmp_path)
     assert caught.value.code is ErrorCode.STUDY_FILE
+
+
+@pytest.mark.parametrize("planner", sorted(PLANNERS))
+def test_every_planner_of_the_study_file_plans(planner, tmp_path):
+    cases = [_case(f"c{n}", (12000, 9000, 8000), (60 + n, 70, 80)) for n in range(5)]
+    terms = _terms(planner=planner)
+    plans, package = _assert_planned_as_pooled(terms, [cases[:2], cases[2:]], tmp_path, "meta")
+    assert plans["experiment_planner_used"] == planner
+    check_plan(package.document, terms)
+
+
+def test_the_study_file_offers_the_planners_there_are():
+    assert set(PLANNERS) == set(study_file.PLANNERS)
 
 
 @given(
