@@ -137,3 +137,8 @@ class StudyStore:
         ) as cursor:
             row = cursor.fetchone()
         return None if row is None else (str(row[0]), int(row[1]))
+
+    def artefacts(self) -> tuple[str, ...]:
+        """Return the names of everything the coordinator has made."""
+        with closing(self._connection.execute("SELECT name FROM artefact ORDER BY name")) as cursor:
+            return tuple(str(row[0]) for row in cursor.fetchall())

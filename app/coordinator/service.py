@@ -1,0 +1,590 @@
+"""The coordinator service: tells the study what happened, saves it, then does what it wants.
+
+Save, then send: after every event the study's state is durable before a site hears of it, so a
+coordinator that is killed between any two lines goes on where its sites believe it is. Planning and
+averaging are tasks that are started again after a restart (`Study.outstanding`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from app.control.coordinator_messages import (
+    ApproveSite,
+    BeginStudy,
+    ClosedRound,
+    CoordinatorAnswer,
+    CoordinatorCommand,
+    CoordinatorRequest,
+    CoordinatorStatus,
+    GetStatus,
+    OpenInvitation,
+    PauseStudy,
+    ResumeStudy,
+    RevokeSite,
+    StudySite,
+)
+from app.control.messages import Accepted, Refused as RefusedCommand
+from app.control.server import ControlServer
+from app.coordinator import translation
+from app.coordinator.averaging import UnfitUpdate, average_updates, check_weights, read_manifest
+from app.coordinator.members import MemberState, MemberStore
+from app.coordinator.planning import UnfitFingerprint, plan_study
+from app.coordinator.server import CoordinatorServer
+from app.coordinator.spool import Spool
+from app.coordinator.store import StudyStore
+from app.coordinator.workspace import CoordinatorHome, load_certificate, open_members
+from app.domain.errors import ErrorCode, FednnunetError, PeerMistake
+from app.domain.ids import SiteName, digest, site_name
+from app.domain.rounds import TensorSpec
+from app.federation import shared_codec
+from app.federation.study import Study
+from app.federation.study_events import (
+    AverageRound,
+    AveragingFailed,
+    Begin,
+    DropSession,
+    Effect,
+    Event,
+    FingerprintArrived,
+    Left,
+    MergeAndPlan,
+    Pause,
+    PlanAccepted,
+    PlanMade,
+    PlanningFailed,
+    PlanRefused,
+    Refused,
+    Resume,
+    Revoked,
+    RoundAveraged,
+    SiteAdmitted,
+    SiteConnected,
+    SiteDisconnected,
+    SiteReported,
+    StudyFinished,
+    TellSites,
+    Tick,
+    UpdateArrived,
+    UpdateFailed,
+)
+from app.federation.study_file import terms_from_json
+from app.federation.study_views import Step
+from app.jobs.runner import JobRunner
+from app.system.atomic import make_folder
+from app.system.clock import Clock, SystemClock
+from app.system.locks import HomeLock
+from app.system.logs import start_logging, stop_logging
+from app.system.tls import server_context
+from app.wire import messages
+from app.wire.messages import BlobKind, Refusal
+
+logger = logging.getLogger(__name__)
+
+TICK_S: Final = 10.0
+_HEADER_ROOM: Final = 1 << 20
+_BEGUN: Final = "enrolling"
+
+
+class CoordinatorService:
+    """One study on the air. Made by `open`, run by `run`; everything happens on one event loop."""
+
+    def __init__(
+        self,
+        *,
+        home: CoordinatorHome,
+        store: StudyStore,
+        members: MemberStore,
+        spool: Spool,
+        clock: Clock,
+        runner: JobRunner,
+    ) -> None:
+        self._home, self._store, self._members, self._spool = home, store, members, spool
+        self._clock, self._runner = clock, runner
+        self._terms = terms_from_json(store.terms)
+        saved = store.load()
+        identity = store.identity
+        self._study = Study.new(self._terms, identity) if saved is None else Study.load(saved)
+        self._saved_serial = -1 if saved is None else self._study.serial
+        self._server: CoordinatorServer | None = None
+        self._control = ControlServer(home=home.folder, handler=self)
+        self._work: dict[str, asyncio.Task[None]] = {}
+        # Digest of the first model, kept apart because `check_blob` runs in a thread and a
+        # database connection belongs to the one that made it.
+        initial = store.artefact("initial")
+        self._initial = None if initial is None else initial[0]
+        self._manifest: tuple[TensorSpec, ...] | None = None
+        self._stopping = asyncio.Event()
+
+    # --- life
+
+    async def run(self, *, host: str, port: int) -> None:
+        """Serve until `stop`; raises OSError when the address cannot be had."""
+        certificate = load_certificate(self._home)
+        self._server = CoordinatorServer(
+            study=self._store.identity,
+            desk=self,
+            members=self._members,
+            spool=self._spool,
+            context=server_context(certificate),
+            leaf_sha256=certificate.leaf_sha256,
+            host=host,
+            port=port,
+            clock=self._clock,
+        )
+        for member in self._members.members():
+            if member.state is MemberState.ACTIVE:
+                await self.tell(SiteAdmitted(site=member.site))
+        await self._perform(self._study.outstanding())
+        await self._server.start()
+        await self._control.start()
+        ticker = asyncio.create_task(self._tick(), name="tick")
+        try:
+            await self._stopping.wait()
+        finally:
+            work = (ticker, *self._work.values())
+            for task in work:
+                task.cancel()
+            await asyncio.gather(*work, return_exceptions=True)
+            await self._control.stop()
+            await self._server.stop()
+
+    def stop(self) -> None:
+        """Ask `run` to end; harmless when it is ending already."""
+        self._stopping.set()
+
+    @property
+    def port(self) -> int:
+        """The port that sites reach, once `run` has opened it."""
+        return 0 if self._server is None else self._server.port
+
+    # --- the study
+
+    async def tell(self, event: Event) -> None:
+        """Tell the study an event, save what it became, then do what it wants."""
+        effects = self._study.handle(event, self._clock.monotonic())
+        if self._study.serial != self._saved_serial:
+            self._store.save(self._study.save(), self._clock.now())
+            self._saved_serial = self._study.serial
+        await self._perform(effects)
+
+    async def _perform(self, effects: tuple[Effect, ...]) -> None:
+        for effect in effects:
+            match effect:
+                case TellSites():
+                    await self._tell_sites(effect.sites)
+                case MergeAndPlan():
+                    self._start("planning", self._plan(effect))
+                case AverageRound():
+                    self._start("averaging", self._average(effect))
+                case Refused():
+                    logger.info("site %s: %s", effect.site, effect.code.value)
+                case DropSession():
+                    await self._drop(effect)
+                case StudyFinished():
+                    logger.info("the study is finished after round %d", effect.model.round)
+
+    async def _tell_sites(self, sites: tuple[SiteName, ...] | None) -> None:
+        if self._server is None:
+            return
+        for site in self._server.connected if sites is None else sites:
+            instruction = self._study.instruction_for(site, self._clock.monotonic())
+            await self._server.send(site, translation.directive(instruction))
+
+    async def _drop(self, effect: DropSession) -> None:
+        if self._server is not None:
+            refusal = Refusal(code=effect.code.value, sentence=effect.sentence[:300])
+            await self._server.drop(effect.site, refusal)
+
+    def _start(self, name: str, work: Coroutine[None, None, None]) -> None:
+        """Run planning or averaging; a newer one of its kind replaces an older one."""
+        older = self._work.pop(name, None)
+        if older is not None:
+            older.cancel()
+        self._work[name] = asyncio.create_task(work, name=name)
+
+    async def _tick(self) -> None:
+        while True:
+            await self.tell(Tick())
+            await self._begin_when_complete()
+            await asyncio.sleep(TICK_S)
+
+    async def _begin_when_complete(self) -> None:
+        """Close the roster when nobody is invited or waiting any more and all fingerprints are in."""
+        status = self._study.view(self._clock.monotonic())
+        if status.state != _BEGUN or len(status.sites) < self._terms.minimum_sites:
+            return
+        waiting = any(m.state is MemberState.PENDING for m in self._members.members())
+        if waiting or self._members.open_invitations():
+            return
+        if all(site.has_fingerprint for site in status.sites):
+            await self.tell(Begin())
+
+    # --- work
+
+    async def _plan(self, effect: MergeAndPlan) -> None:
+        try:
+            planned = await plan_study(
+                self._terms,
+                effect.fingerprints,
+                spool=self._spool,
+                runner=self._runner,
+                workspace=self._home.folder / "planning",
+            )
+        except UnfitFingerprint as exc:
+            await self.tell(
+                PlanningFailed(attempt=effect.attempt, sentence=str(exc), site=exc.site)
+            )
+        except FednnunetError as exc:
+            await self.tell(PlanningFailed(attempt=effect.attempt, sentence=str(exc)))
+        except OSError as exc:
+            logger.exception("planning failed")
+            sentence = f"planning failed: {exc.strerror or type(exc).__name__}"
+            await self.tell(PlanningFailed(attempt=effect.attempt, sentence=sentence))
+        else:
+            for name, blob in (
+                ("plan", planned.plan),
+                ("merged", planned.merged),
+                ("initial", planned.initial),
+            ):
+                self._store.keep_artefact(name, blob.sha256, blob.size)
+            self._initial, self._manifest = planned.initial.sha256, None
+            await self.tell(
+                PlanMade(
+                    attempt=effect.attempt,
+                    plan=planned.plan,
+                    merged=planned.merged,
+                    base=planned.initial,
+                )
+            )
+
+    async def _average(self, effect: AverageRound) -> None:
+        try:
+            model = await asyncio.to_thread(
+                average_updates,
+                effect.updates,
+                base=effect.base,
+                rule=self._terms.aggregation,
+                spool=self._spool,
+                target=self._home.folder / f"average-{effect.round}.safetensors",
+            )
+        except UnfitUpdate as exc:
+            await self._averaging_failed(effect, str(exc), exc.site)
+        except FednnunetError as exc:
+            await self._averaging_failed(effect, str(exc), None)
+        except OSError as exc:
+            logger.exception("averaging failed")
+            await self._averaging_failed(effect, exc.strerror or type(exc).__name__, None)
+        else:
+            self._store.keep_artefact(f"model-{effect.round}", model.sha256, model.size)
+            await self.tell(RoundAveraged(round=effect.round, attempt=effect.attempt, model=model))
+            for update in effect.updates:
+                # The average is durable and announced: what went into it is not needed again.
+                if update.weights.sha256 != model.sha256:
+                    self._spool.discard(update.weights.sha256)
+
+    async def _averaging_failed(
+        self, effect: AverageRound, sentence: str, site: SiteName | None
+    ) -> None:
+        await self.tell(
+            AveragingFailed(
+                round=effect.round, attempt=effect.attempt, sentence=sentence, site=site
+            )
+        )
+
+    # --- the desk of the server
+
+    async def enrolled(self, site: SiteName, pending: bool) -> None:
+        """Take a site into the study once it may take part."""
+        if not pending:
+            await self.tell(SiteAdmitted(site=site))
+
+    async def opened(self, site: SiteName) -> None:
+        """A member is connected."""
+        await self.tell(SiteAdmitted(site=site))
+        await self.tell(SiteConnected(site=site))
+
+    async def closed(self, site: SiteName) -> None:
+        """A member is gone."""
+        await self.tell(SiteDisconnected(site=site))
+
+    async def received(self, site: SiteName, message: messages.AnyMessage) -> None:
+        """Take what a member says; what does not fit is refused by the study, never raised."""
+        match message:
+            case messages.Report():
+                await self.tell(SiteReported(site=site, report=translation.site_report(message)))
+            case messages.FingerprintOffered():
+                await self._fingerprint_offered(site, message)
+            case messages.PlanAccepted():
+                accepted = PlanAccepted(
+                    site=site, plan=digest(message.plan), cases=message.training_cases
+                )
+                await self.tell(accepted)
+            case messages.PlanRefused():
+                await self.tell(
+                    PlanRefused(
+                        site=site,
+                        plan=digest(message.plan),
+                        code=message.code,
+                        sentence=message.sentence,
+                    )
+                )
+            case messages.UpdateOffered():
+                if self._spool.has_from(site, BlobKind.WEIGHTS, message.weights):
+                    await self.tell(UpdateArrived(update=translation.model_update(site, message)))
+            case messages.UpdateFailed():
+                await self.tell(
+                    UpdateFailed(
+                        site=site,
+                        round=message.round,
+                        attempt=message.attempt,
+                        code=message.code,
+                    )
+                )
+            case messages.Left():
+                self._members.leave(site)
+                await self.tell(Left(site=site))
+            case _:
+                raise PeerMistake(f"a site may not send {type(message).__name__}")
+        # Level-triggered: whatever was said, the answer is what is to be done now.
+        await self._tell_sites((site,))
+
+    async def _fingerprint_offered(
+        self, site: SiteName, message: messages.FingerprintOffered
+    ) -> None:
+        if not self._spool.has_from(site, BlobKind.FINGERPRINT, message.fingerprint):
+            return  # the directive that follows asks for it
+        path = self._spool.path(message.fingerprint.sha256)
+        shared = shared_codec.decode(await asyncio.to_thread(path.read_bytes))
+        await self.tell(
+            FingerprintArrived(
+                site=site,
+                fingerprint=translation.reference(message.fingerprint),
+                cases=shared.cases,
+            )
+        )
+
+    def refuse_upload(self, site: SiteName, kind: BlobKind, blob: messages.Blob) -> Refusal | None:
+        """Say why a site may not send this now; None when it may."""
+        instruction = self._study.instruction_for(site, self._clock.monotonic())
+        wanted = {Step.SEND_FINGERPRINT: BlobKind.FINGERPRINT, Step.TRAIN: BlobKind.WEIGHTS}
+        if wanted.get(instruction.step) is not kind:
+            return Refusal(
+                code=ErrorCode.STUDY_STATE.value, sentence="the study does not wait for this now"
+            )
+        base = instruction.base
+        if kind is BlobKind.WEIGHTS and (base is None or blob.size > base.size + _HEADER_ROOM):
+            return Refusal(
+                code=ErrorCode.TOO_LARGE.value, sentence="an update is larger than its model"
+            )
+        return None
+
+    def check_blob(self, site: SiteName, kind: BlobKind, path: Path) -> None:
+        """Refuse a fingerprint or an update that does not fit, before it is kept."""
+        if kind is BlobKind.FINGERPRINT:
+            shared_codec.check_terms(shared_codec.decode(path.read_bytes()), self._terms)
+        elif kind is BlobKind.WEIGHTS:
+            check_weights(path, self._model_manifest(), site=site)
+        else:
+            raise PeerMistake(f"a site may not send a {kind.value}")
+
+    def may_fetch(self, site: SiteName, sha256: str) -> bool:
+        """Members may have the plan, the merged fingerprint and every average."""
+        status = self._study.view(self._clock.monotonic())
+        instruction = self._study.instruction_for(site, self._clock.monotonic())
+        if instruction.step is Step.STOP:
+            return False
+        blobs = [status.plan, status.merged, instruction.base, instruction.model, status.model]
+        blobs += [model.weights for model in status.models]
+        return any(blob is not None and blob.sha256 == sha256 for blob in blobs)
+
+    def _model_manifest(self) -> tuple[TensorSpec, ...]:
+        """Names, shapes and types of the study's tensors, from its first model."""
+        if self._manifest is None:
+            if self._initial is None:
+                raise PeerMistake("no update is wanted before the plan", code=ErrorCode.STUDY_STATE)
+            self._manifest = read_manifest(self._spool.path(self._initial))
+        return self._manifest
+
+    # --- the control API
+
+    def snapshot(self) -> CoordinatorStatus:
+        """Return the study as its coordinator sees it."""
+        return status_of(
+            self._study,
+            members=self._members,
+            address=self._store.address,
+            now=self._clock.monotonic(),
+            running=True,
+        )
+
+    async def answer(self, frame: bytes) -> CoordinatorAnswer | None:
+        """Answer one frame of the control API; None when it is no request."""
+        try:
+            request = msgspec.json.decode(frame, type=CoordinatorRequest)
+        except msgspec.DecodeError:
+            return None
+        try:
+            answer = await self._answer(request.command)
+        except FednnunetError as exc:
+            answer = RefusedCommand(code=exc.code.value, sentence=str(exc), remedy=exc.remedy)
+        return CoordinatorAnswer(number=request.number, answer=answer)
+
+    async def _answer(
+        self, command: CoordinatorCommand
+    ) -> Accepted | RefusedCommand | CoordinatorStatus:
+        match command:
+            case GetStatus():
+                return self.snapshot()
+            case BeginStudy():
+                await self.tell(Begin(without_missing=True))
+            case PauseStudy():
+                await self.tell(Pause())
+            case ResumeStudy():
+                await self.tell(Resume())
+            case ApproveSite():
+                site = site_name(command.site)
+                self._members.approve(site)
+                await self.tell(SiteAdmitted(site=site))
+                await self._members_changed()
+            case RevokeSite():
+                site = site_name(command.site)
+                self._members.revoke(site)
+                await self.tell(Revoked(site=site))
+                await self._members_changed()
+        return Accepted()
+
+    async def _members_changed(self) -> None:
+        if self._server is not None:
+            await self._server.members_changed()
+
+
+def status_of(
+    study: Study,
+    *,
+    members: MemberStore,
+    address: tuple[str, int],
+    now: float,
+    running: bool,
+) -> CoordinatorStatus:
+    """Put the study, its members and its invitations into one status."""
+    view = study.view(now)
+    known = {member.site: member for member in members.members()}
+    rows = {
+        site.summary.name: StudySite(
+            name=site.summary.name,
+            state=site.summary.state,
+            connected=site.summary.connected,
+            words=known[site.summary.name].words if site.summary.name in known else "",
+            cases=site.summary.cases,
+            round=site.summary.round,
+            epoch=site.summary.epoch,
+            step=site.summary.step,
+            steps=site.summary.steps,
+            silent_s=site.summary.silent_s,
+        )
+        for site in view.sites
+    }
+    for name, member in known.items():
+        if member.state is MemberState.PENDING:
+            rows[name] = StudySite(
+                name=name, state=member.state.value, connected=False, words=member.words,
+                cases=0, round=0, epoch=0, step=0, steps=0, silent_s=0,
+            )  # fmt: skip
+    return CoordinatorStatus(
+        study=view.name,
+        study_id=view.study,
+        running=running,
+        address=f"{address[0]}:{address[1]}",
+        state=view.state,
+        sentence=view.sentence,
+        rounds=view.rounds,
+        sites=tuple(rows[name] for name in sorted(rows)),
+        invitations=tuple(
+            OpenInvitation(site=invitation.site, expires_at=float(invitation.not_after))
+            for invitation in members.open_invitations()
+        ),
+        closed_rounds=tuple(
+            ClosedRound(
+                number=closed.number,
+                contributors=closed.contributors,
+                train_loss=closed.train_loss,
+                validation_loss=closed.validation_loss,
+                pseudo_dice=closed.pseudo_dice,
+                model=model.weights.sha256,
+            )
+            for closed, model in zip(view.closed_rounds, view.models, strict=True)
+        ),
+        plan_digest=None if view.plan is None else view.plan.sha256,
+        model_digest=None if view.model is None else view.model.sha256,
+    )
+
+
+def resting_status(folder: Path) -> CoordinatorStatus:
+    """Return the status of a study whose service does not run, from its databases.
+
+    Raises:
+        SetupProblem: there is no study in `folder`.
+    """
+    home, clock = CoordinatorHome(folder=folder), SystemClock()
+    store = StudyStore.open(home.database)
+    try:
+        terms, saved = terms_from_json(store.terms), store.load()
+        study = Study.new(terms, store.identity) if saved is None else Study.load(saved)
+        members = open_members(home, store.identity, terms, clock)
+        try:
+            return status_of(
+                study,
+                members=members,
+                address=store.address,
+                now=clock.monotonic(),
+                running=False,
+            )
+        finally:
+            members.close()
+    finally:
+        store.close()
+
+
+async def serve_study(folder: Path, *, host: str | None = None, port: int | None = None) -> None:
+    """Run the coordinator service of `folder` until SIGTERM or SIGINT.
+
+    Raises:
+        SetupProblem: there is no study, another service runs on it, or the address is taken.
+    """
+    home, clock = CoordinatorHome(folder=folder), SystemClock()
+    store = StudyStore.open(home.database)
+    make_folder(home.logs)
+    with contextlib.ExitStack() as stack:
+        stack.callback(store.close)
+        stack.enter_context(HomeLock(folder))
+        stack.callback(stop_logging, start_logging(home.logs, "coordinator"))
+        members = open_members(home, store.identity, terms_from_json(store.terms), clock)
+        stack.callback(members.close)
+        spool = Spool(home.spool, study=store.identity, clock=clock)
+        stack.callback(spool.close)
+        service = CoordinatorService(
+            home=home,
+            store=store,
+            members=members,
+            spool=spool,
+            clock=clock,
+            runner=JobRunner(folder=home.jobs),
+        )
+        if sys.platform != "win32":
+            loop = asyncio.get_running_loop()
+            for name in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(name, service.stop)
+        bound_host, bound_port = store.address
+        await service.run(
+            host=bound_host if host is None else host, port=bound_port if port is None else port
+        )

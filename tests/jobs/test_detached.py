@@ -1,0 +1,37 @@
+import os
+import signal
+import sys
+import time
+
+import psutil
+import pytest
+
+from app.jobs.detached import fednnunet_command, start_detached
+
+
+def wait_for(condition, seconds=20.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX sessions")
+def test_a_detached_process_has_its_own_session_and_writes_to_its_log(tmp_path):
+    log = tmp_path / "logs" / "service.log"
+    pid = start_detached(
+        [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"], log=log
+    )
+    try:
+        wait_for(lambda: log.is_file() and log.read_text() == "up\n")
+        assert os.getsid(pid) == pid != os.getsid(0)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        psutil.Process(pid).wait(10)
+
+
+def test_the_command_starts_this_program(tmp_path):
+    log = tmp_path / "version.log"
+    pid = start_detached([*fednnunet_command(), "--version"], log=log)
+    wait_for(lambda: log.is_file() and "fednnunet" in log.read_text())
+    assert os.waitpid(pid, 0)[1] == 0
