@@ -211,16 +211,16 @@ def forget_half_installed(site_packages: Path) -> list[str]:
     lists, and would then never install them; without the folder it starts that package again. What
     pip had moved aside (``~name``) goes as well.
     """
-    forgotten = []
-    for record_folder in sorted(site_packages.glob("*.dist-info")):
-        if not is_complete(record_folder):
-            forgotten.append(record_folder.name.partition("-")[0])
-            shutil.rmtree(record_folder)
     for leftover in sorted(site_packages.glob("~*")):
         if leftover.is_dir():
             shutil.rmtree(leftover)
         else:
             leftover.unlink()
+    forgotten = []
+    for record_folder in sorted(site_packages.glob("*.dist-info")):
+        if not is_complete(record_folder):
+            forgotten.append(record_folder.name.partition("-")[0])
+            shutil.rmtree(record_folder)
     return forgotten
 
 
