@@ -14,6 +14,7 @@ import hashlib
 import os
 import struct
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -28,13 +29,16 @@ _BLOCK: Final = 1 << 20
 class PartialFile:
     """One arriving file; `offset` bytes from its beginning are there and intact.
 
-    Every method may block on the disk and belongs in a thread; one call at a time. OSError is the
-    caller's to explain (a full disk is ENOSPC).
+    Every method may block on the disk and belongs in a thread. Calls from several threads take
+    turns, and after `close` nothing is written any more: a thread that comes late must not write
+    into whatever file has the same descriptor by then. OSError is the caller's to explain (a full
+    disk is ENOSPC, a closed file EBADF).
     """
 
     def __init__(self, path: Path) -> None:
         """Open what an earlier run left at `path`, or start anew; reads what is there once."""
         self.path = path
+        self._turn = threading.RLock()
         self._journal_path = path.with_name(path.name + ".journal")
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
         self._file = os.open(path, flags, 0o600)
@@ -48,27 +52,30 @@ class PartialFile:
 
     def append(self, data: bytes | memoryview, sha256: bytes) -> None:
         """Keep `data`, whose digest is `sha256`, at the offset."""
-        _write_at(self._file, data, self.offset)
-        record = _RECORD.pack(self.offset, len(data), sha256)
-        # Only after the bytes: a record speaks of bytes that were written.
-        _write_at(self._journal, record, self._records * _RECORD.size)
-        self._records += 1
-        self.offset += len(data)
-        self._unsynced += len(data)
-        if self._unsynced >= SYNC_EVERY:
-            self.sync()
+        with self._turn:
+            _write_at(self._file, data, self.offset)
+            record = _RECORD.pack(self.offset, len(data), sha256)
+            # Only after the bytes: a record speaks of bytes that were written.
+            _write_at(self._journal, record, self._records * _RECORD.size)
+            self._records += 1
+            self.offset += len(data)
+            self._unsynced += len(data)
+            if self._unsynced >= SYNC_EVERY:
+                self.sync()
 
     def sync(self) -> None:
         """Force what was appended to the disk."""
-        force_data(self._file)
-        force_data(self._journal)
-        self._unsynced = 0
+        with self._turn:
+            force_data(self._file)
+            force_data(self._journal)
+            self._unsynced = 0
 
     def restart(self) -> None:
         """Throw away every byte."""
-        os.ftruncate(self._file, 0)
-        os.ftruncate(self._journal, 0)
-        self.offset = self._records = self._unsynced = 0
+        with self._turn:
+            os.ftruncate(self._file, 0)
+            os.ftruncate(self._journal, 0)
+            self.offset = self._records = self._unsynced = 0
 
     def sha256(self) -> str:
         """Return the SHA-256 of what the disk holds, in hexadecimal."""
@@ -76,10 +83,11 @@ class PartialFile:
 
     def commit(self, target: Path) -> None:
         """Give the file its final name; after this returns it survives a power failure."""
-        force_data(self._file)
-        self.close()
-        self.path.replace(target)
-        force_folder(target.parent)
+        with self._turn:
+            force_data(self._file)
+            self.close()
+            self.path.replace(target)
+            force_folder(target.parent)
         self._journal_path.unlink(missing_ok=True)
 
     def discard(self) -> None:
@@ -90,10 +98,11 @@ class PartialFile:
 
     def close(self) -> None:
         """Close the files and keep them for later; closing twice is harmless."""
-        if self._file >= 0:
-            os.close(self._file)
-            os.close(self._journal)
-            self._file = self._journal = -1
+        with self._turn:
+            if self._file >= 0:
+                os.close(self._file)
+                os.close(self._journal)
+                self._file = self._journal = -1
 
     def _recover(self) -> int:
         """Keep the chunks that the journal vouches for; return where they end."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import datetime
 import hashlib
 import ipaddress
-import os
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from app.domain.errors import ErrorCode, SetupProblem
 from app.domain.ids import StudyId
+from app.system.secrets import write_private
 from app.wire.handshake import SigningKey
 
 # Clocks of hospital computers are off by hours; a certificate made just now must be valid there.
@@ -120,7 +120,7 @@ def issue_server_certificate(
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write_private(
+        write_private(
             folder / _KEY_FILE,
             private.private_bytes(
                 serialization.Encoding.PEM,
@@ -234,13 +234,3 @@ def _usage(*, authority: bool) -> x509.KeyUsage:
         encipher_only=False,
         decipher_only=False,
     )
-
-
-def _write_private(path: Path, data: bytes) -> None:
-    """Write a file that only this user can read, from its first byte on."""
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())

@@ -271,6 +271,11 @@ class BlobReceiver:
             raise OurMistake(f"{length} bytes at {self.offset} do not fit {self.size}")
         self.offset += length
 
+    def resume(self) -> None:
+        """Expect a new sender, which counts its generations from zero."""
+        self._rejected_generation = -1
+
     def restart(self) -> None:
         """Begin again at zero: the whole did not have the digest it should have."""
         self.offset = 0
+        self.resume()
