@@ -1,0 +1,92 @@
+"""The one table of keys: menus, tooltips, the keyboard sheet and the test for doubles read it."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Final
+
+
+class Scope(enum.Enum):
+    """Where a key works."""
+
+    WINDOW = "Everywhere"
+    DATA = "Data"
+    TRAINING = "Training"
+    REVIEW = "Review"
+
+
+class Action(enum.Enum):
+    """Everything that has a key."""
+
+    HOME = "home"
+    DATA = "data"
+    FINGERPRINT = "fingerprint"
+    FEDERATION = "federation"
+    TRAINING = "training"
+    REVIEW = "review"
+    CHOOSE_FOLDER = "choose-folder"
+    OPEN_INVITATION = "open-invitation"
+    SWITCH_THEME = "switch-theme"
+    KEYS = "keys"
+    CLOSE = "close"
+    CHECK_AGAIN = "check-again"
+    SHOW_CASE = "show-case"
+    PAUSE = "pause"
+    ACCEPT = "accept"
+    FLAG = "flag"
+    COMMENT = "comment"
+    NEXT_CASE = "next-case"
+    PREVIOUS_CASE = "previous-case"
+    NEXT_UNREVIEWED = "next-unreviewed"
+    UNDO = "undo"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortcut:
+    """A key with its plain description."""
+
+    scope: Scope
+    keys: str
+    text: str
+
+
+SHORTCUTS: Final[dict[Action, Shortcut]] = {
+    Action.HOME: Shortcut(scope=Scope.WINDOW, keys="Ctrl+1", text="Go to Home"),
+    Action.DATA: Shortcut(scope=Scope.WINDOW, keys="Ctrl+2", text="Go to Data"),
+    Action.FINGERPRINT: Shortcut(scope=Scope.WINDOW, keys="Ctrl+3", text="Go to Fingerprint"),
+    Action.FEDERATION: Shortcut(scope=Scope.WINDOW, keys="Ctrl+4", text="Go to Federation"),
+    Action.TRAINING: Shortcut(scope=Scope.WINDOW, keys="Ctrl+5", text="Go to Training"),
+    Action.REVIEW: Shortcut(scope=Scope.WINDOW, keys="Ctrl+6", text="Go to Review"),
+    Action.CHOOSE_FOLDER: Shortcut(
+        scope=Scope.WINDOW, keys="Ctrl+O", text="Choose the folder with images"
+    ),
+    Action.OPEN_INVITATION: Shortcut(
+        scope=Scope.WINDOW, keys="Ctrl+I", text="Open an invitation file"
+    ),
+    Action.SWITCH_THEME: Shortcut(
+        scope=Scope.WINDOW, keys="Ctrl+Shift+L", text="Switch between light and dark"
+    ),
+    Action.KEYS: Shortcut(scope=Scope.WINDOW, keys="F1", text="Show all keys"),
+    Action.CLOSE: Shortcut(
+        scope=Scope.WINDOW, keys="Ctrl+Q", text="Close the window (training goes on)"
+    ),
+    Action.CHECK_AGAIN: Shortcut(scope=Scope.DATA, keys="F5", text="Check the folder again"),
+    Action.SHOW_CASE: Shortcut(scope=Scope.DATA, keys="Return", text="Show the selected case"),
+    Action.PAUSE: Shortcut(scope=Scope.TRAINING, keys="Ctrl+P", text="Pause or resume training"),
+    Action.ACCEPT: Shortcut(scope=Scope.REVIEW, keys="A", text="Accept and go to the next case"),
+    Action.FLAG: Shortcut(scope=Scope.REVIEW, keys="F", text="Flag for a closer look"),
+    Action.COMMENT: Shortcut(scope=Scope.REVIEW, keys="C", text="Write a comment"),
+    Action.NEXT_CASE: Shortcut(scope=Scope.REVIEW, keys="N", text="Next case"),
+    Action.PREVIOUS_CASE: Shortcut(scope=Scope.REVIEW, keys="P", text="Previous case"),
+    Action.NEXT_UNREVIEWED: Shortcut(
+        scope=Scope.REVIEW, keys="Shift+N", text="Next case without a verdict"
+    ),
+    Action.UNDO: Shortcut(scope=Scope.REVIEW, keys="Ctrl+Z", text="Take the last verdict back"),
+}
+
+
+def described(action: Action) -> str:
+    """Return a tooltip: what the action does and its key."""
+    shortcut = SHORTCUTS[action]
+    return f"{shortcut.text} ({shortcut.keys})"

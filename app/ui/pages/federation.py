@@ -1,0 +1,211 @@
+"""Federation: open an invitation and join; afterwards the study, its sites and its rounds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
+
+from app.ui.actions import Action, described
+from app.ui.models.rows import Table
+from app.ui.presenters.federation import SITE_COLUMNS, FederationState, InvitationState
+from app.ui.text import EMPTY_FEDERATION, EMPTY_FEDERATION_HINT, PURPOSE, Page
+from app.ui.theme import GRID
+from app.ui.widgets.card import Card, FactGrid, page_layout, row_of, scrolling
+from app.ui.widgets.drop_zone import DropZone
+from app.ui.widgets.empty_state import EmptyState
+from app.ui.widgets.labels import BadgeLabel, Button, IconLabel, label, show_text
+from app.ui.widgets.record_table import RecordTable
+
+SUFFIX = ".fedjoin"
+
+
+def is_invitation(path: Path) -> bool:
+    """Return True for a file with the ending of an invitation."""
+    return path.suffix == SUFFIX and path.is_file()
+
+
+class FederationPage(QWidget):
+    """Draws a `FederationState`, or the `InvitationState` that a person reads before joining."""
+
+    open_wished = Signal()
+    invitation_dropped = Signal(str)
+    join_wished = Signal(str)
+    leave_wished = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        layout = page_layout(self, Page.FEDERATION.value, PURPOSE[Page.FEDERATION])
+        self._pages = QStackedWidget()
+        layout.addWidget(self._pages, 1)
+        self._empty = DropZone(is_invitation)
+        self._open = Button(
+            "Open invitation",
+            "invitation",
+            primary=True,
+            large=True,
+            hint=described(Action.OPEN_INVITATION),
+            clicked=self.open_wished.emit,
+        )
+        QVBoxLayout(self._empty).addWidget(
+            EmptyState("federation", EMPTY_FEDERATION, EMPTY_FEDERATION_HINT, self._open)
+        )
+        self._empty.path_dropped.connect(self.invitation_dropped)
+        self._pages.addWidget(self._empty)
+        self._invitation_page = self._build_invitation()
+        self._pages.addWidget(self._invitation_page)
+        self._study_page = self._build_study()
+        self._pages.addWidget(self._study_page)
+        self._state: FederationState | None = None
+        self._invitation: InvitationState | None = None
+
+    # --- building ------------------------------------------------------------------------------
+
+    def _build_invitation(self) -> QWidget:
+        content = QWidget()
+        content.setObjectName("page")
+        layout = QVBoxLayout(content)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2 * GRID)
+        card = Card()
+        card.setProperty("tone", "accent")
+        card.body.addWidget(label("You are invited to the study", "caption"))
+        self._invited_to = label("", "title")
+        card.body.addWidget(self._invited_to)
+        self._invited_facts = FactGrid()
+        card.body.addWidget(self._invited_facts)
+        card.body.addSpacing(GRID)
+        line = QHBoxLayout()
+        line.setSpacing(GRID)
+        line.addWidget(IconLabel("shield"))
+        self._sharing = label("")
+        line.addWidget(self._sharing, 1)
+        card.body.addLayout(line)
+        card.body.addWidget(
+            label(
+                "Images and labels never leave this hospital. The fingerprint leaves only after "
+                "you have seen and allowed it; in training, the weights of the network leave.",
+                "muted",
+            )
+        )
+        self._invitation_problem = label("", "sentence")
+        self._invitation_remedy = label("", "muted")
+        card.body.addWidget(self._invitation_problem)
+        card.body.addWidget(self._invitation_remedy)
+        card.body.addSpacing(GRID)
+        self._join = Button("Join", "check", primary=True, large=True, clicked=self._wish_join)
+        back = Button("Not now", large=True, clicked=self._put_away)
+        card.body.addLayout(row_of(self._join, back, None))
+        layout.addWidget(card)
+        layout.addStretch(1)
+        return scrolling(content)
+
+    def _build_study(self) -> QWidget:
+        content = QWidget()
+        content.setObjectName("page")
+        layout = QVBoxLayout(content)
+        layout.setContentsMargins(0, 0, GRID, 0)
+        layout.setSpacing(2 * GRID)
+        top = QHBoxLayout()
+        top.setSpacing(2 * GRID)
+        study = Card("Study")
+        self._title = label("", "sentence")
+        self._purpose = label("", "muted")
+        self._facts = FactGrid()
+        for widget in (self._title, self._purpose, self._facts):
+            study.body.addWidget(widget)
+        study.body.addStretch(1)
+        top.addWidget(study, 3)
+        link = Card("Link to the coordinator")
+        self._badge = BadgeLabel()
+        self._link_sentence = label("", "muted")
+        self._traffic = label("", "muted")
+        link.body.addLayout(row_of(self._badge, None))
+        link.body.addWidget(self._link_sentence)
+        link.body.addWidget(self._traffic)
+        link.body.addSpacing(GRID)
+        link.body.addWidget(label("Six words of this site", "caption"))
+        self._words = label("", "words", selectable=True)
+        link.body.addWidget(self._words)
+        link.body.addWidget(
+            label("The coordinator sees the same six words; compare them by telephone.", "caption")
+        )
+        link.body.addStretch(1)
+        self._leave = Button("Leave the study", clicked=self.leave_wished.emit)
+        link.body.addLayout(row_of(None, self._leave))
+        top.addWidget(link, 2)
+        layout.addLayout(top)
+
+        sites = Card("Sites")
+        self._sentence = label("", "sentence")
+        sites.body.addWidget(self._sentence)
+        self.sites = RecordTable(Table(columns=SITE_COLUMNS), "Sites of the study")
+        self.sites.setMinimumHeight(168)
+        sites.body.addWidget(self.sites)
+        layout.addWidget(sites)
+
+        rounds = Card("Closed rounds")
+        self.rounds = RecordTable(Table(columns=()), "Closed rounds")
+        self.rounds.setMinimumHeight(232)
+        rounds.body.addWidget(self.rounds)
+        self._footnote = label("* Pseudo-Dice. Estimate on patches, not a clinical result.", "caption")
+        rounds.body.addWidget(self._footnote)
+        layout.addWidget(rounds)
+
+        self._plan_card = Card("The plan all sites use")
+        self._plan = FactGrid()
+        self._plan_card.body.addWidget(self._plan)
+        layout.addWidget(self._plan_card)
+        layout.addStretch(1)
+        return scrolling(content)
+
+    # --- drawing -------------------------------------------------------------------------------
+
+    def draw(self, state: FederationState) -> None:
+        """Show a state; a study that was joined takes the place of an open invitation."""
+        if state == self._state:
+            return
+        self._state = state
+        self._open.setEnabled(state.attached)
+        if not state.study_title:
+            self._show_front()
+            return
+        self._invitation = None
+        self._pages.setCurrentWidget(self._study_page)
+        self._title.setText(state.study_title)
+        self._purpose.setText(state.purpose)
+        self._facts.show_facts(state.facts)
+        self._badge.show_badge(state.link.text, state.link.tone)
+        show_text(self._link_sentence, state.link_sentence)
+        self._traffic.setText(state.traffic)
+        self._words.setText(state.words)
+        show_text(self._sentence, state.sentence)
+        self.sites.show_table(state.sites)
+        self.rounds.show_table(state.rounds)
+        self._plan_card.setVisible(bool(state.plan))
+        self._plan.show_facts(state.plan)
+
+    def show_invitation(self, invitation: InvitationState) -> None:
+        """Show what an invitation says, with the button to join."""
+        self._invitation = invitation
+        self._invited_to.setText(invitation.title)
+        self._invited_facts.show_facts(invitation.facts)
+        self._sharing.setText(invitation.sharing)
+        show_text(self._invitation_problem, invitation.problem)
+        show_text(self._invitation_remedy, invitation.remedy if invitation.problem else "")
+        self._join.setEnabled(invitation.can_join)
+        self._show_front()
+        self._join.setFocus()
+
+    def _show_front(self) -> None:
+        page = self._empty if self._invitation is None else self._invitation_page
+        self._pages.setCurrentWidget(page)
+
+    def _put_away(self) -> None:
+        self._invitation = None
+        self._show_front()
+
+    def _wish_join(self) -> None:
+        if self._invitation is not None:
+            self.join_wished.emit(self._invitation.path)

@@ -1,0 +1,228 @@
+"""Training: is it working, how long still, is anyone waiting for me, may I switch this off."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import Signal
+from PySide6.QtGui import QFontDatabase, QKeySequence, QShortcut
+from PySide6.QtWidgets import (
+    QGridLayout,
+    QHBoxLayout,
+    QLineEdit,
+    QPlainTextEdit,
+    QStackedWidget,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from app.ui.actions import SHORTCUTS, Action, described
+from app.ui.models.rows import Table
+from app.ui.presenters.federation import SITE_COLUMNS
+from app.ui.presenters.training import Tile, TrainingState, log_lines
+from app.ui.text import EMPTY_TRAINING, EMPTY_TRAINING_HINT, ESTIMATE, PURPOSE, Page
+from app.ui.theme import GRID
+from app.ui.widgets.card import Card, page_layout, row_of, scrolling
+from app.ui.widgets.empty_state import EmptyState
+from app.ui.widgets.labels import Button, label, show_text
+from app.ui.widgets.meters import MeterColumn
+from app.ui.widgets.plots import CurvePlot
+from app.ui.widgets.progress_strip import ProgressStrip, bar, show_share
+from app.ui.widgets.record_table import RecordTable
+
+_TILES = 4
+
+
+class TrainingPage(QWidget):
+    """Draws a `TrainingState`."""
+
+    pause_wished = Signal()
+    resume_wished = Signal()
+    stop_wished = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        content = QWidget()
+        layout = page_layout(content, Page.TRAINING.value, PURPOSE[Page.TRAINING])
+        top = Card()
+        self._sentence = label("", "sentence")
+        self.pause = Button(
+            "Pause", "pause", hint=described(Action.PAUSE), clicked=self.toggle_pause
+        )
+        line = QHBoxLayout()
+        line.setSpacing(2 * GRID)
+        line.addWidget(self._sentence, 1)
+        line.addWidget(self.pause)
+        top.body.addLayout(line)
+        self._failure = label("", "sentence")
+        self._costs = label("", "caption")
+        self._progress = ProgressStrip()
+        self._progress.stopped.connect(self.stop_wished)
+        for widget in (self._failure, self._progress, self._costs):
+            top.body.addWidget(widget)
+        layout.addWidget(top)
+        shortcut = QShortcut(QKeySequence(SHORTCUTS[Action.PAUSE].keys), self)
+        shortcut.activated.connect(self.toggle_pause)
+
+        self._pages = QStackedWidget()
+        layout.addWidget(self._pages, 1)
+        self._pages.addWidget(EmptyState("training", EMPTY_TRAINING, EMPTY_TRAINING_HINT))
+        self._pages.addWidget(self._build_running())
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(scrolling(content))
+        self._state: TrainingState | None = None
+
+    # --- building ------------------------------------------------------------------------------
+
+    def _build_running(self) -> QWidget:
+        running = QWidget()
+        column = QVBoxLayout(running)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(2 * GRID)
+        tiles = QHBoxLayout()
+        tiles.setSpacing(2 * GRID)
+        self._tiles = [TileCard() for _ in range(_TILES)]
+        for tile in self._tiles:
+            tiles.addWidget(tile, 1)
+        column.addLayout(tiles)
+
+        self.loss = CurvePlot("Loss", empty="The first epoch is still running.")
+        self.dice = CurvePlot(
+            "Overlap (pseudo-Dice)",
+            empty="The first epoch is still running.",
+            hint=ESTIMATE,
+            unit_range=True,
+        )
+        self.steps = CurvePlot("Loss of each step", bottom="Step", empty="No step yet.")
+        self.rate = CurvePlot("Learning rate", empty="The first epoch is still running.")
+        grid = QGridLayout()
+        grid.setSpacing(2 * GRID)
+        for number, plot in enumerate((self.loss, self.dice, self.steps, self.rate)):
+            card = Card()
+            card.body.addWidget(plot)
+            card.setMinimumHeight(250 if number < 2 else 210)
+            grid.addWidget(card, number // 2, number % 2)
+        self._meters = MeterColumn()
+        load = Card("This computer")
+        load.body.addWidget(self._meters)
+        load.body.addStretch(1)
+        load.setMinimumWidth(200)
+        grid.addWidget(load, 0, 2, 2, 1)
+        grid.setColumnStretch(0, 4)
+        grid.setColumnStretch(1, 4)
+        grid.setColumnStretch(2, 2)
+        column.addLayout(grid)
+
+        tabs = QTabWidget()
+        tabs.setDocumentMode(True)
+        self.sites = RecordTable(Table(columns=SITE_COLUMNS), "Sites in this round")
+        self.rounds = RecordTable(Table(columns=()), "Closed rounds")
+        tabs.addTab(self.sites, "Sites in this round")
+        tabs.addTab(self.rounds, "Closed rounds")
+        tabs.addTab(self._build_log(), "Log")
+        tabs.setMinimumHeight(240)
+        column.addWidget(tabs)
+        return running
+
+    def _build_log(self) -> QWidget:
+        tab = QWidget()
+        layout = QVBoxLayout(tab)
+        layout.setContentsMargins(0, GRID, 0, 0)
+        layout.setSpacing(GRID)
+        self._log_words = QLineEdit()
+        self._log_words.setPlaceholderText("Filter the log by words")
+        self._log_words.setAccessibleName("Filter the log by words")
+        self._log_words.setClearButtonEnabled(True)
+        self._log_words.textChanged.connect(self._draw_log)
+        layout.addLayout(row_of(self._log_words))
+        self.log = QPlainTextEdit()
+        self.log.setReadOnly(True)
+        self.log.setAccessibleName("Log of the training")
+        self.log.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
+        self.log.setPlaceholderText("What the training reports is listed here, line by line.")
+        layout.addWidget(self.log, 1)
+        return tab
+
+    # --- drawing -------------------------------------------------------------------------------
+
+    def draw(self, state: TrainingState) -> None:
+        """Show a state; plots redraw at most twice a second by themselves."""
+        if state == self._state:
+            return
+        before, self._state = self._state, state
+        self._sentence.setText(
+            state.sentence
+            or ("Training runs by itself." if state.begun else "Nothing to do here yet.")
+        )
+        show_text(self._failure, state.failure)
+        show_text(self._costs, state.pause_costs)
+        self._progress.show_progress(state.progress)
+        self._draw_pause(state)
+        self._pages.setCurrentIndex(1 if state.begun else 0)
+        for number, card in enumerate(self._tiles):
+            card.setVisible(number < len(state.tiles))
+            if number < len(state.tiles):
+                card.draw(state.tiles[number])
+        self.loss.draw(state.loss)
+        self.dice.draw(state.dice)
+        self.steps.draw(state.step_loss)
+        self.steps.retitle(state.step_title)
+        self.rate.draw(state.learning_rate)
+        self._meters.draw(state.meters)
+        self.sites.show_table(state.sites)
+        self.rounds.show_table(state.rounds)
+        if before is None or before.log != state.log:
+            self._draw_log()
+
+    def toggle_pause(self) -> None:
+        """Pause what runs, resume what is paused."""
+        if self._state is None:
+            return
+        if self._state.can_resume:
+            self.resume_wished.emit()
+        elif self._state.can_pause:
+            self.pause_wished.emit()
+
+    def _draw_pause(self, state: TrainingState) -> None:
+        self.pause.setVisible(state.can_pause or state.can_resume)
+        self.pause.setText("Resume" if state.can_resume else "Pause")
+        self.pause.show_icon("play" if state.can_resume else "pause")
+
+    def _draw_log(self) -> None:
+        lines: Sequence[str] = self._state.log if self._state is not None else ()
+        shown = "\n".join(log_lines(tuple(lines), self._log_words.text()))
+        if shown == self.log.toPlainText():
+            return
+        scroll = self.log.verticalScrollBar()
+        at_end = scroll.value() >= scroll.maximum() - 4
+        place = scroll.value()
+        self.log.setPlainText(shown)
+        scroll.setValue(scroll.maximum() if at_end else place)
+
+
+class TileCard(Card):
+    """One figure, large, with a bar where it is a share."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._name = label("", "caption")
+        self._value = label("", "figure", wraps=False)
+        self._bar = bar("")
+        self._detail = label("", "caption")
+        for widget in (self._name, self._value, self._bar, self._detail):
+            self.body.addWidget(widget)
+        self.body.addStretch(1)
+        self.body.setSpacing(GRID // 2)
+
+    def draw(self, tile: Tile) -> None:
+        """Show a figure."""
+        self._name.setText(tile.name)
+        self._value.setText(tile.value)
+        self._detail.setText(tile.detail)
+        self.setAccessibleName(f"{tile.name}: {tile.value}. {tile.detail}")
+        self._bar.setVisible(tile.share is not None)
+        if tile.share is not None:
+            self._bar.setAccessibleName(tile.name)
+            show_share(self._bar, tile.share)

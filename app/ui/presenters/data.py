@@ -1,0 +1,233 @@
+"""Data: the chosen folder, what the check found, and the cases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Final
+
+from app.control.messages import DataView, Snapshot
+from app.domain.dataset import Case, DatasetFolder
+from app.domain.findings import Finding, Severity, ValidationReport
+from app.ui import text
+from app.ui.models.rows import Cell, Column, Row, Table, words
+from app.ui.presenters.parts import Badge, Fact, Progress, failure_of, progress_of
+from app.ui.text import NOTHING, Tone, count, sentence_case
+
+SEVERITY_WORDS: Final = {
+    Severity.BLOCKS: "Blocks",
+    Severity.MAY_HARM: "May harm",
+    Severity.HARMLESS: "Harmless",
+}
+_SEVERITY_TONES: Final = {
+    Severity.BLOCKS: Tone.DANGER,
+    Severity.MAY_HARM: Tone.WARNING,
+    Severity.HARMLESS: Tone.NEUTRAL,
+}
+_SEVERITY_ICONS: Final = {
+    Severity.BLOCKS: "problem",
+    Severity.MAY_HARM: "warning",
+    Severity.HARMLESS: "info",
+}
+_RANKS: Final = {Severity.BLOCKS: 0.0, Severity.MAY_HARM: 1.0, Severity.HARMLESS: 2.0}
+
+FINDING_COLUMNS: Final = (
+    Column(title="Severity", width=14),
+    Column(title="Case", width=22),
+    Column(title="What was found", stretches=True),
+    Column(title="What to do", stretches=True),
+)
+CASE_COLUMNS: Final = (
+    Column(title="Case", width=28),
+    Column(title="Use", width=14),
+    Column(title="Images", figures=True, width=8),
+    Column(title="Label", width=10),
+    Column(title="Findings", stretches=True),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseFiles:
+    """What a viewer opens for a case: absolute paths, and where to look first (z, y, x)."""
+
+    case: str
+    channels: tuple[str, ...]
+    label: str | None
+    voxel: tuple[int, int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataState:
+    """What the Data page draws."""
+
+    attached: bool
+    folder: str | None
+    folder_name: str
+    layout: tuple[Fact, ...]
+    summary: str
+    badge: Badge | None
+    progress: Progress | None
+    failure: str
+    findings: Table
+    cases: Table
+    can_check: bool
+
+
+def present_data(snapshot: Snapshot | None) -> DataState:
+    """Return what the Data page draws."""
+    data = snapshot.data if snapshot is not None else DataView()
+    progress = progress_of(data.job)
+    summary, badge = summarise(data.report) if data.report is not None else ("", None)
+    if progress is not None:
+        summary, badge = "", None
+    return DataState(
+        attached=snapshot is not None,
+        folder=data.folder,
+        folder_name=PurePath(data.folder).name if data.folder else "",
+        layout=layout_facts(data.dataset),
+        summary=summary,
+        badge=badge,
+        progress=progress,
+        failure=failure_of(data.job),
+        findings=findings_table(data.report),
+        cases=cases_table(data.dataset, data.report),
+        can_check=data.folder is not None and progress is None,
+    )
+
+
+def summarise(report: ValidationReport) -> tuple[str, Badge]:
+    """Return one sentence like “24 cases, 1 finding that may harm” and its badge."""
+    cases = sentence_case(count(report.cases, "case"))
+    parts = []
+    for severity, words_one, words_many in (
+        (Severity.BLOCKS, "finding that blocks training", "findings that block training"),
+        (Severity.MAY_HARM, "finding that may harm", "findings that may harm"),
+        (Severity.HARMLESS, "harmless finding", "harmless findings"),
+    ):
+        number = sum(finding.severity is severity for finding in report.findings)
+        if number:
+            parts.append(count(number, words_one, words_many))
+    sentence = f"{cases}, {text.listed(tuple(parts))}." if parts else f"{cases}, nothing to mend."
+    if report.blocks:
+        return sentence, Badge(text="Blocks training", tone=Tone.DANGER)
+    if any(finding.severity is Severity.MAY_HARM for finding in report.findings):
+        return sentence, Badge(text="Ready, with remarks", tone=Tone.WARNING)
+    return sentence, Badge(text="Ready", tone=Tone.GOOD)
+
+
+def layout_facts(dataset: DatasetFolder | None) -> tuple[Fact, ...]:
+    """Return how the folder was understood, line by line."""
+    if dataset is None:
+        return ()
+    description = dataset.description
+    labels = ", ".join(
+        f"{name} ({', '.join(map(str, value)) if isinstance(value, tuple) else value})"
+        for name, value in description.foreground.items()
+    )
+    return (
+        Fact(name="Arranged as", value=dataset.layout),
+        Fact(name="Images", value=", ".join(description.channel_names) or NOTHING),
+        Fact(name="Structures", value=labels or NOTHING),
+        Fact(
+            name="Cases",
+            value=f"{len(dataset.training)} to train on, {len(dataset.held_out)} held out",
+        ),
+        Fact(name="File type", value=description.file_ending),
+    )
+
+
+def findings_table(report: ValidationReport | None) -> Table:
+    """Return one row per finding; keys number the findings of the report."""
+    if report is None:
+        return Table(columns=FINDING_COLUMNS, empty=text.EMPTY_FINDINGS)
+    ordered = sorted(
+        enumerate(report.findings), key=lambda item: (_RANKS[item[1].severity], item[0])
+    )
+    return Table(
+        columns=FINDING_COLUMNS,
+        rows=tuple(_finding_row(number, finding) for number, finding in ordered),
+        empty=text.NO_FINDINGS,
+    )
+
+
+def _finding_row(number: int, finding: Finding) -> Row:
+    where = finding.path or ""
+    return Row(
+        key=str(number),
+        group=SEVERITY_WORDS[finding.severity],
+        cells=(
+            Cell(
+                text=SEVERITY_WORDS[finding.severity],
+                order=_RANKS[finding.severity],
+                tone=_SEVERITY_TONES[finding.severity],
+                icon=_SEVERITY_ICONS[finding.severity],
+            ),
+            words(finding.case or "Whole folder", hint=where),
+            words(sentence_case(finding.sentence), hint=sentence_case(finding.sentence)),
+            words(finding.remedy, hint=finding.remedy),
+        ),
+    )
+
+
+def cases_table(dataset: DatasetFolder | None, report: ValidationReport | None) -> Table:
+    """Return one row per case; keys are the cases' names."""
+    if dataset is None:
+        return Table(columns=CASE_COLUMNS, empty=text.EMPTY_CASES)
+    worst: dict[str, list[Finding]] = {}
+    for finding in report.findings if report is not None else ():
+        if finding.case is not None:
+            worst.setdefault(finding.case, []).append(finding)
+    rows = []
+    for cases, use in ((dataset.training, "Training"), (dataset.held_out, "Held out")):
+        for case in cases:
+            found = sorted(worst.get(case.name, []), key=lambda f: _RANKS[f.severity])
+            rows.append(_case_row(case, use, tuple(found)))
+    return Table(columns=CASE_COLUMNS, rows=tuple(rows), empty=text.EMPTY_CASES)
+
+
+def _case_row(case: Case, use: str, findings: tuple[Finding, ...]) -> Row:
+    if findings:
+        first = findings[0]
+        more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+        found = Cell(
+            text=sentence_case(first.sentence) + more,
+            order=_RANKS[first.severity],
+            tone=_SEVERITY_TONES[first.severity],
+            icon=_SEVERITY_ICONS[first.severity],
+        )
+    else:
+        found = Cell(text="None", order=9.0, tone=Tone.GOOD, icon="check")
+    return Row(
+        key=case.name,
+        group=use,
+        cells=(
+            words(case.name),
+            words(use),
+            Cell(text=str(len(case.channels)), order=float(len(case.channels))),
+            words("Yes" if case.label else "No"),
+            found,
+        ),
+    )
+
+
+def files_of_case(data: DataView, name: str) -> CaseFiles | None:
+    """Return what a viewer needs for the case `name`, None when the folder has no such case."""
+    if data.dataset is None:
+        return None
+    for case in (*data.dataset.training, *data.dataset.held_out):
+        if case.name == name:
+            return CaseFiles(case=case.name, channels=case.channels, label=case.label)
+    return None
+
+
+def files_of_finding(data: DataView, key: str) -> CaseFiles | None:
+    """Return what a viewer needs for the finding with this row key; None for whole-folder ones."""
+    if data.report is None or not key.isdecimal() or int(key) >= len(data.report.findings):
+        return None
+    finding = data.report.findings[int(key)]
+    files = files_of_case(data, finding.case) if finding.case is not None else None
+    if files is None:
+        return None
+    return CaseFiles(
+        case=files.case, channels=files.channels, label=files.label, voxel=finding.voxel
+    )

@@ -1,0 +1,221 @@
+"""Federation: before joining the invitation, afterwards the study, its sites and rounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from app.control.messages import FederationView, InvitationView, LinkState, SiteRow, Snapshot
+from app.ui import text
+from app.ui.models.rows import Cell, Column, Row, Table, number, words
+from app.ui.presenters.fingerprint import POLICY_SENTENCES, plan_facts
+from app.ui.presenters.parts import Badge, Fact
+from app.ui.text import (
+    NOTHING,
+    Tone,
+    count,
+    duration,
+    figure,
+    listed,
+    moment,
+    sentence_case,
+    site_title,
+    size,
+)
+
+LINK_WORDS: Final = {
+    LinkState.NONE: ("No study", Tone.NEUTRAL),
+    LinkState.CONNECTING: ("Connecting", Tone.INFO),
+    LinkState.PENDING: ("Waits for approval", Tone.WARNING),
+    LinkState.CONNECTED: ("Connected", Tone.GOOD),
+    LinkState.OFFLINE: ("Offline, trying again", Tone.WARNING),
+    LinkState.REFUSED: ("Refused", Tone.DANGER),
+}
+METHOD_WORDS: Final = {
+    "ffe": "One common plan, all layers averaged",
+    "asymfedavg": "Own plan at each site, common layers averaged",
+}
+SITE_COLUMNS: Final = (
+    Column(title="Site", width=20),
+    Column(title="Link", width=16),
+    Column(title="What it does", stretches=True),
+    Column(title="Cases", figures=True, width=8),
+    Column(title="Round", figures=True, width=8),
+    Column(title="Progress", figures=True, width=16),
+    Column(title="Last heard", figures=True, width=12),
+)
+ABSENT_AFTER_S: Final = 180
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvitationState:
+    """An invitation that was read, before anything is joined."""
+
+    path: str
+    title: str
+    facts: tuple[Fact, ...]
+    sharing: str
+    problem: str
+    remedy: str
+    can_join: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FederationState:
+    """What the Federation page draws; `study_title` is empty before joining."""
+
+    attached: bool
+    study_title: str
+    purpose: str
+    sentence: str
+    facts: tuple[Fact, ...]
+    words: str
+    link: Badge
+    link_sentence: str
+    sites: Table
+    rounds: Table
+    plan: tuple[Fact, ...]
+    traffic: str
+
+
+def present_invitation(path: str, view: InvitationView, *, now: float) -> InvitationState:
+    """Return an invitation as the operator reads it before joining."""
+    until = f"{moment(view.expires_at)}"
+    if view.expires_at > now:
+        until += f" ({duration(view.expires_at - now)} from now)"
+    return InvitationState(
+        path=path,
+        title=view.study,
+        facts=(
+            Fact(name="Purpose", value=view.purpose),
+            Fact(name="Who runs it", value=view.contact),
+            Fact(name="Coordinator", value=view.coordinator),
+            Fact(name="This site is called", value=site_title(view.site)),
+            Fact(name="How it trains", value=method_words(view.method)),
+            Fact(name="Length", value=count(view.rounds, "round")),
+            Fact(name="Valid until", value=until),
+        ),
+        sharing=POLICY_SENTENCES.get(view.policy, ""),
+        problem=sentence_case(view.problem),
+        remedy=view.remedy,
+        can_join=not view.problem,
+    )
+
+
+def method_words(method: str) -> str:
+    """Return the method in plain words."""
+    return METHOD_WORDS.get(method.casefold(), method)
+
+
+def present_federation(snapshot: Snapshot | None) -> FederationState:
+    """Return what the Federation page draws."""
+    view = snapshot.federation if snapshot is not None else FederationView()
+    link_text, tone = LINK_WORDS[view.link]
+    study = view.study
+    facts: tuple[Fact, ...] = ()
+    if study is not None:
+        facts = (
+            Fact(name="Run by", value=study.contact),
+            Fact(name="Coordinator", value=study.coordinator),
+            Fact(name="This site", value=site_title(study.site)),
+            Fact(name="How it trains", value=method_words(study.method)),
+            Fact(
+                name="Length",
+                value=f"{count(study.rounds, 'round')}, "
+                f"{count(study.epochs_per_round, 'epoch')} each, "
+                f"{count(study.iterations_per_epoch, 'step')} per epoch",
+            ),
+            Fact(name="Begins with", value=f"{count(study.minimum_sites, 'site')} or more"),
+        )
+    return FederationState(
+        attached=snapshot is not None,
+        study_title=study.name if study is not None else "",
+        purpose=study.purpose if study is not None else "",
+        sentence=sentence_case(view.sentence),
+        facts=facts,
+        words=study.words if study is not None else "",
+        link=Badge(text=link_text, tone=tone),
+        link_sentence=sentence_case(view.link_sentence),
+        sites=sites_table(view),
+        rounds=rounds_table(view),
+        plan=plan_facts(view.plan, view.plan_digest),
+        traffic=f"Sent {size(view.sent_bytes)}, received {size(view.received_bytes)}",
+    )
+
+
+def sites_table(view: FederationView) -> Table:
+    """Return one row per site of the study, this one named as such."""
+    return Table(
+        columns=SITE_COLUMNS,
+        rows=tuple(_site_row(site) for site in view.sites),
+        empty=text.EMPTY_SITES,
+    )
+
+
+def _site_row(site: SiteRow) -> Row:
+    name = site_title(site.name) + (" (this site)" if site.here else "")
+    if site.connected:
+        link = Cell(text="Connected", order=0.0, tone=Tone.GOOD, icon="check")
+    else:
+        link = Cell(text="Away", order=1.0, tone=Tone.WARNING, icon="warning")
+    share = (site.step / site.steps) if site.steps else None
+    if site.epoch and site.steps:
+        progress = Cell(
+            text=f"Epoch {site.epoch}, {site.step}/{site.steps}",
+            order=site.epoch + (share or 0.0),
+        )
+    else:
+        progress = Cell(text=NOTHING, order=None)
+    late = site.silent_s >= ABSENT_AFTER_S
+    return Row(
+        key=site.name,
+        cells=(
+            words(name),
+            link,
+            words(sentence_case(site.state)),
+            number(float(site.cases), str(site.cases)) if site.cases else number(None),
+            number(float(site.round), str(site.round)) if site.round else number(None),
+            progress,
+            number(
+                float(site.silent_s),
+                "now" if site.silent_s < 10 else f"{duration(site.silent_s)} ago",
+                tone=Tone.WARNING if late else None,
+            ),
+        ),
+    )
+
+
+def rounds_table(view: FederationView) -> Table:
+    """Return one row per closed round, newest first."""
+    labels = view.study.labels if view.study is not None else ()
+    columns = (
+        Column(title="Round", figures=True, width=8),
+        Column(title="Sites in the average", stretches=True),
+        Column(title="Training loss", figures=True, width=14),
+        Column(title="Validation loss", figures=True, width=14),
+        *(
+            Column(
+                title=f"{sentence_case(label)} *",
+                hint=f"Overlap with the labels (pseudo-Dice). {text.ESTIMATE}.",
+                figures=True,
+                width=13,
+            )
+            for label in labels
+        ),
+    )
+    rows = []
+    for closed in sorted(view.rounds, key=lambda row: -row.number):
+        dice = (*closed.pseudo_dice, *([None] * len(labels)))[: len(labels)]
+        rows.append(
+            Row(
+                key=str(closed.number),
+                cells=(
+                    number(float(closed.number), str(closed.number)),
+                    words(listed(tuple(map(site_title, closed.contributors)))),
+                    number(closed.train_loss, figure(closed.train_loss)),
+                    number(closed.validation_loss, figure(closed.validation_loss)),
+                    *(number(value, figure(value, 2)) for value in dice),
+                ),
+            )
+        )
+    return Table(columns=columns, rows=tuple(rows), empty=text.EMPTY_ROUNDS)

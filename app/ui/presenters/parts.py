@@ -1,0 +1,73 @@
+"""Parts that several view states share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.control.messages import JobView
+from app.ui.text import Tone, sentence_case
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """A name and what it is, as one line of a card."""
+
+    name: str
+    value: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Badge:
+    """A word with a tone."""
+
+    text: str
+    tone: Tone = Tone.NEUTRAL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Something that runs: a sentence, its share done (None: not known), and how to stop it."""
+
+    sentence: str
+    share: float | None
+    stops: str = ""
+    """Kind of job that its Stop button stops; empty: no button."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """One line of a plot."""
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    dashed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Histogram:
+    """Bars: `edges` has one entry more than `counts`."""
+
+    label: str
+    unit: str
+    edges: tuple[float, ...]
+    counts: tuple[float, ...]
+
+
+def progress_of(job: JobView | None) -> Progress | None:
+    """Return the progress of a running job, None when nothing runs."""
+    if job is None or not job.running:
+        return None
+    what = sentence_case(job.what or f"{job.kind} is running")
+    if job.total > 0:
+        share = min(1.0, job.done / job.total)
+        return Progress(sentence=f"{what}: {job.done} of {job.total}", share=share, stops=job.kind)
+    return Progress(sentence=f"{what}…", share=None, stops=job.kind)
+
+
+def failure_of(job: JobView | None) -> str:
+    """Return how the last job failed, empty when it did not."""
+    if job is None or job.running or not job.failed:
+        return ""
+    return sentence_case(job.outcome)

@@ -1,0 +1,259 @@
+"""Review: cases worst first, their scores, and what a person said of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from app.control.messages import ReviewView, Snapshot
+from app.domain.segmentation import CaseScore, LabelScore, SegmentationResult, Verdict
+from app.ui import text
+from app.ui.models.rows import Cell, Column, Row, Table, number, words
+from app.ui.presenters.parts import Badge, Fact, Progress, failure_of, progress_of
+from app.ui.text import NOTHING, Tone, count, figure, sentence_case
+
+VERDICT_WORDS: Final = {
+    Verdict.UNREVIEWED: ("Not reviewed", Tone.NEUTRAL, ""),
+    Verdict.ACCEPTED: ("Accepted", Tone.GOOD, "check"),
+    Verdict.FLAGGED: ("Flagged", Tone.WARNING, "flag"),
+}
+CASE_COLUMNS: Final = (
+    Column(title="Case", stretches=True),
+    Column(
+        title="Dice", hint="Mean overlap with the reference, 1 is perfect", figures=True, width=6
+    ),
+    Column(title="Verdict", width=14),
+)
+SCORE_COLUMNS: Final = (
+    Column(title="Structure", stretches=True),
+    Column(title="Dice", hint="Overlap with the reference, 1 is perfect", figures=True, width=6),
+    Column(
+        title="HD95",
+        hint="95 % of the surface lies within this distance (mm)",
+        figures=True,
+        width=6,
+    ),
+    Column(title="ml", hint="Volume: segmented / reference", figures=True, width=12),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opinion:
+    """What a person said of one case."""
+
+    verdict: Verdict = Verdict.UNREVIEWED
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelChoice:
+    """A model that can be chosen to segment with."""
+
+    title: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelEntry:
+    """One structure of the legend; `value` is its voxel value (the first one of a region)."""
+
+    name: str
+    value: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseDetail:
+    """The case that the viewer shows."""
+
+    case: str
+    title: str
+    channels: tuple[str, ...]
+    prediction: str
+    reference: str | None
+    scores: Table
+    badges: tuple[Badge, ...]
+    warnings: tuple[str, ...]
+    opinion: Opinion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewState:
+    """What the Review page draws."""
+
+    attached: bool
+    models: tuple[ModelChoice, ...]
+    progress: Progress | None
+    failure: str
+    can_segment: bool
+    cases: Table
+    summary: str
+    facts: tuple[Fact, ...]
+    labels: tuple[LabelEntry, ...]
+    details: tuple[CaseDetail, ...]
+    """In the order of the list."""
+
+    def detail(self, case: str) -> CaseDetail | None:
+        """Return one case's detail."""
+        return next((detail for detail in self.details if detail.case == case), None)
+
+
+def present_review(
+    snapshot: Snapshot | None, opinions: Mapping[str, Opinion] | None = None
+) -> ReviewState:
+    """Return what the Review page draws; `opinions` come from the verdict store, by case."""
+    view = snapshot.review if snapshot is not None else ReviewView()
+    said = opinions or {}
+    scores = {score.case: score for score in view.scores}
+    ordered = sorted(view.results, key=lambda result: badness(scores.get(result.case), result.case))
+    progress = progress_of(view.job)
+    details = tuple(
+        _detail(result, scores.get(result.case), said.get(result.case, Opinion()))
+        for result in ordered
+    )
+    return ReviewState(
+        attached=snapshot is not None,
+        models=tuple(
+            ModelChoice(title=sentence_case(model.name), path=model.path)
+            for model in sorted(view.models, key=lambda model: -model.round)
+        ),
+        progress=progress,
+        failure=failure_of(view.job),
+        can_segment=bool(view.models) and progress is None,
+        cases=Table(
+            columns=CASE_COLUMNS,
+            rows=tuple(_case_row(detail, scores.get(detail.case)) for detail in details),
+            empty=text.EMPTY_REVIEW,
+        ),
+        summary=_summary(details),
+        facts=_facts(tuple(scores[d.case] for d in details if d.case in scores)),
+        labels=tuple(
+            LabelEntry(
+                name=sentence_case(name), value=value[0] if isinstance(value, tuple) else value
+            )
+            for name, value in view.labels.items()
+            if name not in ("background", "ignore")
+        ),
+        details=details,
+    )
+
+
+def badness(score: CaseScore | None, case: str) -> tuple[float, float, str]:
+    """Return a key that sorts worst first: by the worst label, then the mean; no score last."""
+    if score is None:
+        return (2.0, 2.0, case)
+    defined = [label.dice for label in score.labels if label.dice is not None]
+    if any(label.only_predicted for label in score.labels):
+        defined.append(0.0)
+    if not defined:
+        return (2.0, 2.0, case)
+    return (min(defined), sum(defined) / len(defined), case)
+
+
+def _detail(result: SegmentationResult, score: CaseScore | None, opinion: Opinion) -> CaseDetail:
+    badges = []
+    for label in score.labels if score is not None else ():
+        if label.only_predicted:
+            badges.append(Badge(text=f"{label.label}: not in the reference", tone=Tone.WARNING))
+        elif label.reference_ml > 0 and label.prediction_ml == 0:
+            badges.append(Badge(text=f"{label.label}: missed", tone=Tone.DANGER))
+        elif label.prediction_components > label.reference_components >= 1:
+            badges.append(
+                Badge(
+                    text=f"{label.label}: {label.prediction_components} pieces",
+                    tone=Tone.NEUTRAL,
+                )
+            )
+    rows = tuple(_score_row(label) for label in score.labels) if score is not None else ()
+    return CaseDetail(
+        case=result.case,
+        title=result.case,
+        channels=result.channels,
+        prediction=result.prediction,
+        reference=result.reference,
+        scores=Table(
+            columns=SCORE_COLUMNS,
+            rows=rows,
+            empty="No scores: this case has no reference labels."
+            if result.reference is None
+            else "The scores are being computed.",
+        ),
+        badges=tuple(badges),
+        warnings=tuple(map(sentence_case, result.warnings)),
+        opinion=opinion,
+    )
+
+
+def _score_row(label: LabelScore) -> Row:
+    return Row(
+        key=label.label,
+        cells=(
+            words(sentence_case(label.label)),
+            number(label.dice, figure(label.dice, 2)),
+            number(label.hausdorff95_mm, figure(label.hausdorff95_mm, 1)),
+            number(
+                label.prediction_ml,
+                f"{label.prediction_ml:.1f} / {label.reference_ml:.1f}",
+            ),
+        ),
+    )
+
+
+def _case_row(detail: CaseDetail, score: CaseScore | None) -> Row:
+    verdict, tone, icon = VERDICT_WORDS[detail.opinion.verdict]
+    mean = score.mean_dice if score is not None else None
+    hint = detail.opinion.comment or "; ".join(badge.text for badge in detail.badges)
+    alarming = any(badge.tone in (Tone.WARNING, Tone.DANGER) for badge in detail.badges)
+    return Row(
+        key=detail.case,
+        group=verdict,
+        cells=(
+            words(
+                detail.title,
+                hint=hint,
+                tone=Tone.WARNING if alarming else None,
+                icon="warning" if alarming else "",
+            ),
+            number(mean, figure(mean, 2)),
+            Cell(text=verdict, order=verdict, tone=tone, icon=icon, hint=detail.opinion.comment),
+        ),
+    )
+
+
+def _summary(details: tuple[CaseDetail, ...]) -> str:
+    if not details:
+        return ""
+    judged = sum(detail.opinion.verdict is not Verdict.UNREVIEWED for detail in details)
+    flagged = sum(detail.opinion.verdict is Verdict.FLAGGED for detail in details)
+    sentence = f"{judged} of {count(len(details), 'case')} reviewed"
+    return f"{sentence}, {flagged} flagged" if flagged else sentence
+
+
+def _facts(scores: tuple[CaseScore, ...]) -> tuple[Fact, ...]:
+    by_label: dict[str, list[float]] = {}
+    for score in scores:
+        for label in score.labels:
+            values = by_label.setdefault(label.label, [])
+            if label.dice is not None:
+                values.append(label.dice)
+    return tuple(
+        Fact(
+            name=f"Mean Dice, {name}",
+            value=figure(sum(values) / len(values), 2) if values else NOTHING,
+        )
+        for name, values in by_label.items()
+    )
+
+
+def neighbour(
+    order: tuple[str, ...], current: str, step: int, *, without: frozenset[str] = frozenset()
+) -> str | None:
+    """Return the next (`step` 1) or previous (-1) case that is not in `without`, None at the end."""
+    if current not in order:
+        return next((case for case in order if case not in without), None)
+    position = order.index(current) + step
+    while 0 <= position < len(order):
+        if order[position] not in without:
+            return order[position]
+        position += step
+    return None
