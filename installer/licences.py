@@ -76,8 +76,9 @@ def licence_of(name: str) -> str:
     if stated:
         return ", ".join(stated)
     # Some put the whole text into the field; its first line names it.
-    lines = (metadata["License"] if "License" in metadata else "").strip().splitlines()
-    return lines[0].strip() if lines else "see its folder"
+    lines = [line for text in metadata.get_all("License") or [] for line in text.split("\n")]
+    named = [line.strip() for line in lines if line.strip()]
+    return named[0] if named else "see its folder"
 
 
 def direct_dependencies() -> list[str]:
