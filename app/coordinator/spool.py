@@ -17,8 +17,9 @@ from typing import Final
 
 from app.domain.errors import ErrorCode, OurMistake, PeerMistake
 from app.domain.ids import SiteName, StudyId, digest
+from app.system.atomic import sync_folder
 from app.system.clock import Clock
-from app.system.partial_files import PartialFile, file_sha256, force_data, force_folder
+from app.system.partial_files import PartialFile, file_sha256, force_data
 from app.wire.messages import Blob, BlobKind
 
 PARTIAL_LIFE_S: Final = 24 * 3600
@@ -80,7 +81,7 @@ class Spool:
                 file.flush()
                 force_data(file.fileno())
             partial.replace(self.path(sha256))
-            force_folder(self._blobs)
+            sync_folder(self._blobs)
         return Blob(sha256=sha256, size=len(data))
 
     def keep_file(self, path: Path) -> Blob:
@@ -96,7 +97,7 @@ class Spool:
             with partial.open("rb+") as file:
                 force_data(file.fileno())
         partial.replace(self.path(sha256))
-        force_folder(self._blobs)
+        sync_folder(self._blobs)
         return Blob(sha256=sha256, size=size)
 
     def verify(self, sha256: str) -> Path:

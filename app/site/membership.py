@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
@@ -12,6 +11,7 @@ from msgspec import Meta
 
 from app.domain.errors import ErrorCode, SetupProblem
 from app.domain.ids import SiteName, StudyId
+from app.system.atomic import make_folder, write_atomic
 from app.wire import handshake
 from app.wire.invitation import Invitation
 from app.wire.messages import Name, PublicKey, StudyKey, Text
@@ -88,18 +88,8 @@ def save(home: Path, membership: Membership) -> None:
         public_key=membership.public_key,
         joined_at=membership.joined_at,
     )
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        partial = home / (FILE_NAME + ".part")
-        with partial.open("wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(document), indent=1))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(home / FILE_NAME)
-    except OSError as exc:
-        raise SetupProblem(
-            f"the membership cannot be written: {exc.strerror}", code=ErrorCode.NO_PERMISSION
-        ) from exc
+    make_folder(home)
+    write_atomic(home / FILE_NAME, msgspec.json.format(msgspec.json.encode(document), indent=1))
 
 
 def load(home: Path) -> Membership | None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from app.domain.errors import OurMistake
+from app.system.atomic import sync_folder
 
 SYNC_EVERY: Final = 8 << 20
 _RECORD: Final = struct.Struct(">QI32s")
@@ -87,7 +88,7 @@ class PartialFile:
             force_data(self._file)
             self.close()
             self.path.replace(target)
-            force_folder(target.parent)
+            sync_folder(target.parent)
         self._journal_path.unlink(missing_ok=True)
 
     def discard(self) -> None:
@@ -141,17 +142,6 @@ def force_data(descriptor: int) -> None:
         os.fdatasync(descriptor)
     else:
         os.fsync(descriptor)
-
-
-def force_folder(folder: Path) -> None:
-    """Force a folder's entries to the disk, so that a rename in it survives a power failure."""
-    if sys.platform == "win32":
-        return  # NTFS journals renames; a folder cannot be opened for fsync there
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _write_at(descriptor: int, data: bytes | memoryview, offset: int) -> None:

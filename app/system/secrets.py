@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from msgspec import Meta
 
 from app.domain.errors import ErrorCode, SetupProblem
+from app.system.atomic import make_folder, write_atomic
 
 if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
@@ -219,7 +220,7 @@ class FileStore:
                 self._key = self._derive(passphrase, self._file.salt)
                 self._unseal(_CHECK_NAME, self._file.check)
             else:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(path.parent)
                 salt = secrets.token_bytes(16)
                 self._by_passphrase = passphrase is not None
                 self._key = self._derive(passphrase, salt)
@@ -258,13 +259,7 @@ class FileStore:
 
     def _replace(self, kept: dict[str, _Sealed]) -> None:
         self._file = msgspec.structs.replace(self._file, secrets=kept)
-        try:
-            self._write()
-        except OSError as exc:
-            raise SetupProblem(
-                f"the file of secrets cannot be written: {exc.strerror}",
-                code=ErrorCode.NO_PERMISSION,
-            ) from exc
+        self._write()
 
     def _derive(self, passphrase: str | None, salt: bytes) -> AESGCM:
         if self._by_passphrase:
@@ -278,7 +273,7 @@ class FileStore:
             )
             return AESGCM(derivation.derive(passphrase.encode()))
         if not self._path.exists():
-            write_private(self._key_path, secrets.token_bytes(32))
+            write_atomic(self._key_path, secrets.token_bytes(32))
         key = self._key_path.read_bytes()
         if len(key) != 32:
             raise SetupProblem("the key of the file of secrets is damaged")
@@ -308,19 +303,7 @@ class FileStore:
         return file
 
     def _write(self) -> None:
-        partial = self._path.with_suffix(".part")
-        write_private(partial, msgspec.json.encode(self._file))
-        partial.replace(self._path)
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Write a file that only this user can read, from its first byte on, and force it out."""
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+        write_atomic(self._path, msgspec.json.encode(self._file))
 
 
 def _check_size(secret: bytes) -> None:

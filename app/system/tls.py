@@ -24,7 +24,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from app.domain.errors import ErrorCode, SetupProblem
 from app.domain.ids import StudyId
-from app.system.secrets import write_private
+from app.system.atomic import make_folder, write_atomic
 from app.wire.handshake import SigningKey
 
 # Clocks of hospital computers are off by hours; a certificate made just now must be valid there.
@@ -118,24 +118,16 @@ def issue_server_certificate(
         )
         .sign(signer, None)
     )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_private(
-            folder / _KEY_FILE,
-            private.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            ),
-        )
-        (folder / _CERTIFICATE_FILE).write_bytes(
-            certificate.public_bytes(serialization.Encoding.PEM)
-        )
-    except OSError as exc:
-        raise SetupProblem(
-            f"the coordinator's certificate cannot be written: {exc.strerror}",
-            code=ErrorCode.NO_PERMISSION,
-        ) from exc
+    make_folder(folder)
+    write_atomic(
+        folder / _KEY_FILE,
+        private.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        ),
+    )
+    write_atomic(folder / _CERTIFICATE_FILE, certificate.public_bytes(serialization.Encoding.PEM))
     return load_server_certificate(folder)
 
 
