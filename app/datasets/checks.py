@@ -376,14 +376,15 @@ def _numbers(case: CaseFacts, _: DatasetDescription) -> Iterator[Finding]:
     """No NaN and no infinity."""
     for facts in _readable(case):
         if facts.not_finite:
+            zeroed = "; they are taken as 0" if facts.read_as_zero else ""
             yield Finding(
                 check="not-finite",
-                severity=Severity.BLOCKS,
+                severity=Severity.MAY_HARM if facts.read_as_zero else Severity.BLOCKS,
                 case=case.case.name,
                 path=facts.path,
                 voxel=facts.first_not_finite,
                 sentence=f"{Path(facts.path).name} has {facts.not_finite:,} voxels that are not "
-                "numbers (NaN or infinite)",
+                f"numbers (NaN or infinite){zeroed}",
                 remedy="Export the image again, or replace these voxels by the background value.",
             )
 

@@ -11,7 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from app.datasets.geometry import Geometry, Voxel
-from app.datasets.images import Fault, ImageProblem, VoxelArray, read_header, read_volume
+from app.datasets.images import (
+    Fault,
+    Header,
+    ImageProblem,
+    VoxelArray,
+    cut_off,
+    expected_bytes,
+    read_header,
+    read_volume,
+)
+from app.datasets.nifti import NiftiContent, inspect, read_layout
 from app.domain.dataset import Case
 from app.domain.errors import DataProblem, ErrorCode, JobFailed
 
@@ -26,7 +36,8 @@ class ImageFacts:
     """What one image or label file holds.
 
     `problem` is why it could not be read; all else is then meaningless. `not_finite` counts NaN
-    and infinite voxels, `minimum` and `maximum` leave them out. `values` (labels only) are
+    and infinite voxels, `minimum` and `maximum` leave them out; `read_as_zero` says that the
+    reader, nnU-Net's too, puts 0 in their place. `values` (labels only) are
     (value, voxels, first voxel), most frequent values first when there are too many.
     """
 
@@ -39,6 +50,7 @@ class ImageFacts:
     maximum: float = 0.0
     not_finite: int = 0
     first_not_finite: Voxel | None = None
+    read_as_zero: bool = False
     pixels_sha256: str = ""
     values: tuple[tuple[float, int, Voxel], ...] = ()
 
@@ -91,7 +103,8 @@ def image_facts(path: Path, *, label: bool) -> ImageFacts:
     """Read one file; `label` counts its values."""
     try:
         header = read_header(path)
-        volume = read_volume(path, header=header, thorough=True)
+        hidden = _hidden_by_reader(path, header)
+        volume = read_volume(path, header=header)
     except ImageProblem as problem:
         return ImageFacts(path=str(path), problem=problem)
     except DataProblem as problem:
@@ -104,7 +117,10 @@ def image_facts(path: Path, *, label: bool) -> ImageFacts:
     finite = _finite(array)
     not_finite = 0 if finite is None else int(array.size - np.count_nonzero(finite))
     first = None
-    if finite is not None and not_finite:
+    if hidden.first_not_finite is not None:
+        not_finite, first = hidden.not_finite, _voxel(hidden.first_not_finite, array.shape)
+        usable = array
+    elif finite is not None and not_finite:
         first = _voxel(int(np.argmin(finite)), array.shape)
         usable = array[finite]
     else:
@@ -118,9 +134,25 @@ def image_facts(path: Path, *, label: bool) -> ImageFacts:
         maximum=float(usable.max()) if usable.size else 0.0,
         not_finite=not_finite,
         first_not_finite=first,
+        # nnU-Net reads .nii by another library than .nii.gz, one that lets NaN through.
+        read_as_zero=hidden.not_finite > 0 and path.name.casefold().endswith(".gz"),
         pixels_sha256=_pixels_digest(array),
         values=_values(array, finite) if label else (),
     )
+
+
+def _hidden_by_reader(path: Path, header: Header) -> NiftiContent:
+    """Look for what SimpleITK does not tell of a NIfTI file.
+
+    Raises:
+        ImageProblem: the file ends early or is damaged.
+    """
+    if not path.name.casefold().endswith((".nii", ".nii.gz")):
+        return NiftiContent(sound_bytes=0)
+    content, expected = inspect(path, read_layout(path)), expected_bytes(path, header)
+    if expected is not None and content.sound_bytes < expected:
+        raise cut_off(path, content.sound_bytes, expected)
+    return content
 
 
 def _finite(array: VoxelArray) -> npt.NDArray[np.bool_] | None:

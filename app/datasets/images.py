@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import enum
 import math
-import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from app.datasets import nifti
 from app.datasets.geometry import Geometry, Matrix, Triple, Voxel
 from app.datasets.mapping import raw_layout
 from app.domain.errors import DataProblem, ErrorCode
@@ -27,9 +26,7 @@ VoxelArray = npt.NDArray[np.generic]
 # Header fields in which scanners, converters and people leave names, dates and numbers.
 _NIFTI_NOTES: Final = ("descrip", "aux_file", "db_name", "intent_name")
 _GIPL_HEADER_BYTES: Final = 256
-_NIFTI1_HEADER_BYTES: Final = 348
-_NIFTI2_HEADER_BYTES: Final = 540
-_CHUNK_BYTES: Final = 1 << 20
+_NIFTI_HEADER_BYTES: Final = 352
 _LARGEST_DIMENSION: Final = 3
 
 
@@ -164,14 +161,13 @@ def read_volume(
     path: Path,
     *,
     header: Header | None = None,
-    thorough: bool = False,
     map_above_bytes: int | None = None,
 ) -> Volume:
     """Read an image file or the DICOM series of a folder.
 
-    `header` saves reading it again. `thorough` also decompresses gzipped NIfTI to its end and checks its checksum, which costs
-    about as much again as reading; without it only the length is checked. An uncompressed NIfTI,
-    MetaImage or NRRD file of more than `map_above_bytes` is mapped instead of read.
+    `header` saves reading it again. An uncompressed NIfTI, MetaImage or NRRD file of more than
+    `map_above_bytes` is mapped instead of read. Damage inside a gzipped NIfTI is not noticed
+    here, only that it ends early; `app.datasets.nifti.inspect` looks for both.
 
     Raises:
         ImageProblem: as `read_header`, and when the voxels are not all there.
@@ -179,7 +175,7 @@ def read_volume(
     """
     header = header or read_header(path)
     if path.is_file():
-        _refuse_cut_off(path, header, thorough=thorough)
+        _refuse_cut_off(path, header)
         if map_above_bytes is not None and header.bytes_in_memory > map_above_bytes:
             mapped = _map(path, header)
             if mapped is not None:
@@ -336,75 +332,39 @@ def _orientation_known(path: Path, reader: Any, keys: set[str]) -> bool:  # noqa
     return any(key.startswith("0020|") for key in keys) or path.is_dir()
 
 
-def _refuse_cut_off(path: Path, header: Header, *, thorough: bool) -> None:
-    """Refuse NIfTI and GIPL files that end early; SimpleITK itself notices it for the others."""
-    name = path.name.casefold()
-    voxels = header.bytes_in_memory
-    if name.endswith(".gipl"):
-        expected, found = _GIPL_HEADER_BYTES + voxels, path.stat().st_size
-    elif name.endswith((".nii", ".nii.gz")):
-        expected = _nifti_bytes(path, header)
-        if name.endswith(".gz"):
-            found = _unpacked_bytes(path, expected, thorough=thorough)
-        else:
-            found = path.stat().st_size
-    else:
-        return
-    if found < expected:
-        raise ImageProblem(
-            path, Fault.CUT_OFF, f"the file is cut off after {found:,} of {expected:,} bytes"
-        )
+def expected_bytes(path: Path, header: Header) -> int | None:
+    """Return how long an unpacked NIfTI or GIPL file must be; None for other formats.
 
-
-def _nifti_bytes(path: Path, header: Header) -> int:
-    """Return how long the unpacked file must be by its header (NIfTI-1 and NIfTI-2)."""
-    start = _first_bytes(path, _NIFTI2_HEADER_BYTES)
-    if len(start) < _NIFTI1_HEADER_BYTES:
-        return _NIFTI1_HEADER_BYTES + header.bytes_in_memory
-    order = "<" if start[:4] in (b"\x5c\x01\0\0", b"\x1c\x02\0\0") else ">"
-    second = start[4:8] in (b"n+2\0", b"ni2\0")
-    # bits per voxel and offset of the first voxel: shorts and a float in NIfTI-1, a long in 2
-    bits = int(struct.unpack_from(order + "h", start, 14 if second else 72)[0])
-    offset = struct.unpack_from(order + ("q" if second else "f"), start, 168 if second else 108)[0]
-    return int(offset) + math.prod(header.geometry.shape) * bits // 8
-
-
-def _first_bytes(path: Path, count: int) -> bytes:
-    with path.open("rb") as file:
-        raw = file.read(max(4 * count, 4096))
-    if not raw.startswith(b"\x1f\x8b"):
-        return raw[:count]
-    try:
-        return zlib.decompressobj(wbits=31).decompress(raw, count)
-    except zlib.error:
-        return b""
-
-
-def _unpacked_bytes(path: Path, expected: int, *, thorough: bool) -> int:
-    """Return how many bytes a gzipped file unpacks to, as far as it is sound.
-
-    The last four bytes of a gzip file are its unpacked length modulo 2^32: where they
-    agree with `expected` that is enough for a quick look.
+    For those two SimpleITK does not notice that a file ends early; for the others it does.
     """
-    with path.open("rb") as file:
-        if not thorough:
-            file.seek(-4, 2)
-            if file.read(4) == struct.pack("<I", expected % (1 << 32)):
-                return expected
-            file.seek(0)
-        found, unpacker = 0, zlib.decompressobj(wbits=31)
-        try:
-            while chunk := file.read(_CHUNK_BYTES):
-                while chunk:
-                    found += len(unpacker.decompress(chunk))
-                    chunk = unpacker.unused_data
-                    if unpacker.eof and chunk.strip(b"\0"):  # bgzip writes many members
-                        unpacker = zlib.decompressobj(wbits=31)
-                    else:
-                        break
-        except zlib.error:
-            return min(found, expected - 1)
-    return found if unpacker.eof else min(found, expected - 1)
+    name = path.name.casefold()
+    if name.endswith(".gipl"):
+        return _GIPL_HEADER_BYTES + header.bytes_in_memory
+    if not name.endswith((".nii", ".nii.gz")):
+        return None
+    layout = nifti.read_layout(path)
+    if layout is None:
+        return _NIFTI_HEADER_BYTES + header.bytes_in_memory
+    return layout.offset + math.prod(header.geometry.shape) * layout.bits // 8
+
+
+def cut_off(path: Path, found: int, expected: int) -> ImageProblem:
+    """Say that a file ends early or is damaged before its end."""
+    return ImageProblem(
+        path, Fault.CUT_OFF, f"only {found:,} of its {expected:,} bytes are there and sound"
+    )
+
+
+def _refuse_cut_off(path: Path, header: Header) -> None:
+    expected = expected_bytes(path, header)
+    if expected is None:
+        return
+    if path.name.casefold().endswith(".gipl"):
+        found = path.stat().st_size
+    else:
+        found = nifti.quick_length(path, expected)
+    if found < expected:
+        raise cut_off(path, found, expected)
 
 
 def _map(path: Path, header: Header) -> Volume | None:
