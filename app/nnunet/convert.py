@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from app.domain.dataset import DatasetFolder
-from app.domain.errors import ErrorCode, PeerMistake, SetupProblem
+from app.domain.errors import SetupProblem
 from app.domain.ids import Digest
+from app.federation.plan_rules import unpack
 from app.jobs.workspace import DATASET
 
 Json = dict[str, Any]
@@ -63,17 +63,14 @@ def read_plan(path: Path) -> PlanDocument:
         document = path.read_bytes()
     except OSError as exc:
         raise SetupProblem("the study's plan is not in the workspace") from exc
-    try:
-        content = json.loads(document)
-        return PlanDocument(
-            plans=dict(content["plans"]),
-            dataset=dict(content["dataset"]),
-            fingerprint=dict(content["fingerprint"]),
-            versions=dict(content["versions"]),
-            digest=Digest(hashlib.sha256(document).hexdigest()),
-        )
-    except (ValueError, KeyError, TypeError) as exc:
-        raise PeerMistake("the plan is not a plan package", code=ErrorCode.PLANS_REFUSED) from exc
+    plans, dataset, fingerprint, versions = unpack(document)
+    return PlanDocument(
+        plans=plans,
+        dataset=dataset,
+        fingerprint=fingerprint,
+        versions=versions,
+        digest=Digest(hashlib.sha256(document).hexdigest()),
+    )
 
 
 def fold_of(text: str) -> int | str:

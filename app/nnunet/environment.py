@@ -1,4 +1,4 @@
-"""nnU-Net's folders on the child's side, and the one right order of starting nnU-Net."""
+"""nnU-Net's folders on the child's side, and what its lookups need."""
 
 from __future__ import annotations
 
@@ -28,5 +28,8 @@ def enter(workspace: Path) -> Workspace:
 
 
 def prepare() -> None:
-    """Make nnunetv2 importable; call it before the first import of nnunetv2 in a process."""
+    """Make every trainer and network of nnunetv2 importable; costs a second, once per process.
+
+    Only what may look up another class than the stock trainer needs it: models of unknown origin.
+    """
     torchvision_shim.ensure()

@@ -2,7 +2,9 @@
 
 On Linux the only torchvision that package indexes carry is built for CUDA; beside a CPU torch its
 import fails with `operator torchvision::nms does not exist`. nnU-Net reaches torchvision only
-through timm (ResEnc primus trainers), whose Python layers never call those operators.
+through timm, when it looks up a trainer class other than `nnUNetTrainer` and imports all of them;
+timm's Python layers never call those operators. Training, planning and predicting with stock
+classes never get there, and are spared the second that the import takes.
 
 WORKAROUND https://github.com/pytorch/vision/issues/8084: goes when nnunetv2 no longer imports timm
 while it looks up a trainer or network class.
@@ -35,7 +37,7 @@ _declared: list[Any] = []
 
 
 def ensure() -> Torchvision:
-    """Make `import torchvision` work; call it before nnunetv2 is imported. Calling again is free.
+    """Make `import torchvision` work; call it before a trainer is looked up. Calling again is free.
 
     Raises:
         ImportError, RuntimeError: torchvision is damaged in a way that this does not mend.

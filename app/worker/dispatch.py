@@ -6,13 +6,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from app.domain.errors import ErrorCode, JobFailed
+from app.domain.segmentation import CaseScore
 from app.jobs.events import (
     AnyEvent,
+    CaseSegmented,
+    Checked,
+    Exported,
+    Fingerprinted,
     ModelDrawn,
+    Planned,
     Preprocessed,
     Progressed,
     Result,
+    Scored,
+    Segmented,
     SessionEnded,
 )
 from app.jobs.spec import (
@@ -28,6 +38,7 @@ from app.jobs.spec import (
     SegmentJob,
     TrainJob,
 )
+from app.system.atomic import write_atomic
 
 if TYPE_CHECKING:
     from app.worker.streams import Inbox
@@ -50,14 +61,72 @@ def run(job: AnyJob, *, tell: Tell, inbox: Inbox) -> Result:
 
 def _run(job: AnyJob, tell: Tell, inbox: Inbox) -> Result:
     match job:
+        case CheckJob():
+            return _check(job, tell, inbox)
+        case FingerprintJob():
+            return _fingerprint(job, tell, inbox)
+        case PlanJob():
+            return _plan(job)
         case InitialModelJob():
             return _draw(job)
         case PreprocessJob():
             return _preprocess(job, tell, inbox)
         case TrainJob():
             return _train(job, tell, inbox)
-        case _:
-            raise NotImplementedError
+        case SegmentJob():
+            return _segment(job, tell, inbox)
+        case ScoreJob():
+            return _score(job, tell, inbox)
+        case ExportJob():
+            return _export(job)
+
+
+def _check(job: CheckJob, tell: Tell, inbox: Inbox) -> Checked:
+    from app.datasets.checks import check
+
+    study = None
+    if job.channel_names is not None and job.labels is not None:
+        study = (job.channel_names, job.labels)
+    report, dataset = check(
+        Path(job.folder),
+        study=study,
+        minimum_cases=job.minimum_cases,
+        processes=job.processes,
+        progress=_progress(tell),
+        stopped=inbox.stopped,
+    )
+    return Checked(report=report, dataset=dataset)
+
+
+def _fingerprint(job: FingerprintJob, tell: Tell, inbox: Inbox) -> Fingerprinted:
+    from app.datasets.fingerprint_file import write_fingerprint
+    from app.nnunet.fingerprint import extract
+
+    fingerprint = extract(
+        Path(job.folder),
+        content_digest=job.content_digest,
+        leave_out=frozenset(job.leave_out),
+        processes=job.processes,
+        progress=_progress(tell),
+        stopped=inbox.stopped,
+    )
+    write_fingerprint(fingerprint, Path(job.output))
+    return Fingerprinted(output=job.output, cases=len(fingerprint.cases))
+
+
+def _plan(job: PlanJob) -> Planned:
+    from app.federation.merging import decode_merged
+    from app.federation.plan_rules import summarise
+    from app.nnunet.planning import plan
+
+    merged = decode_merged(Path(job.merged).read_bytes())
+    package = plan(job.terms, merged, Path(job.workspace))
+    write_atomic(Path(job.output), package.document)
+    return Planned(
+        output=job.output,
+        digest=package.digest,
+        summary=summarise(package.document, job.terms.configuration),
+    )
 
 
 def _draw(job: InitialModelJob) -> ModelDrawn:
@@ -105,6 +174,69 @@ def _train(job: TrainJob, tell: Tell, inbox: Inbox) -> SessionEnded:
     finally:
         session.close()
     raise JobFailed("training was stopped", code=ErrorCode.JOB_STOPPED)
+
+
+def _segment(job: SegmentJob, tell: Tell, inbox: Inbox) -> Segmented:
+    from app.nnunet import torchvision_shim
+    from app.nnunet.segmentation import segment
+
+    # A model zip may name a trainer that nnU-Net finds only by importing torchvision.
+    torchvision_shim.ensure()
+    progress = _progress(tell)
+    results = []
+    progress(0, len(job.cases), "segmenting")
+    for result in segment(
+        Path(job.model),
+        job.cases,
+        Path(job.output),
+        device=job.device,
+        threads=job.threads,
+        mirroring=job.mirroring,
+        step_size=job.step_size,
+        stopped=inbox.stopped,
+    ):
+        results.append(result)
+        tell(CaseSegmented(result=result))
+        progress(len(results), len(job.cases), "segmenting")
+    return Segmented(results=tuple(results))
+
+
+def _score(job: ScoreJob, tell: Tell, inbox: Inbox) -> Scored:
+    from app.datasets.images import read_volume
+    from app.review.scores import score_case
+
+    progress = _progress(tell)
+    scores: list[CaseScore] = []
+    for case, reference, prediction in job.pairs:
+        progress(len(scores), len(job.pairs), "scoring")
+        if inbox.stopped():
+            break
+        scores.append(
+            score_case(
+                case,
+                read_volume(Path(reference)),
+                read_volume(Path(prediction)),
+                job.labels,
+                job.tolerance_mm,
+            )
+        )
+    progress(len(scores), len(job.pairs), "scoring")
+    write_atomic(Path(job.output), msgspec.json.encode(scores))
+    return Scored(scores=tuple(scores))
+
+
+def _export(job: ExportJob) -> Exported:
+    from app.nnunet.export import export_model
+
+    model = export_model(
+        plan=Path(job.plan),
+        weights=Path(job.weights),
+        configuration=job.configuration,
+        fold=job.fold,
+        model_name=job.model_name,
+        output=Path(job.output),
+    )
+    return Exported(output=job.output, sha256=model.sha256)
 
 
 def _progress(tell: Tell) -> Callable[[int, int, str], None]:

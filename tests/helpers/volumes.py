@@ -168,8 +168,10 @@ def plan_content(
     }
 
 
-def write_plan(path: Path, **changes: Any) -> Path:
-    """Write a plan package (see `plan_content`) as canonical JSON and return its path."""
-    content = plan_content(**changes)
-    path.write_bytes(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
+def write_plan(path: Path, content: dict[str, Any] | None = None, **changes: Any) -> Path:
+    """Write a plan package (of `content`, else of `plan_content`) and return its path."""
+    from app.federation.plan_rules import pack
+
+    parts = plan_content(**changes) if content is None else content
+    path.write_bytes(pack(**parts).document)
     return path

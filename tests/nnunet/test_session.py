@@ -14,7 +14,7 @@ from app.domain.errors import ErrorCode, JobFailed, OurMistake, PeerMistake, Set
 from app.jobs.events import Checkpointed, EpochEnded, RoundTrained, SessionReady, Stepped
 from app.jobs.spec import TrainJob, TrainRound
 from app.nnunet.convert import read_plan
-from app.nnunet.environment import enter, prepare
+from app.nnunet.environment import enter
 from app.nnunet.initial import draw
 from app.nnunet.preprocessing import preprocess
 from app.nnunet.session import (
@@ -24,8 +24,6 @@ from app.nnunet.session import (
     seed_everything,
 )
 from app.nnunet.weights import read_checkpoint, unique_tensors, write_checkpoint
-
-prepare()
 
 CONFIGURATION = "3d_fullres"
 SEED = 4711
