@@ -138,13 +138,10 @@ def pool(statistics: Sequence[MinimalStatistics]) -> MinimalStatistics:
     )
 
 
-def percentile(
-    counts: Counts, percent: Fraction | int, value_of: Callable[[int], float] = float
-) -> float:
+def percentile(counts: Counts, percent: float, value_of: Callable[[int], float] = float) -> float:
     """Numpy's "linear" percentile of a multiset given as bin -> count.
 
-    The rank is exact; only the value between two neighbours is a float, and it is computed with
-    the steps of `numpy.percentile`, so that numpy on the full list gives the same bits.
+    Takes the steps of `numpy.percentile`, so that numpy on the full list gives the same bits.
 
     Raises:
         OurMistake: `counts` is empty.
@@ -152,9 +149,9 @@ def percentile(
     total = sum(counts.values())
     if not total:
         raise OurMistake("nothing has no percentile")
-    rank = Fraction(percent) / 100 * (total - 1)
+    rank = (total - 1) * (percent / 100)
     below = math.floor(rank)
-    share = float(rank - below)
+    share = rank - below
     bins = sorted(counts)
     passed = 0
     lower: int | None = None
@@ -223,8 +220,8 @@ def _channel(name: str, channel: SharedChannel) -> MergedChannel:
         # Rounding of the sums may leave a constant image a hair below zero.
         std=math.sqrt(max(square - mean * mean, Fraction(0))),
         median=percentile(histogram, 50, intensity_of),
-        percentile_00_5=percentile(histogram, Fraction(1, 2), intensity_of),
-        percentile_99_5=percentile(histogram, Fraction(199, 2), intensity_of),
+        percentile_00_5=percentile(histogram, 0.5, intensity_of),
+        percentile_99_5=percentile(histogram, 99.5, intensity_of),
         minimum=intensity_of(min(histogram)),
         maximum=intensity_of(max(histogram)),
     )

@@ -29,10 +29,6 @@ PLANNERS: Final = (
     "nnUNetPlannerResEncM",
     "nnUNetPlannerResEncL",
     "nnUNetPlannerResEncXL",
-    "nnUNetPlanner_torchres",
-    "nnUNetPlannerResEncL_torchres",
-    "nnUNetPlannerResEncL_torchres_sepz",
-    "nnUNetPlannerResEncL_noResampling",
 )
 MAXIMUM_CHANNELS: Final = 32
 MAXIMUM_LABELS: Final = 254
