@@ -68,7 +68,16 @@ class DescriptionFile:
     decathlon: bool = False
 
 
-def read_description(path: Path) -> DescriptionFile:
+def read_description(path: Path) -> DatasetDescription:
+    """Read what a dataset.json says of channels and labels.
+
+    Raises:
+        DescriptionProblem: as `read_description_file`.
+    """
+    return read_description_file(path).description
+
+
+def read_description_file(path: Path) -> DescriptionFile:
     """Read a dataset.json, nnU-Net's own or that of the Medical Segmentation Decathlon.
 
     Raises:

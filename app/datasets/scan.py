@@ -21,7 +21,7 @@ from app.datasets.description import (
     DescriptionFile,
     Labels,
     ListedCase,
-    read_description,
+    read_description_file,
 )
 from app.datasets.images import read_volume
 from app.datasets.layouts import LooseCase, LooseLayout, ending_of, recognise
@@ -92,7 +92,7 @@ def survey(folder: Path, *, description: DatasetDescription | None = None) -> Su
     if not visible:
         raise DataProblem(f"{folder} is empty", code=ErrorCode.FOLDER_EMPTY)
     if DESCRIPTION_NAME in visible:
-        return _described(folder, read_description(folder / DESCRIPTION_NAME))
+        return _described(folder, read_description_file(folder / DESCRIPTION_NAME))
     if _IMAGES in visible:
         raise DataProblem(
             f"{folder} has {_IMAGES} but no {DESCRIPTION_NAME}", code=ErrorCode.DESCRIPTION_MISSING
@@ -103,6 +103,50 @@ def survey(folder: Path, *, description: DatasetDescription | None = None) -> Su
     if layout is None:
         raise DataProblem(_why_not_recognised(folder, files), code=ErrorCode.FOLDER_LAYOUT)
     return _loose(folder, layout, description)
+
+
+def unlabelled_cases(folder: Path) -> tuple[Case, ...]:
+    """List the cases of a folder with images only, for segmenting.
+
+    Images are named as nnU-Net does (``NAME_0000.nii.gz``, one per channel); where none carries a
+    channel number each file is a case of its own.
+
+    Raises:
+        DataProblem: the folder cannot be read, holds no images, or a case lacks a channel.
+    """
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100 - resolve() would follow links
+    channels: dict[str, dict[int, str]] = {}
+    plain: dict[str, str] = {}
+    for name in _entries(folder):
+        ending = ending_of(name)
+        if ending is None or name.startswith("."):
+            continue
+        stem = name[: len(name) - len(ending)]
+        numbered = re.fullmatch(r"(.+)_(\d{4})", stem)
+        if numbered is None:
+            plain[stem] = str(folder / name)
+        else:
+            channels.setdefault(numbered[1], {})[int(numbered[2])] = str(folder / name)
+    if not channels and not plain:
+        raise DataProblem(
+            f"{folder} holds no image in a format that nnU-Net reads", code=ErrorCode.NO_CASES
+        )
+    if not channels:
+        return tuple(
+            Case(name=name, channels=(path,), label=None) for name, path in sorted(plain.items())
+        )
+    count = max(number for found in channels.values() for number in found) + 1
+    for name, found in sorted(channels.items()):
+        missing = sorted(set(range(count)) - set(found))
+        if missing:
+            raise DataProblem(
+                f"case {name} in {folder} has no channel {missing[0]:04d}; others have {count}",
+                code=ErrorCode.CASE_UNREADABLE,
+            )
+    return tuple(
+        Case(name=name, channels=tuple(found[n] for n in range(count)), label=None)
+        for name, found in sorted(channels.items())
+    )
 
 
 def _entries(folder: Path) -> list[str]:
