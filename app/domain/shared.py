@@ -49,6 +49,8 @@ def share_bin(share: float) -> int:
 def intensity_bin(value: float) -> int:
     """Number of the intensity bin of a finite value; larger values never get smaller numbers."""
     (bits,) = struct.unpack("<I", struct.pack("<f", value))
+    if bits == _SIGN:  # minus zero is zero
+        bits = 0
     ordered = (~bits & 0xFFFFFFFF) if bits & _SIGN else bits | _SIGN
     return int(ordered >> _MANTISSA_SHIFT)
 
