@@ -42,6 +42,7 @@ def intensity_bins(values: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[
     Equals `app.domain.shared.intensity_bin` value by value.
     """
     bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+    bits = np.where(bits == _SIGN, np.uint32(0), bits)  # minus zero is zero
     ordered = np.where(bits & _SIGN, ~bits, bits | _SIGN)
     ordered >>= _MANTISSA_SHIFT
     return ordered
