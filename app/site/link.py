@@ -155,8 +155,11 @@ class Link:
         """
         while True:
             session = await self._session_open()
-            with contextlib.suppress(SessionLost):
+            try:
                 await session.send(message)
+            except SessionLost:
+                await session.ended()
+            else:
                 return
 
     async def upload(self, kind: BlobKind, path: Path, blob: Blob) -> None:
@@ -174,6 +177,7 @@ class Link:
                     if await session.upload(kind, path, blob):
                         return
                 except SessionLost:
+                    await session.ended()
                     continue
                 restarts += 1
             raise LinkProblem(
@@ -322,8 +326,10 @@ class Link:
         for _ in range(2):
             while not receiver.complete:
                 session = await self._session_open()
-                with contextlib.suppress(SessionLost):
+                try:
                     await session.download(blob, receiver)
+                except SessionLost:
+                    await session.ended()
             if await asyncio.to_thread(partial.sha256) == blob.sha256:
                 return
             receiver.restart()
@@ -379,6 +385,10 @@ class _Session:
     async def send(self, message: AnyMessage) -> None:
         """Write one message; raises SessionLost when the connection is closed."""
         await self._send_bytes(codec.encode(message))
+
+    async def ended(self) -> None:
+        """Wait until this session is over: who lost it must not ask for a session before."""
+        await self._over.wait()
 
     async def close(self) -> None:
         """Close the connection, politely for a moment, and release everyone who waits on it."""
