@@ -1,1 +1,126 @@
-"""..."""
+"""Opening the window: the first frame at once, then the service of the site."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from PySide6.QtCore import QObject, QSettings, Qt
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QApplication
+
+from app.ui.text import NAME, site_title
+from app.ui.theme import Look, Theme
+from app.ui.window import Window
+
+
+def main(
+    home: Path,
+    *,
+    homes: Sequence[Path] = (),
+    invitation: Path | None = None,
+    theme: str = Theme.SYSTEM.value,
+) -> int:
+    """Show the site of `home` until the window is closed; its service and training go on.
+
+    With several `homes` (the sample study) the header offers them all. An `invitation` is read
+    and shown, never joined by itself. `theme` is "system", "light" or "dark".
+    """
+    application = make_application()
+    settings = window_settings()
+    look = Look(application, chosen_theme(theme, settings))
+    offered = tuple(homes) or (home,)
+    window = Window(look, settings, sites=[site_title(folder.name) for folder in offered])
+    sites = Sites(window, offered, invitation=invitation)
+    if home in offered:
+        window.header.sites.setCurrentIndex(offered.index(home))
+    window.first_frame_shown.connect(sites.open)
+    window.show()
+    try:
+        return application.exec()
+    finally:
+        sites.close()
+
+
+def make_application() -> QApplication:
+    """Return the application; images stay sharp at every scale."""
+    existing = QApplication.instance()
+    if isinstance(existing, QApplication):
+        return existing
+    QGuiApplication.setHighDpiScaleFactorRoundingPolicy(
+        Qt.HighDpiScaleFactorRoundingPolicy.PassThrough
+    )
+    application = QApplication(sys.argv[:1])
+    application.setApplicationName("fednnunet")
+    application.setApplicationDisplayName(NAME)
+    application.setDesktopFileName("fednnunet")
+    return application
+
+
+def window_settings() -> QSettings:
+    """Return where the window remembers its place, its look and recent folders; no secrets."""
+    return QSettings(QSettings.Format.IniFormat, QSettings.Scope.UserScope, "fednnunet", "window")
+
+
+def chosen_theme(asked: str, settings: QSettings) -> Theme:
+    """Return the look asked for on the command line, else the remembered one."""
+    if asked != Theme.SYSTEM.value:
+        return Theme(asked)
+    saved = str(settings.value("theme") or "")
+    return Theme(saved) if saved in {each.value for each in Theme} else Theme.SYSTEM
+
+
+class Sites(QObject):
+    """The sites that the window may show; one is attached at a time."""
+
+    def __init__(
+        self, window: Window, homes: Sequence[Path], *, invitation: Path | None = None
+    ) -> None:
+        super().__init__(window)
+        from app.ui.bridge import ServiceBridge
+
+        self._window, self._homes, self._invitation = window, tuple(homes), invitation
+        self._bridge: ServiceBridge | None = None
+        window.site_chosen.connect(self._attach)
+
+    def open(self) -> None:
+        """Attach to the site that the header names."""
+        self._attach(max(0, self._window.header.sites.currentIndex()))
+
+    def close(self) -> None:
+        """Detach; the service goes on."""
+        if self._bridge is not None:
+            self._bridge.close()
+            self._bridge = None
+
+    def _attach(self, number: int) -> None:
+        from app.system.clock import SystemClock
+        from app.ui.bridge import ServiceBridge
+        from app.ui.presenters.desk import Desk
+
+        self.close()
+        home = self._homes[number]
+        bridge = ServiceBridge(home, start_service=start_service)
+        desk = Desk(bridge, clock=SystemClock())
+        desk.setParent(self)
+        bridge.snapshot_changed.connect(lambda _snapshot: desk.changed.emit())
+        bridge.away_changed.connect(lambda _sentence: desk.changed.emit())
+        bridge.snapshot_changed.connect(self._read_invitation)
+        self._bridge = bridge
+        self._window.attach(desk)
+        bridge.open()
+
+    def _read_invitation(self) -> None:
+        """Show the invitation of the command line, once, when a service can read it."""
+        path, self._invitation = self._invitation, None
+        if path is not None:
+            self._window.read_invitation(str(path.absolute()))
+
+
+def start_service(home: Path) -> int:
+    """Start the service of `home` so that it outlives this window; return its process id."""
+    from app.jobs.detached import fednnunet_command, start_detached
+
+    command = (*fednnunet_command(), "site", "run", "--home", str(home))
+    return start_detached(command, log=home / "logs" / "service-output.log")

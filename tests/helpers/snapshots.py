@@ -1,26 +1,639 @@
-"""Snapshots for tests of the control API."""
+"""Snapshots as a site service tells them at stages of the sample study; real sample files."""
 
 from __future__ import annotations
 
+import json
+import math
+from pathlib import Path
+
+from msgspec.structs import replace
+
 from app.control.messages import (
+    AllowanceView,
+    CaseRow,
     DataView,
+    DeviceSample,
     FederationView,
     FingerprintView,
+    HistogramView,
+    InvitationView,
+    JobView,
+    LinkState,
+    ModelView,
+    OutgoingField,
     ReviewView,
+    RoundRow,
     ServiceView,
+    SiteRow,
     Snapshot,
+    StudyView,
     TrainingView,
+)
+from app.domain.dataset import Case, DatasetDescription, DatasetFolder
+from app.domain.findings import Finding, Severity, ValidationReport
+from app.domain.ids import digest_of
+from app.domain.plans import PlanSummary
+from app.domain.segmentation import CaseScore, LabelScore, SegmentationResult
+from app.domain.training import EpochRecord, StepRecord
+
+SAMPLES = Path(__file__).resolve().parents[2] / "resources" / "samples" / "hippocampus"
+NORTH = SAMPLES / "north"
+NOW = 1_795_443_600.0  # 23 November 2026, 14:20 UTC
+LABELS = ("anterior", "posterior")
+ROUNDS, EPOCHS_PER_ROUND, STEPS = 6, 2, 20
+
+
+def service() -> ServiceView:
+    return ServiceView(
+        version="0.1.0", pid=4242, home="/home/operator/.local/share/fednnunet", started_at=NOW
+    )
+
+
+def empty() -> Snapshot:
+    """A service that was just started."""
+    return Snapshot(
+        service=service(),
+        data=DataView(),
+        fingerprint=FingerprintView(),
+        federation=FederationView(),
+        training=TrainingView(),
+        review=ReviewView(),
+    )
+
+
+def dataset() -> DatasetFolder:
+    def cases(images: str, labels: str) -> tuple[Case, ...]:
+        return tuple(
+            Case(
+                name=path.name.removesuffix("_0000.nii.gz"),
+                channels=(str(path),),
+                label=str(NORTH / labels / path.name.replace("_0000", "")),
+            )
+            for path in sorted((NORTH / images).glob("*_0000.nii.gz"))
+        )
+
+    return DatasetFolder(
+        root=str(NORTH),
+        layout="nnU-Net: imagesTr, labelsTr, dataset.json",
+        description=DatasetDescription(
+            channel_names=("MRI",),
+            labels={"background": 0, "anterior": 1, "posterior": 2},
+            file_ending=".nii.gz",
+        ),
+        training=cases("imagesTr", "labelsTr"),
+        held_out=cases("imagesTs", "labelsTs"),
+    )
+
+
+def report(*findings: Finding) -> ValidationReport:
+    return ValidationReport(
+        folder=str(NORTH),
+        cases=24,
+        content_digest="5f" * 32,
+        findings=findings,
+    )
+
+
+REMARK = Finding(
+    check="mixed-spacing",
+    severity=Severity.MAY_HARM,
+    case="hippocampus_143",
+    path="imagesTr/hippocampus_143_0000.nii.gz",
+    sentence="slices are 2.4 mm thick; the other cases have 1.2 mm",
+    remedy="Check that this series belongs to the study, or leave the case out.",
+)
+HARMLESS = Finding(
+    check="identifier",
+    severity=Severity.HARMLESS,
+    case="hippocampus_221",
+    path="imagesTr/hippocampus_221_0000.nii.gz",
+    sentence="the file’s description field holds a text of 12 characters",
+    remedy="Nothing to do: file descriptions never leave this computer.",
+)
+BLOCKER = Finding(
+    check="label-values",
+    severity=Severity.BLOCKS,
+    case="hippocampus_024",
+    path="labelsTr/hippocampus_024.nii.gz",
+    sentence="the label holds the value 4 in 17 voxels, which no structure of this study has",
+    remedy="Correct the voxels in your labelling program and check again.",
+    voxel=(20, 24, 18),
 )
 
 
-def empty_snapshot(**sections) -> Snapshot:
-    """What a service shows that has just started."""
-    whole = {
-        "service": ServiceView(version="0.1.0", pid=1, home="/h", started_at=1.0),
-        "data": DataView(),
-        "fingerprint": FingerprintView(),
-        "federation": FederationView(),
-        "training": TrainingView(),
-        "review": ReviewView(),
-    }
-    return Snapshot(**(whole | sections))
+def checking() -> Snapshot:
+    """The folder was chosen, its check runs."""
+    job = JobView(kind="check", running=True, done=11, total=24, what="checking cases")
+    return replace(empty(), data=DataView(folder=str(NORTH), job=job))
+
+
+def blocked() -> Snapshot:
+    """The check found something that blocks training."""
+    return replace(
+        empty(),
+        data=DataView(
+            folder=str(NORTH),
+            job=JobView(kind="check", running=False, done=24, total=24, outcome="24 cases checked"),
+            report=report(BLOCKER, REMARK, HARMLESS),
+            dataset=dataset(),
+        ),
+    )
+
+
+def checked() -> Snapshot:
+    """The check found one remark."""
+    return replace(
+        empty(),
+        data=DataView(
+            folder=str(NORTH),
+            job=JobView(kind="check", running=False, done=24, total=24, outcome="24 cases checked"),
+            report=report(REMARK, HARMLESS),
+            dataset=dataset(),
+        ),
+    )
+
+
+def study() -> StudyView:
+    return StudyView(
+        name="Hippocampus sample study",
+        purpose="Segment the anterior and posterior hippocampus on T1-weighted MR, across three "
+        "hospitals with different scanners.",
+        contact="Study office, Harbour University Hospital",
+        coordinator="wss://localhost:8443",
+        site="north",
+        words="amber canyon velvet orbit lantern maple",
+        labels=LABELS,
+        method="ffe",
+        policy="minimal",
+        rounds=ROUNDS,
+        epochs_per_round=EPOCHS_PER_ROUND,
+        iterations_per_epoch=STEPS,
+        validation_iterations=5,
+        minimum_sites=3,
+    )
+
+
+def invitation(problem: str = "", remedy: str = "") -> InvitationView:
+    about = study()
+    return InvitationView(
+        study=about.name,
+        purpose=about.purpose,
+        contact=about.contact,
+        coordinator=about.coordinator,
+        site=about.site,
+        policy=about.policy,
+        expires_at=NOW + 6 * 86_400,
+        rounds=about.rounds,
+        method=about.method,
+        problem=problem,
+        remedy=remedy,
+    )
+
+
+def site_row(name: str, *, here: bool = False, **changes: object) -> SiteRow:
+    row = SiteRow(
+        name=name,
+        state="joined",
+        connected=True,
+        cases={"north": 24, "harbour": 16, "valley": 10}[name],
+        round=0,
+        epoch=0,
+        step=0,
+        steps=0,
+        silent_s=4,
+        here=here,
+    )
+    return replace(row, **changes)
+
+
+def joined(base: Snapshot | None = None) -> Snapshot:
+    """The folder is fine, the study joined, nothing shared yet."""
+    return replace(
+        base or checked(),
+        federation=FederationView(
+            link=LinkState.CONNECTED,
+            link_sentence="connected since 13:02",
+            study=study(),
+            study_state="enrolling",
+            sentence="waiting for the fingerprints of 3 of 3 sites",
+            sites=(
+                site_row("harbour"),
+                site_row("north", here=True),
+                site_row("valley", connected=False, silent_s=840),
+            ),
+            sent_bytes=18_204,
+            received_bytes=9_712,
+        ),
+    )
+
+
+OUTGOING = {
+    "policy": "minimal",
+    "channel_names": ["MRI"],
+    "cases": 24,
+    "spacing": [{"10000": 24}, {"10000": 24}, {"12000": 23, "24000": 1}],
+    "size": [
+        {"32": 2, "34": 5, "36": 9, "38": 6, "40": 2},
+        {"47": 3, "49": 6, "51": 10, "53": 5},
+        {"31": 4, "34": 8, "36": 7, "38": 5},
+    ],
+    "extent": [{"360000": 11, "380000": 13}, {"490000": 9, "510000": 15}, {"408000": 24}],
+    "share_kept": {"998": 4, "1000": 20},
+    "channels": [
+        {
+            "foreground_cases": 24,
+            "sum_of_means": 4211876543210,
+            "sum_of_mean_squares": 1311876543210987,
+            "histogram": {str(300_000 + 16 * n): 1_048_576 // (1 + abs(n - 20)) for n in range(48)},
+        }
+    ],
+}
+
+
+def _bars(label: str, unit: str, low: float, width: float, counts: tuple[float, ...]) -> HistogramView:
+    edges = tuple(low + width * number for number in range(len(counts) + 1))
+    return HistogramView(label=label, unit=unit, edges=edges, counts=counts)
+
+
+def pictures(scale: float = 1.0) -> tuple[HistogramView, ...]:
+    bell = tuple(
+        round(scale * 240 * math.exp(-(((number - 22) / 9) ** 2)) + scale * 8) for number in range(48)
+    )
+    return (
+        _bars("Voxel size, slices", "mm", 0.9, 0.1, (0, 0, 0, 23, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1)),
+        _bars("Size, rows", "voxels", 46, 2, (3, 6, 10, 5)),
+        _bars("Intensity of MRI in the structures", "grey value", 20, 12, bell),
+    )
+
+
+def fingerprint() -> FingerprintView:
+    """Computed, not yet allowed."""
+    outgoing = json.dumps(OUTGOING, sort_keys=True, separators=(",", ":"))
+    return FingerprintView(
+        job=JobView(
+            kind="fingerprint", running=False, done=24, total=24, outcome="24 cases measured"
+        ),
+        cases=tuple(
+            CaseRow(
+                case=case.name,
+                spacing_mm=(1.0, 1.0, 2.4 if case.name.endswith("143") else 1.2),
+                shape=(36 + number % 5, 49 + number % 4, 34 + number % 3),
+                note="the only case with 2.4 mm slices" if case.name.endswith("143") else "",
+            )
+            for number, case in enumerate(dataset().training)
+        ),
+        outgoing=outgoing,
+        outgoing_digest=digest_of(outgoing.encode()),
+        fields=(
+            OutgoingField(
+                field="Number of cases",
+                value="24",
+                purpose="Sites with more cases count more in the common plan.",
+                risk="aggregate",
+            ),
+            OutgoingField(
+                field="Voxel sizes",
+                value="1.0 × 1.0 × 1.2 mm (23 cases), 1.0 × 1.0 × 2.4 mm (1 case)",
+                purpose="The plan needs one common voxel size.",
+                risk="aggregate",
+            ),
+            OutgoingField(
+                field="Image sizes",
+                value="31 to 53 voxels, counted per axis",
+                purpose="The plan chooses how much of an image is seen at once.",
+                risk="aggregate",
+            ),
+            OutgoingField(
+                field="Intensities in the structures",
+                value="mean 181.4, deviation 62.0, counts in fixed bins",
+                purpose="All sites bring their images to the same scale.",
+                risk="aggregate",
+            ),
+            OutgoingField(
+                field="Share kept after cutting empty borders",
+                value="0.998 to 1.000",
+                purpose="Tells whether images have wide empty borders.",
+                risk="aggregate",
+            ),
+        ),
+        pictures=pictures(),
+        outliers=("one of 24 cases has 2.4 mm slices; it can be left out below",),
+    )
+
+
+def fingerprinting() -> Snapshot:
+    return replace(
+        joined(),
+        fingerprint=FingerprintView(
+            job=JobView(
+                kind="fingerprint", running=True, done=7, total=24, what="measuring cases"
+            )
+        ),
+    )
+
+
+def to_allow() -> Snapshot:
+    """The fingerprint waits for the operator."""
+    return replace(joined(), fingerprint=fingerprint())
+
+
+def allowed(*, sent: bool = True) -> FingerprintView:
+    view = fingerprint()
+    return replace(
+        view,
+        allowance=AllowanceView(
+            operator="Dr. A. Example",
+            allowed_at=NOW - 5400,
+            digest=view.outgoing_digest or "",
+            receipt="No. 1 of this site’s log",
+            sent=sent,
+        ),
+        merged_pictures=pictures(2.1),
+        merged_sentence="Your images will be brought from 1.0 × 1.0 × 1.2 mm to "
+        "1.0 × 1.0 × 1.0 mm; intensities are scaled image by image, as at all sites.",
+    )
+
+
+def plan() -> PlanSummary:
+    return PlanSummary(
+        configuration="3d_fullres",
+        spacing_mm=(1.0, 1.0, 1.0),
+        patch=(40, 56, 40),
+        batch_size=2,
+        stages=4,
+        features=(32, 64, 128, 256),
+        normalisation=("ZScoreNormalization",),
+        network="PlainConvUNet",
+        parameters=5_600_000,
+    )
+
+
+def epochs(number: int) -> tuple[EpochRecord, ...]:
+    records = []
+    average: float | None = None
+    for epoch in range(1, number + 1):
+        wave = 0.02 * math.sin(epoch * 1.7)
+        dice = (
+            max(0.0, 0.82 - 0.75 * math.exp(-epoch / 3.2) + wave),
+            max(0.0, 0.78 - 0.78 * math.exp(-epoch / 3.9) - wave) if epoch > 1 else None,
+        )
+        mean = sum(value or 0.0 for value in dice) / 2
+        average = mean if average is None else 0.9 * average + 0.1 * mean
+        records.append(
+            EpochRecord(
+                round=(epoch - 1) // EPOCHS_PER_ROUND + 1,
+                epoch=epoch,
+                train_loss=0.6 - 1.25 * (1 - math.exp(-epoch / 4)) + wave,
+                validation_loss=0.55 - 1.1 * (1 - math.exp(-epoch / 4.5)) - wave,
+                pseudo_dice=dice,
+                pseudo_dice_average=average,
+                learning_rate=0.01 * (1 - (epoch - 1) / (ROUNDS * EPOCHS_PER_ROUND)) ** 0.9,
+                seconds=41.5 + epoch % 3,
+            )
+        )
+    return tuple(records)
+
+
+def steps(epoch: int, last: int) -> tuple[StepRecord, ...]:
+    def step(of: int, number: int) -> StepRecord:
+        return StepRecord(
+            round=(of - 1) // EPOCHS_PER_ROUND + 1,
+            epoch=of,
+            step=number,
+            steps_per_epoch=STEPS,
+            loss=0.1 - 0.09 * of - 0.004 * number + 0.05 * math.sin(3 * number),
+            seconds=1.9,
+        )
+
+    return tuple(step(epoch - 1, number) for number in range(1, STEPS + 1)) + tuple(
+        step(epoch, number) for number in range(1, last + 1)
+    )
+
+
+def samples(number: int = 120, *, card: bool = False) -> tuple[DeviceSample, ...]:
+    return tuple(
+        DeviceSample(
+            at=NOW - number + second,
+            cpu_percent=72 + 20 * math.sin(second / 7),
+            memory_percent=48 + second / 60,
+            worker_memory_mb=1480 + second,
+            disk_free_gb=212.4,
+            gpu_name="NVIDIA RTX A4000" if card else None,
+            gpu_percent=88 + 9 * math.sin(second / 5) if card else None,
+            gpu_memory_percent=61.0 if card else None,
+            gpu_temperature_c=67.0 if card else None,
+            gpu_power_w=118.0 if card else None,
+        )
+        for second in range(number)
+    )
+
+
+def rounds(number: int) -> tuple[RoundRow, ...]:
+    done = epochs(number * EPOCHS_PER_ROUND)
+    return tuple(
+        RoundRow(
+            number=closed,
+            contributors=("harbour", "north", "valley") if closed != 2 else ("harbour", "north"),
+            train_loss=done[closed * EPOCHS_PER_ROUND - 1].train_loss,
+            validation_loss=done[closed * EPOCHS_PER_ROUND - 1].validation_loss,
+            pseudo_dice=done[closed * EPOCHS_PER_ROUND - 1].pseudo_dice,
+        )
+        for closed in range(1, number + 1)
+    )
+
+
+LOG = (
+    "14:02:11 The plan was accepted; its digest is the one the coordinator announced.",
+    "14:02:40 24 cases prepared: 19 to train on, 5 to validate on.",
+    "14:03:02 The training session is ready on the processor with 1 thread.",
+    "14:06:31 Round 1: update delivered (22.4 MB).",
+    "14:10:05 Round 2: update delivered (22.4 MB).",
+    "14:12:48 Round 3 begins from the shared model of round 2.",
+    "14:13:30 Epoch 5 done in 43 s.",
+)
+
+
+def training(*, card: bool = False) -> Snapshot:
+    """Round 3 of 6 runs here; one site is done, one is behind."""
+    base = joined()
+    return replace(
+        base,
+        fingerprint=allowed(),
+        federation=replace(
+            base.federation,
+            study_state="training",
+            sentence="round 3 of 6 runs: 1 of 3 sites has delivered",
+            sites=(
+                site_row("harbour", state="delivered", round=3, epoch=6, step=20, steps=20),
+                site_row("north", here=True, state="training", round=3, epoch=6, step=12, steps=20),
+                site_row("valley", state="training", round=3, epoch=5, step=18, steps=20, silent_s=35),
+            ),
+            rounds=rounds(2),
+            plan=plan(),
+            plan_digest="9a7c" * 16,
+            sent_bytes=67_402_118,
+            received_bytes=90_155_204,
+        ),
+        training=TrainingView(
+            sentence="Round 3 of 6: this site trains, about 40 s left; waiting for 2 of 3 sites.",
+            phase="training",
+            job=JobView(kind="train", running=True, done=12, total=20, what="training"),
+            round=3,
+            rounds=ROUNDS,
+            epoch=6,
+            total_epochs=ROUNDS * EPOCHS_PER_ROUND,
+            step=12,
+            steps_per_epoch=STEPS,
+            seconds_left=38.0,
+            device="cpu",
+            epochs=epochs(5),
+            steps=steps(6, 12),
+            last_checkpoint_at=NOW - 150,
+            samples=samples(card=card),
+            log=LOG,
+        ),
+    )
+
+
+def paused() -> Snapshot:
+    running = training()
+    return replace(
+        running,
+        training=replace(
+            running.training,
+            paused=True,
+            phase="paused",
+            sentence="Paused by the operator at the checkpoint of epoch 5.",
+            job=JobView(kind="train", running=False, outcome="stopped"),
+        ),
+    )
+
+
+def scores() -> tuple[CaseScore, ...]:
+    def score(name: str, dice: float | None, distance: float | None, **changes: object) -> LabelScore:
+        fields = {
+            "label": name,
+            "dice": dice,
+            "hausdorff95_mm": distance,
+            "surface_dice": dice,
+            "reference_ml": 1.62,
+            "prediction_ml": 1.55,
+            "reference_components": 1,
+            "prediction_components": 1,
+        }
+        return LabelScore(**{**fields, **changes})
+
+    cases = [case.name for case in dataset().held_out]
+    return (
+        CaseScore(
+            case=cases[0],
+            labels=(score("anterior", 0.81, 1.4), score("posterior", 0.78, 1.9)),
+        ),
+        CaseScore(
+            case=cases[1],
+            labels=(
+                score("anterior", 0.52, 4.1, prediction_components=3),
+                score("posterior", 0.61, 3.6),
+            ),
+        ),
+        CaseScore(
+            case=cases[2],
+            labels=(
+                score("anterior", 0.84, 1.2),
+                score("posterior", 0.0, None, reference_ml=0.0, reference_components=0),
+            ),
+        ),
+        CaseScore(
+            case=cases[3],
+            labels=(score("anterior", None, None, reference_ml=0.0, prediction_ml=0.0),),
+        ),
+        CaseScore(
+            case=cases[4],
+            labels=(score("anterior", 0.79, 1.6), score("posterior", 0.80, 1.7)),
+        ),
+    )
+
+
+def segmenting() -> Snapshot:
+    done = finished()
+    return replace(
+        done,
+        review=replace(
+            done.review,
+            results=(),
+            scores=(),
+            job=JobView(kind="segment", running=True, done=2, total=5, what="segmenting cases"),
+        ),
+    )
+
+
+def finished() -> Snapshot:
+    """All rounds are closed; the held-out cases are segmented and scored."""
+    running = training()
+    held_out = dataset().held_out
+    # The sample folder keeps no segmentations: the label of the next case of equal standing
+    # would not fit, so each case's own label stands in for its segmentation in pictures.
+    return replace(
+        running,
+        federation=replace(
+            running.federation,
+            study_state="finished",
+            sentence="the study is finished: all 6 rounds are closed",
+            rounds=rounds(ROUNDS),
+            sites=tuple(
+                replace(site, state="finished", round=ROUNDS, epoch=0, step=0, steps=0)
+                for site in running.federation.sites
+            ),
+        ),
+        training=replace(
+            running.training,
+            sentence="All 6 rounds are done.",
+            phase="finished",
+            job=JobView(kind="train", running=False, outcome="finished"),
+            round=ROUNDS,
+            epoch=12,
+            step=STEPS,
+            seconds_left=None,
+            epochs=epochs(12),
+            steps=steps(12, STEPS),
+        ),
+        review=ReviewView(
+            job=JobView(kind="score", running=False, done=5, total=5, outcome="5 cases scored"),
+            models=(
+                ModelView(
+                    name="shared model, round 6", path="/m/round-6.zip", digest="6" * 64, round=6
+                ),
+                ModelView(
+                    name="shared model, round 5", path="/m/round-5.zip", digest="5" * 64, round=5
+                ),
+            ),
+            results=tuple(
+                SegmentationResult(
+                    case=case.name,
+                    channels=case.channels,
+                    prediction=case.label or "",
+                    reference=case.label,
+                    model_digest="6" * 64,
+                )
+                for case in held_out
+            ),
+            scores=scores(),
+            labels={"background": 0, "anterior": 1, "posterior": 2},
+            output="/home/operator/.local/share/fednnunet/segmentations",
+        ),
+    )
+
+
+STAGES = {
+    "empty": empty,
+    "checking": checking,
+    "blocked": blocked,
+    "checked": checked,
+    "joined": joined,
+    "fingerprinting": fingerprinting,
+    "to-allow": to_allow,
+    "training": training,
+    "paused": paused,
+    "segmenting": segmenting,
+    "finished": finished,
+}

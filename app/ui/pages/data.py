@@ -18,13 +18,13 @@ from PySide6.QtWidgets import (
 )
 
 from app.ui.actions import SHORTCUTS, Action, described
+from app.ui.models.rows import Table
 from app.ui.presenters.data import (
     CASE_COLUMNS,
     FINDING_COLUMNS,
     SEVERITY_WORDS,
     DataState,
 )
-from app.ui.models.rows import Table
 from app.ui.text import EMPTY_DATA, EMPTY_DATA_HINT, PURPOSE, Page
 from app.ui.theme import GRID
 from app.ui.widgets.card import Card, FactGrid, page_layout, row_of
@@ -65,9 +65,7 @@ class DataPage(QWidget):
             hint=described(Action.CHOOSE_FOLDER),
             clicked=self.choose_wished.emit,
         )
-        empty_layout.addWidget(
-            EmptyState("data", EMPTY_DATA, EMPTY_DATA_HINT, self._first_choice)
-        )
+        empty_layout.addWidget(EmptyState("data", EMPTY_DATA, EMPTY_DATA_HINT, self._first_choice))
         self._recent_menu = QMenu(self)
         self._recent_button = Button("Recent folders")
         self._recent_button.setMenu(self._recent_menu)

@@ -149,7 +149,9 @@ class FederationPage(QWidget):
         self.rounds = RecordTable(Table(columns=()), "Closed rounds")
         self.rounds.setMinimumHeight(232)
         rounds.body.addWidget(self.rounds)
-        self._footnote = label("* Pseudo-Dice. Estimate on patches, not a clinical result.", "caption")
+        self._footnote = label(
+            "* Pseudo-Dice. Estimate on patches, not a clinical result.", "caption"
+        )
         rounds.body.addWidget(self._footnote)
         layout.addWidget(rounds)
 

@@ -270,9 +270,7 @@ class FingerprintPage(QWidget):
         self._receipt.show_facts(state.receipt)
         self._withdraw.setEnabled(state.can_withdraw)
         show_text(self._blocked, state.blocked if not state.receipt else "")
-        self._allow_frame.setVisible(
-            state.can_allow or bool(state.receipt) or bool(state.blocked)
-        )
+        self._allow_frame.setVisible(state.can_allow or bool(state.receipt) or bool(state.blocked))
         self._enable_allow()
 
     def _enable_allow(self) -> None:

@@ -246,11 +246,12 @@ class CurvePlot(Plot):
             self._legend.addWidget(_Sample(name, number, dashed=self._lines[number].dashed))
 
     def _read(self, x: float) -> str:
-        parts = []
         nearest = round(x)
-        for line in self._lines:
-            if nearest in line.x:
-                parts.append(f"{line.name} {line.y[line.x.index(nearest)]:.4g}")
+        parts = [
+            f"{line.name} {line.y[line.x.index(nearest)]:.4g}"
+            for line in self._lines
+            if nearest in line.x
+        ]
         return f"{self._bottom} {nearest}: {', '.join(parts)}" if parts else ""
 
 

@@ -1,0 +1,243 @@
+"""The desk: takes wishes from pages, asks the service, and says how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol, TypeVar
+
+from PySide6.QtCore import QObject, Signal
+
+from app.control.messages import (
+    Accepted,
+    AllowFingerprint,
+    AnyCommand,
+    CheckFolder,
+    ChooseFolder,
+    ComputeFingerprint,
+    InvitationView,
+    JoinStudy,
+    LeaveStudy,
+    PauseTraining,
+    ReadInvitation,
+    Refused,
+    ResumeTraining,
+    SegmentCases,
+    Snapshot,
+    StopJob,
+    WithdrawAllowance,
+)
+from app.domain.errors import FednnunetError
+from app.domain.segmentation import Verdict
+from app.system.clock import Clock
+from app.ui.messages import Message, of_error, refusal, told
+from app.ui.presenters.federation import present_invitation
+from app.ui.presenters.review import Opinion
+from app.ui.presenters.volumes import CasePaths, LoadedCase, read_case
+
+Reply = Accepted | Refused | InvitationView
+Result = TypeVar("Result")
+
+
+class Service(Protocol):
+    """What the desk needs of `bridge.ServiceBridge`; tests have one of their own."""
+
+    snapshot: Snapshot | None
+    away: str
+
+    def request(self, command: AnyCommand, on_reply: Callable[[Reply], None]) -> None: ...
+
+    def compute(
+        self,
+        work: Callable[[], Result],
+        on_result: Callable[[Result], None],
+        on_problem: Callable[[FednnunetError], None],
+    ) -> None: ...
+
+
+class VerdictBook(Protocol):
+    """What people said of the segmentations of one home, by case; every call is durable."""
+
+    def opinions(self) -> Mapping[str, Opinion]: ...
+
+    def judge(self, case: str, verdict: Verdict, comment: str) -> None: ...
+
+    def take_back(self) -> str | None:
+        """Undo the last judgement and return its case; None when there is nothing to undo."""
+        ...
+
+
+class Desk(QObject):
+    """Turns wishes into commands and answers into messages; knows no widget."""
+
+    message_told = Signal(object)
+    """A `Message`."""
+
+    invitation_read = Signal(object)
+    """An `InvitationState`; nothing is joined."""
+
+    changed = Signal()
+    """Something that pages show changed: the snapshot, the link to the service, an opinion."""
+
+    case_read = Signal(str, object)
+    """For whom (a place's name), and a `LoadedCase` or a `Message`."""
+
+    def __init__(
+        self, service: Service, *, clock: Clock, verdicts: VerdictBook | None = None
+    ) -> None:
+        super().__init__()
+        self._service, self._clock, self._verdicts = service, clock, verdicts
+        self._wanted: dict[str, CasePaths] = {}
+        self.left_out: frozenset[str] | None = None
+        """Cases that the operator left out and that no fingerprint was computed without yet."""
+
+    @property
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self._clock.now()
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """What the service last said."""
+        return self._service.snapshot
+
+    @property
+    def away(self) -> str:
+        """Why no service is attached, empty when one is."""
+        return self._service.away
+
+    # --- data ----------------------------------------------------------------------------------
+
+    def choose_folder(self, folder: str) -> None:
+        """Make a folder this site's data."""
+        self._ask(ChooseFolder(folder=folder))
+
+    def check_folder(self) -> None:
+        """Check the chosen folder again."""
+        self._ask(CheckFolder())
+
+    def stop_job(self, kind: str) -> None:
+        """Stop a running job."""
+        self._ask(StopJob(kind=kind), "It stops; finished work is kept.")
+
+    # --- fingerprint ---------------------------------------------------------------------------
+
+    def switch_case(self, case: str, *, taken: bool) -> None:
+        """Take a case in or leave it out; counts from the next computation on."""
+        out = self._left_out_now()
+        self.left_out = out - {case} if taken else out | {case}
+        self.changed.emit()
+
+    def compute_fingerprint(self) -> None:
+        """Compute the fingerprint without the cases that are left out."""
+        self._ask(ComputeFingerprint(leave_out=tuple(sorted(self._left_out_now()))))
+        self.left_out = None
+
+    def _left_out_now(self) -> frozenset[str]:
+        if self.left_out is not None:
+            return self.left_out
+        cases = self.snapshot.fingerprint.cases if self.snapshot is not None else ()
+        return frozenset(row.case for row in cases if row.left_out)
+
+    def allow(self, operator: str, digest: str) -> None:
+        """Permit sharing of the bytes with this digest."""
+        self._ask(
+            AllowFingerprint(operator=operator, digest=digest), "Allowed. The receipt is kept."
+        )
+
+    def withdraw(self) -> None:
+        """Take the permission back."""
+        self._ask(WithdrawAllowance(), "The permission is taken back.")
+
+    # --- federation ----------------------------------------------------------------------------
+
+    def read_invitation(self, path: str) -> None:
+        """Read an invitation file; `invitation_read` follows."""
+
+        def read(reply: Reply) -> None:
+            if isinstance(reply, InvitationView):
+                state = present_invitation(path, reply, now=self._clock.now())
+                self.invitation_read.emit(state)
+            else:
+                self._tell(reply, "")
+
+        self._service.request(ReadInvitation(path=path), read)
+
+    def join(self, path: str) -> None:
+        """Join the study of an invitation that the operator has read."""
+        self._ask(JoinStudy(path=path), "Joining the study.")
+
+    def leave(self) -> None:
+        """Leave the study."""
+        self._ask(LeaveStudy(), "This site has left the study.")
+
+    # --- training ------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Pause at the next checkpoint."""
+        self._ask(PauseTraining(), "Training pauses at the next checkpoint.")
+
+    def resume(self) -> None:
+        """Go on."""
+        self._ask(ResumeTraining(), "Training goes on.")
+
+    # --- review --------------------------------------------------------------------------------
+
+    def segment(self, model: str, folder: str, *, mirroring: bool) -> None:
+        """Segment a folder, or the held-out cases when `folder` is empty."""
+        self._ask(SegmentCases(model=model, folder=folder or None, mirroring=mirroring))
+
+    def opinions(self) -> Mapping[str, Opinion]:
+        """Return what was said so far, by case."""
+        return self._verdicts.opinions() if self._verdicts is not None else {}
+
+    def judge(self, case: str, verdict: Verdict, comment: str) -> None:
+        """Write down a verdict; it is on disk when this returns."""
+        self._note(lambda book: book.judge(case, verdict, comment))
+
+    def take_back(self) -> str | None:
+        """Undo the last verdict and return its case."""
+        return self._note(lambda book: book.take_back())
+
+    # --- viewers -------------------------------------------------------------------------------
+
+    def read_case(self, place: str, paths: CasePaths) -> None:
+        """Read a case for the viewer at `place`; of several wishes only the last is shown."""
+        self._wanted[place] = paths
+
+        def read(loaded: LoadedCase) -> None:
+            if self._wanted.get(place) == paths:
+                self.case_read.emit(place, loaded)
+
+        def failed(error: FednnunetError) -> None:
+            if self._wanted.get(place) == paths:
+                self.case_read.emit(place, of_error(error))
+
+        def work() -> LoadedCase:
+            return read_case(paths)
+
+        self._service.compute(work, read, failed)
+
+    # --- private -------------------------------------------------------------------------------
+
+    def _ask(self, command: AnyCommand, done: str = "") -> None:
+        self._service.request(command, lambda reply: self._tell(reply, done))
+
+    def _tell(self, reply: Reply, done: str) -> None:
+        message: Message | None = None
+        if isinstance(reply, Refused):
+            message = refusal(reply.sentence, reply.remedy)
+        elif done:
+            message = told(done)
+        if message is not None:
+            self.message_told.emit(message)
+
+    def _note(self, action: Callable[[VerdictBook], Result]) -> Result | None:
+        if self._verdicts is None:
+            return None
+        try:
+            result = action(self._verdicts)
+        except FednnunetError as exc:
+            self.message_told.emit(of_error(exc))
+            return None
+        self.changed.emit()
+        return result

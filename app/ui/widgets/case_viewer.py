@@ -1,0 +1,69 @@
+"""A slice viewer that says what it is doing while a case is read, and why when it cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QStackedWidget, QVBoxLayout, QWidget
+
+from app.ui.theme import GRID
+from app.ui.widgets.labels import label, show_text
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from app.datasets.images import Volume
+    from app.ui.widgets.volume_view import VolumeView
+
+_WAITING = "Choose a case to see it here."
+
+
+class CaseViewer(QWidget):
+    """Holds the three linked planes, made when the first case is shown."""
+
+    def __init__(self, sentence: str = _WAITING) -> None:
+        super().__init__()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(GRID // 2)
+        self._remark = label("", "muted")
+        self._remark.hide()
+        layout.addWidget(self._remark)
+        self._stack = QStackedWidget()
+        layout.addWidget(self._stack, 1)
+        self._sentence = label(sentence, "muted")
+        self._sentence.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._stack.addWidget(self._sentence)
+        self.view: VolumeView | None = None
+
+    def show_sentence(self, sentence: str) -> None:
+        """Show words in the place of images."""
+        self._remark.hide()
+        self._sentence.setText(sentence)
+        self._stack.setCurrentWidget(self._sentence)
+
+    def show_case(
+        self,
+        image: Volume,
+        prediction: npt.NDArray[Any] | None,
+        reference: npt.NDArray[Any] | None,
+        *,
+        names: Mapping[int, str],
+        voxel: tuple[int, int, int] | None,
+        remark: str = "",
+    ) -> None:
+        """Show a case, its crosshair at `voxel` (z, y, x)."""
+        if self.view is None:
+            # Here for the sake of the first frame: it imports numpy.
+            from app.ui.widgets.volume_view import VolumeView
+
+            self.view = VolumeView()
+            self._stack.addWidget(self.view)
+        self.view.set_volume(image)
+        self.view.set_labels(prediction, reference, names)
+        if voxel is not None:
+            self.view.go_to(voxel)
+        show_text(self._remark, remark)
+        self._stack.setCurrentWidget(self.view)

@@ -1,0 +1,64 @@
+"""Small windows beside the main one: a case in three planes, and the sheet of keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QKeySequence
+from PySide6.QtWidgets import QDialog, QDialogButtonBox, QGridLayout, QVBoxLayout, QWidget
+
+from app.ui.theme import GRID
+from app.ui.widgets.card import Card, scrolling
+from app.ui.widgets.case_viewer import CaseViewer
+from app.ui.widgets.labels import label
+
+
+class CaseWindow(QDialog):
+    """One case of the folder; stays open beside the main window."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent, Qt.WindowType.Window)
+        self.resize(960, 720)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(GRID, GRID, GRID, GRID)
+        self.viewer = CaseViewer()
+        layout.addWidget(self.viewer)
+
+    def begin(self, case: str) -> None:
+        """Come to the front, waiting for a case."""
+        self.setWindowTitle(case)
+        self.viewer.show_sentence(f"Reading {case}…")
+        self.show()
+        self.raise_()
+
+
+class KeySheet(QDialog):
+    """Every key, by page."""
+
+    def __init__(
+        self, parent: QWidget, groups: Sequence[tuple[str, Sequence[tuple[str, str]]]]
+    ) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Keys")
+        layout = QVBoxLayout(self)
+        layout.setSpacing(2 * GRID)
+        content = QWidget()
+        content.setObjectName("page")
+        column = QVBoxLayout(content)
+        for title, keys in groups:
+            card = Card(title)
+            grid = QGridLayout()
+            grid.setColumnStretch(1, 1)
+            grid.setHorizontalSpacing(3 * GRID)
+            for row, (key, text) in enumerate(keys):
+                native = QKeySequence(key).toString(QKeySequence.SequenceFormat.NativeText)
+                grid.addWidget(label(native, "words", wraps=False), row, 0)
+                grid.addWidget(label(text), row, 1)
+            card.body.addLayout(grid)
+            column.addWidget(card)
+        layout.addWidget(scrolling(content))
+        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
+        buttons.rejected.connect(self.reject)
+        layout.addWidget(buttons)
+        self.resize(560, 640)

@@ -1,0 +1,552 @@
+"""The window: frame, pages made when they are first opened, wishes handed to the desk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from PySide6.QtCore import QEvent, QSettings, QTimer, Signal
+from PySide6.QtGui import QAction, QCloseEvent, QKeySequence
+from PySide6.QtWidgets import (
+    QFileDialog,
+    QHBoxLayout,
+    QMainWindow,
+    QMessageBox,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from app.ui import theme
+from app.ui.actions import SHORTCUTS, Action, Scope, described
+from app.ui.messages import Message
+from app.ui.pages.home import HomePage
+from app.ui.presenters.home import NextStep, Wish, present_home
+from app.ui.presenters.shell import present_shell
+from app.ui.text import NAME, PURPOSE, Page
+from app.ui.theme import Look, Theme
+from app.ui.widgets.frame import Banner, Header, Navigation, StatusLine
+from app.ui.widgets.toasts import ToastStack
+
+if TYPE_CHECKING:
+    from app.ui.pages.data import DataPage
+    from app.ui.pages.federation import FederationPage
+    from app.ui.pages.fingerprint import FingerprintPage
+    from app.ui.pages.review import ReviewPage
+    from app.ui.pages.training import TrainingPage
+    from app.ui.presenters.data import CaseFiles
+    from app.ui.presenters.desk import Desk
+    from app.ui.presenters.federation import InvitationState
+    from app.ui.presenters.review import CaseDetail
+    from app.ui.presenters.volumes import LoadedCase
+    from app.ui.widgets.case_viewer import CaseViewer
+    from app.ui.widgets.dialogs import CaseWindow
+
+REDRAW_MS: Final = 250
+"""Shortest time between two drawings of a page; plots are slower still."""
+MINIMUM_SIZE: Final = (1100, 700)
+_MOST_RECENT: Final = 6
+_PAGE_ACTIONS: Final = {
+    Page.HOME: Action.HOME,
+    Page.DATA: Action.DATA,
+    Page.FINGERPRINT: Action.FINGERPRINT,
+    Page.FEDERATION: Action.FEDERATION,
+    Page.TRAINING: Action.TRAINING,
+    Page.REVIEW: Action.REVIEW,
+}
+_DATA_VIEWER: Final = "data"
+_REVIEW_VIEWER: Final = "review"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """How the window asks a person; tests answer themselves. Empty means: not chosen."""
+
+    folder: Callable[[QWidget, str], str]
+    file: Callable[[QWidget, str, str], str]
+    sure: Callable[[QWidget, str, str], bool]
+
+
+def _ask_folder(parent: QWidget, title: str) -> str:
+    return QFileDialog.getExistingDirectory(parent, title)
+
+
+def _ask_file(parent: QWidget, title: str, kinds: str) -> str:
+    path, _ = QFileDialog.getOpenFileName(parent, title, "", kinds)
+    return path
+
+
+def _ask_sure(parent: QWidget, title: str, sentence: str) -> bool:
+    answer = QMessageBox.question(parent, title, sentence)
+    return answer is QMessageBox.StandardButton.Yes
+
+
+DIALOGS: Final = Asking(folder=_ask_folder, file=_ask_file, sure=_ask_sure)
+
+
+class Window(QMainWindow):
+    """Shows one site; `attach` gives it the desk of that site, before or after it is shown."""
+
+    first_frame_shown = Signal()
+
+    site_chosen = Signal(int)
+    """Another site was chosen in the header; whoever made this window attaches its desk."""
+
+    def __init__(
+        self,
+        look: Look,
+        settings: QSettings,
+        *,
+        sites: Sequence[str] = (),
+        asking: Asking = DIALOGS,
+    ) -> None:
+        super().__init__()
+        self._look, self._settings, self._asking = look, settings, asking
+        self._desk: Desk | None = None
+        self._painted = False
+        self._case_window: CaseWindow | None = None
+        self.setWindowTitle(NAME)
+        self.setWindowIcon(theme.icon("application", size=64))
+        self.setMinimumSize(*MINIMUM_SIZE)
+        self.resize(1280, 820)
+
+        hints = {page: described(action) for page, action in _PAGE_ACTIONS.items()}
+        self.header = Header(sites, described(Action.SWITCH_THEME), described(Action.KEYS))
+        self.header.site_chosen.connect(self.site_chosen)
+        self.header.theme_wished.connect(self.switch_theme)
+        self.header.keys_wished.connect(self.show_keys)
+        self.banner = Banner()
+        self.navigation = Navigation({page: f"{PURPOSE[page]} {hints[page]}" for page in Page})
+        self.navigation.page_chosen.connect(self.go_to)
+        self._stack = QStackedWidget()
+        self._pages: dict[Page, QWidget] = {}
+        centre = QWidget()
+        column = QVBoxLayout(centre)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self.header)
+        column.addWidget(self.banner)
+        row = QHBoxLayout()
+        row.setSpacing(0)
+        row.addWidget(self.navigation)
+        row.addWidget(self._stack, 1)
+        column.addLayout(row, 1)
+        self.setCentralWidget(centre)
+        self.status = StatusLine()
+        self.setStatusBar(self.status)
+        self.toasts = ToastStack(self)
+
+        self._stale = False
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(REDRAW_MS)
+        self._timer.timeout.connect(self._draw_if_stale)
+        self._make_actions()
+        self.page = Page.HOME
+        self.go_to(Page.HOME)
+        geometry = settings.value("geometry")
+        if geometry is not None:
+            self.restoreGeometry(geometry)
+
+    # --- what it shows -------------------------------------------------------------------------
+
+    def attach(self, desk: Desk) -> None:
+        """Show what this desk knows from now on."""
+        if (before := self._desk) is not None:
+            before.changed.disconnect(self.refresh)
+            before.message_told.disconnect(self._tell)
+            before.invitation_read.disconnect(self._show_invitation)
+            before.case_read.disconnect(self._show_case)
+        self._desk = desk
+        desk.changed.connect(self.refresh)
+        desk.message_told.connect(self._tell)
+        desk.invitation_read.connect(self._show_invitation)
+        desk.case_read.connect(self._show_case)
+        self._draw()
+
+    def refresh(self) -> None:
+        """Draw anew: now, or when the last drawing is old enough."""
+        self._stale = True
+        if not self._timer.isActive():
+            self._draw_if_stale()
+
+    def go_to(self, page: Page) -> None:
+        """Show a page; it is made when it is opened for the first time."""
+        self.page = page
+        if page not in self._pages:
+            self._pages[page] = self._make(page)
+            self._stack.addWidget(self._pages[page])
+        self._stack.setCurrentWidget(self._pages[page])
+        self.navigation.choose(page)
+        self._draw()
+
+    def page_widget(self, page: Page) -> QWidget:
+        """Return a page's widget, made if need be."""
+        if page not in self._pages:
+            self._pages[page] = self._make(page)
+            self._stack.addWidget(self._pages[page])
+        return self._pages[page]
+
+    def _draw_if_stale(self) -> None:
+        if self._stale:
+            self._draw()
+
+    def _draw(self) -> None:
+        self._stale = False
+        self._timer.start()
+        snapshot = self._desk.snapshot if self._desk is not None else None
+        away = self._desk.away if self._desk is not None else ""
+        shell = present_shell(snapshot, away=away)
+        self.header.draw(shell.study, shell.site)
+        self.banner.draw(shell.banner, shell.banner_remedy)
+        self.status.draw(shell.link.text, shell.link.tone, shell.training)
+        self.navigation.show_marks([(page, mark.value) for page, mark in shell.marks])
+        self._draw_page()
+
+    def _draw_page(self) -> None:
+        desk = self._desk
+        snapshot = desk.snapshot if desk is not None else None
+        widget: Any = self._pages[self.page]
+        match self.page:
+            case Page.HOME:
+                widget.draw(present_home(snapshot))
+            case Page.DATA:
+                from app.ui.presenters.data import present_data
+
+                widget.draw(present_data(snapshot))
+            case Page.FINGERPRINT:
+                from app.ui.presenters.fingerprint import present_fingerprint
+
+                left_out = desk.left_out if desk is not None else None
+                widget.draw(present_fingerprint(snapshot, left_out=left_out))
+            case Page.FEDERATION:
+                from app.ui.presenters.federation import present_federation
+
+                widget.draw(present_federation(snapshot))
+            case Page.TRAINING:
+                from app.ui.presenters.training import present_training
+
+                widget.draw(present_training(snapshot, now=desk.now if desk is not None else 0.0))
+            case Page.REVIEW:
+                from app.ui.presenters.review import present_review
+
+                opinions = desk.opinions() if desk is not None else {}
+                widget.draw(present_review(snapshot, opinions))
+
+    # --- pages ---------------------------------------------------------------------------------
+
+    def _make(self, page: Page) -> QWidget:
+        # Imported when opened: the first frame needs Home alone.
+        match page:
+            case Page.HOME:
+                return self._make_home()
+            case Page.DATA:
+                return self._make_data()
+            case Page.FINGERPRINT:
+                return self._make_fingerprint()
+            case Page.FEDERATION:
+                return self._make_federation()
+            case Page.TRAINING:
+                return self._make_training()
+            case Page.REVIEW:
+                return self._make_review()
+
+    def _make_home(self) -> HomePage:
+        page = HomePage()
+        page.page_wished.connect(self.go_to)
+        page.step_wished.connect(self._take_step)
+        return page
+
+    def _make_data(self) -> DataPage:
+        from app.ui.pages.data import DataPage
+
+        page = DataPage()
+        page.choose_wished.connect(self.choose_folder)
+        page.folder_wished.connect(self._choose_folder)
+        page.check_wished.connect(lambda: self._wish(lambda desk: desk.check_folder()))
+        page.stop_wished.connect(self._stop_job)
+        page.finding_opened.connect(self._open_finding)
+        page.case_opened.connect(self._open_case)
+        page.show_recent(self._recent())
+        return page
+
+    def _make_fingerprint(self) -> FingerprintPage:
+        from app.ui.pages.fingerprint import FingerprintPage
+
+        page = FingerprintPage()
+        page.compute_wished.connect(lambda: self._wish(lambda desk: desk.compute_fingerprint()))
+        page.stop_wished.connect(self._stop_job)
+        page.allow_wished.connect(
+            lambda name, digest: self._wish(lambda desk: desk.allow(name, digest))
+        )
+        page.withdraw_wished.connect(self._withdraw)
+        page.case_switched.connect(
+            lambda case, taken: self._wish(lambda desk: desk.switch_case(case, taken=taken))
+        )
+        return page
+
+    def _make_federation(self) -> FederationPage:
+        from app.ui.pages.federation import FederationPage
+
+        page = FederationPage()
+        page.open_wished.connect(self.open_invitation)
+        page.invitation_dropped.connect(self.read_invitation)
+        page.join_wished.connect(lambda path: self._wish(lambda desk: desk.join(path)))
+        page.leave_wished.connect(self._leave)
+        return page
+
+    def _make_training(self) -> TrainingPage:
+        from app.ui.pages.training import TrainingPage
+
+        page = TrainingPage()
+        page.pause_wished.connect(lambda: self._wish(lambda desk: desk.pause()))
+        page.resume_wished.connect(lambda: self._wish(lambda desk: desk.resume()))
+        page.stop_wished.connect(self._stop_job)
+        return page
+
+    def _make_review(self) -> ReviewPage:
+        from app.ui.pages.review import ReviewPage
+
+        page = ReviewPage()
+        page.case_wished.connect(self._read_reviewed)
+        page.judged.connect(
+            lambda case, verdict, comment: self._wish(
+                lambda desk: desk.judge(case, verdict, comment)
+            )
+        )
+        page.undo_wished.connect(self._undo_verdict)
+        page.segment_wished.connect(
+            lambda model, mirror: self._wish(lambda desk: desk.segment(model, "", mirroring=mirror))
+        )
+        page.segment_folder_wished.connect(self._segment_folder)
+        page.stop_wished.connect(self._stop_job)
+        return page
+
+    # --- wishes --------------------------------------------------------------------------------
+
+    def _wish(self, wish: Callable[[Desk], object]) -> None:
+        if self._desk is not None:
+            wish(self._desk)
+
+    def _take_step(self, step: NextStep) -> None:
+        if step.page is not None:
+            self.go_to(step.page)
+        match step.wish:
+            case Wish.CHOOSE_FOLDER:
+                self.choose_folder()
+            case Wish.OPEN_INVITATION:
+                self.open_invitation()
+            case Wish.COMPUTE_FINGERPRINT:
+                self._wish(lambda desk: desk.compute_fingerprint())
+            case Wish.RESUME:
+                self._wish(lambda desk: desk.resume())
+            case Wish.OPEN:
+                pass
+
+    def choose_folder(self) -> None:
+        """Ask for the folder with images."""
+        folder = self._asking.folder(self, "Choose the folder with images and labels")
+        if folder:
+            self._choose_folder(folder)
+
+    def _choose_folder(self, folder: str) -> None:
+        recent = (folder, *(path for path in self._recent() if path != folder))
+        self._settings.setValue("recent", list(recent[:_MOST_RECENT]))
+        page: Any = self._pages.get(Page.DATA)
+        if page is not None:
+            page.show_recent(self._recent())
+        self.go_to(Page.DATA)
+        self._wish(lambda desk: desk.choose_folder(folder))
+
+    def _recent(self) -> tuple[str, ...]:
+        saved = self._settings.value("recent")
+        paths = saved if isinstance(saved, list) else [saved] if isinstance(saved, str) else []
+        return tuple(str(path) for path in paths if Path(str(path)).is_dir())
+
+    def open_invitation(self) -> None:
+        """Ask for an invitation file and read it."""
+        path = self._asking.file(self, "Open an invitation", "Invitations (*.fedjoin)")
+        if path:
+            self.read_invitation(path)
+
+    def read_invitation(self, path: str) -> None:
+        """Read an invitation; the Federation page shows it, nothing is joined."""
+        self._wish(lambda desk: desk.read_invitation(path))
+
+    def _show_invitation(self, invitation: InvitationState) -> None:
+        page: Any = self.page_widget(Page.FEDERATION)
+        self.go_to(Page.FEDERATION)
+        page.show_invitation(invitation)
+
+    def _leave(self) -> None:
+        if self._asking.sure(
+            self,
+            "Leave the study",
+            "Leave the study? What this site contributed stays in the model; "
+            "to come back you need a new invitation.",
+        ):
+            self._wish(lambda desk: desk.leave())
+
+    def _withdraw(self) -> None:
+        if self._asking.sure(
+            self,
+            "Take the permission back",
+            "Take the permission back? What was sent already cannot be called back.",
+        ):
+            self._wish(lambda desk: desk.withdraw())
+
+    def _stop_job(self, kind: str) -> None:
+        self._wish(lambda desk: desk.stop_job(kind))
+
+    def _segment_folder(self, model: str, mirroring: bool) -> None:
+        folder = self._asking.folder(self, "Choose a folder with images to segment")
+        if folder:
+            self._wish(lambda desk: desk.segment(model, folder, mirroring=mirroring))
+
+    def _undo_verdict(self) -> None:
+        case = self._desk.take_back() if self._desk is not None else None
+        page: Any = self._pages.get(Page.REVIEW)
+        if case is not None and page is not None:
+            page.choose_case(case)
+
+    # --- viewers -------------------------------------------------------------------------------
+
+    def _open_case(self, case: str) -> None:
+        from app.ui.presenters.data import files_of_case
+
+        if self._desk is not None and self._desk.snapshot is not None:
+            self._open_files(files_of_case(self._desk.snapshot.data, case))
+
+    def _open_finding(self, key: str) -> None:
+        from app.ui.presenters.data import files_of_finding
+
+        if self._desk is not None and self._desk.snapshot is not None:
+            self._open_files(files_of_finding(self._desk.snapshot.data, key))
+
+    def _open_files(self, files: CaseFiles | None) -> None:
+        from app.ui.presenters.volumes import CasePaths
+        from app.ui.widgets.dialogs import CaseWindow
+
+        if files is None or not files.channels or self._desk is None:
+            return
+        if self._case_window is None:
+            self._case_window = CaseWindow(self)
+        self._case_window.begin(files.case)
+        self._desk.read_case(
+            _DATA_VIEWER,
+            CasePaths(
+                case=files.case,
+                image=files.channels[0],
+                reference=files.label,
+                voxel=files.voxel,
+            ),
+        )
+
+    def _read_reviewed(self, detail: CaseDetail) -> None:
+        from app.ui.presenters.volumes import CasePaths
+
+        if self._desk is not None and detail.channels:
+            self._desk.read_case(
+                _REVIEW_VIEWER,
+                CasePaths(
+                    case=detail.case,
+                    image=detail.channels[0],
+                    prediction=detail.prediction,
+                    reference=detail.reference,
+                ),
+            )
+
+    def _show_case(self, place: str, loaded: LoadedCase | Message) -> None:
+        viewer: CaseViewer
+        if place == _DATA_VIEWER:
+            if self._case_window is None:
+                return
+            viewer, names = self._case_window.viewer, self._folder_labels()
+        else:
+            page: Any = self.page_widget(Page.REVIEW)
+            viewer, names = page.viewer, page.label_names
+        if isinstance(loaded, Message):
+            viewer.show_sentence(f"{loaded.sentence}\n{loaded.remedy}".strip())
+            return
+        viewer.show_case(
+            loaded.image,
+            loaded.prediction,
+            loaded.reference,
+            names=names,
+            voxel=loaded.voxel,
+            remark=loaded.remark,
+        )
+
+    def _folder_labels(self) -> dict[int, str]:
+        snapshot = self._desk.snapshot if self._desk is not None else None
+        if snapshot is None or snapshot.data.dataset is None:
+            return {}
+        names: dict[int, str] = {}
+        for name, value in snapshot.data.dataset.description.foreground.items():
+            for one in value if isinstance(value, tuple) else (value,):
+                names.setdefault(one, name)
+        return names
+
+    # --- frame ---------------------------------------------------------------------------------
+
+    def _make_actions(self) -> None:
+        # `triggered` carries a bool that none of these wants.
+        wishes: dict[Action, Callable[[], None]] = {
+            action: partial(self.go_to, page) for page, action in _PAGE_ACTIONS.items()
+        }
+        wishes |= {
+            Action.CHOOSE_FOLDER: self.choose_folder,
+            Action.OPEN_INVITATION: self.open_invitation,
+            Action.SWITCH_THEME: self.switch_theme,
+            Action.KEYS: self.show_keys,
+            Action.CLOSE: self._close,
+        }
+        for name, wish in wishes.items():
+            shortcut = SHORTCUTS[name]
+            action = QAction(shortcut.text, self)
+            action.setShortcut(QKeySequence(shortcut.keys))
+            action.triggered.connect(lambda _checked=False, do=wish: do())
+            self.addAction(action)
+
+    def switch_theme(self) -> None:
+        """Change from light to dark or back, and remember it."""
+        chosen = Theme.LIGHT if self._look.colours is theme.DARK else Theme.DARK
+        self._look.choose(chosen)
+        self._settings.setValue("theme", chosen.value)
+
+    def show_keys(self) -> None:
+        """Show the sheet of all keys."""
+        from app.ui.widgets.dialogs import KeySheet
+
+        groups = [
+            (
+                scope.value,
+                [(s.keys, s.text) for s in SHORTCUTS.values() if s.scope is scope],
+            )
+            for scope in Scope
+        ]
+        KeySheet(self, groups).open()
+
+    def _close(self) -> None:
+        self.close()
+
+    def _tell(self, message: Message) -> None:
+        self.toasts.tell(message)
+
+    # Qt overrides
+
+    def event(self, event: QEvent) -> bool:
+        done = super().event(event)
+        if event.type() is QEvent.Type.Paint and not self._painted:
+            self._painted = True
+            # After this turn of the loop the frame is on the screen.
+            QTimer.singleShot(0, self, self.first_frame_shown.emit)
+        return done
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        self._settings.setValue("geometry", self.saveGeometry())
+        self._settings.sync()
+        super().closeEvent(event)

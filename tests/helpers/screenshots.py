@@ -1,0 +1,123 @@
+"""Draw every page from recorded snapshots into PNG files, to be looked at.
+
+    python tests/helpers/screenshots.py FOLDER [--theme light|dark] [--scale 1|2] [--only NAME]
+
+Small windows and large ones; `--scale 2` sets QT_SCALE_FACTOR before Qt starts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+PAGES_BY_STAGE = {
+    "home": ("empty", "blocked", "to-allow", "training", "finished"),
+    "data": ("empty", "checking", "blocked", "checked"),
+    "fingerprint": ("empty", "fingerprinting", "to-allow", "training"),
+    "federation": ("empty", "joined", "training", "finished"),
+    "training": ("empty", "training", "paused", "finished"),
+    "review": ("empty", "segmenting", "finished"),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--theme", choices=("light", "dark"), default="dark")
+    parser.add_argument("--scale", default="1")
+    parser.add_argument("--size", default="1280x820")
+    parser.add_argument("--only", default="")
+    asked = parser.parse_args()
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    os.environ["QT_SCALE_FACTOR"] = asked.scale
+    here = Path(__file__).resolve()
+    sys.path[:0] = [str(here.parents[1]), str(here.parents[2])]
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    draw(asked)
+    return 0
+
+
+def draw(asked: argparse.Namespace) -> None:
+    from helpers import snapshots
+    from helpers.window_desk import MemoryBook, RecordedService, StillClock
+    from PySide6.QtCore import QSettings
+    from PySide6.QtTest import QTest
+
+    from app.control.messages import InvitationView
+    from app.domain.segmentation import Verdict
+    from app.ui.main import make_application
+    from app.ui.messages import refusal, told
+    from app.ui.presenters.desk import Desk
+    from app.ui.text import Page
+    from app.ui.theme import Look, Theme
+    from app.ui.window import Window
+
+    application = make_application()
+    look = Look(application, Theme(asked.theme))
+    width, height = map(int, asked.size.split("x"))
+
+    def shoot(name: str, window: Window) -> None:
+        if asked.only and asked.only not in name:
+            return
+        QTest.qWait(700)
+        path = asked.folder / f"{name}-{asked.theme}-{asked.scale}x.png"
+        window.grab().save(str(path))
+        print(path)
+
+    def window_of(stage: str, away: str = "") -> tuple[Window, Desk, RecordedService]:
+        settings = QSettings(str(asked.folder / "window.ini"), QSettings.Format.IniFormat)
+        settings.clear()
+        service = RecordedService(snapshots.STAGES[stage]() if stage else None, away)
+        book = MemoryBook()
+        if stage == "finished":
+            cases = [case.name for case in snapshots.dataset().held_out]
+            book.judge(cases[0], Verdict.ACCEPTED, "")
+            book.judge(cases[2], Verdict.FLAGGED, "Extra piece behind the structure")
+        window = Window(look, settings, sites=("North", "Harbour", "Valley"))
+        window.resize(width, height)
+        desk = Desk(service, clock=StillClock(snapshots.NOW), verdicts=book)
+        window.attach(desk)
+        window.show()
+        return window, desk, service
+
+    for page in Page:
+        for stage in PAGES_BY_STAGE[page.value.lower()]:
+            name = f"{page.value.lower()}-{stage}"
+            if asked.only and asked.only not in name:
+                continue
+            window, _, _ = window_of(stage)
+            window.go_to(page)
+            shoot(name, window)
+            if name == "fingerprint-to-allow" or name == "fingerprint-training":
+                widget = window.page_widget(page)
+                for number, tab in ((1, "bytes"), (2, "cases"), (3, "returned")):
+                    widget._tabs.setCurrentIndex(number)
+                    shoot(f"{name}-{tab}", window)
+            if name == "data-checked":
+                window.page_widget(page).show_cases()
+                shoot("data-checked-cases", window)
+            window.close()
+    window, desk, service = window_of("checked")
+    service.replies = [snapshots.invitation()]
+    assert isinstance(service.replies[0], InvitationView)
+    desk.read_invitation("/tmp/north.fedjoin")
+    shoot("federation-invitation", window)
+    window.close()
+    window, desk, _ = window_of("training", "the service of this site went away; attaching again…")
+    desk.message_told.emit(told("Allowed. The receipt is kept."))
+    desk.message_told.emit(
+        refusal("this folder holds no images", "Choose the folder that holds imagesTr.")
+    )
+    shoot("home-away", window)
+    window.show_keys()
+    QTest.qWait(100)
+    if not asked.only or "keys" in asked.only:
+        sheet = next(w for w in application.topLevelWidgets() if w.windowTitle() == "Keys")
+        sheet.grab().save(str(asked.folder / f"keys-{asked.theme}.png"))
+    window.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

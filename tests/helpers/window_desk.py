@@ -1,0 +1,65 @@
+"""A service without a process: it holds a snapshot, records commands, answers at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from app.control.messages import Accepted, AnyCommand, InvitationView, Refused, Snapshot
+from app.domain.errors import FednnunetError
+from app.domain.segmentation import Verdict
+from app.ui.presenters.review import Opinion
+
+
+class RecordedService:
+    """Stands in for `ServiceBridge`; `replies` are given in turn, then everything is accepted."""
+
+    def __init__(self, snapshot: Snapshot | None = None, away: str = "") -> None:
+        self.snapshot, self.away = snapshot, away
+        self.commands: list[AnyCommand] = []
+        self.replies: list[Accepted | Refused | InvitationView] = []
+
+    def request(self, command: AnyCommand, on_reply: Callable[[object], None]) -> None:
+        self.commands.append(command)
+        on_reply(self.replies.pop(0) if self.replies else Accepted())
+
+    def compute(
+        self,
+        work: Callable[[], object],
+        on_result: Callable[[object], None],
+        on_problem: Callable[[FednnunetError], None],
+    ) -> None:
+        try:
+            result = work()
+        except FednnunetError as exc:
+            on_problem(exc)
+        else:
+            on_result(result)
+
+
+class MemoryBook:
+    """Verdicts in memory."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, Opinion]] = []
+
+    def opinions(self) -> dict[str, Opinion]:
+        return dict(self.said)
+
+    def judge(self, case: str, verdict: Verdict, comment: str) -> None:
+        self.said.append((case, Opinion(verdict=verdict, comment=comment)))
+
+    def take_back(self) -> str | None:
+        return self.said.pop()[0] if self.said else None
+
+
+class StillClock:
+    """A clock whose hands a test turns."""
+
+    def __init__(self, now: float) -> None:
+        self.time = now
+
+    def now(self) -> float:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time
