@@ -30,7 +30,7 @@ from app.nnunet.convert import Json, PlanDocument, fold_of, read_plan
 from app.system.atomic import disk_errors, make_folder, sync_folder
 
 CHECKPOINT: Final = "checkpoint_final.pth"
-_DATASET_NAME: Final = re.compile(r"Dataset[0-9]{3}_[A-Za-z0-9_-]{1,60}")
+_DATASET_NAME: Final = re.compile(r"Dataset[0-9]{3}_[A-Za-z0-9_]{1,60}")
 _OTHER_CHARACTERS: Final = re.compile(r"[^A-Za-z0-9]+")
 # nnU-Net numbers its users' datasets; exported models take numbers that are rarely in use.
 _FIRST_NUMBER: Final = 500
