@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +18,15 @@ from app.domain.errors import FednnunetError, PeerMistake
 from app.domain.ids import SiteName
 from app.domain.rounds import BlobRef, ModelUpdate, TensorSpec
 from app.domain.study import Aggregation
-from app.federation.averaging import TensorsRefused, average, check_tensor
+from app.federation.averaging import TensorsRefused, average
 from app.system.atomic import disk_errors
-from app.wire.tensors import Header, check_header, read_header, write_header
+from app.wire.tensors import (
+    LENGTH_BYTES,
+    check_tensor_file,
+    header_length,
+    parse_header,
+    read_header,
+)
 
 _DTYPES: Final = {"F16": "<f2", "F32": "<f4"}
 
@@ -33,51 +40,64 @@ class UnfitUpdate(PeerMistake):
 
 
 class TensorFile:
-    """A safetensors file whose header was checked; tensors are read one at a time, not mapped.
+    """A safetensors file of `manifest`'s tensors; one is read at a time, none is mapped.
 
     Mapped pages of ten updates would count as this process's memory; read ones are given back.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, manifest: Sequence[TensorSpec]) -> None:
         self._path = path
-        self.header = read_file_header(path)
+        with path.open("rb") as file:
+            header = read_header(_reader(file), size=path.stat().st_size, manifest=manifest)
+        self._start = header.data_start
+        self._entries = {entry.spec.name: entry for entry in header.tensors}
 
     def read(self, name: str) -> npt.NDArray[np.generic]:
         """Return one tensor; raises KeyError when there is none of this name."""
-        place = self.header.place(name)
-        dtype = np.dtype(_DTYPES[place.spec.dtype])
+        entry = self._entries[name]
+        dtype = np.dtype(_DTYPES[entry.spec.dtype])
         array = np.fromfile(
-            self._path, dtype, count=math.prod(place.spec.shape), offset=place.begin
+            self._path,
+            dtype,
+            count=math.prod(entry.spec.shape),
+            offset=self._start + entry.begin,
         )
-        return array.reshape(place.spec.shape)
-
-
-def read_file_header(path: Path) -> Header:
-    """Read and check the header of a tensor file; raises as `app.wire.tensors.read_header`."""
-    with path.open("rb") as file:
-
-        def read(offset: int, size: int) -> bytes:
-            file.seek(offset)
-            return file.read(size)
-
-        return read_header(read, path.stat().st_size)
+        return array.reshape(entry.spec.shape)
 
 
 def read_manifest(path: Path) -> tuple[TensorSpec, ...]:
-    """Return names, shapes and types of a tensor file in the order of its bytes."""
-    return read_file_header(path).specs
+    """Return names, shapes and types of one of our own tensor files in the order of its bytes."""
+    with path.open("rb") as file:
+        length = header_length(file.read(LENGTH_BYTES))
+        header = parse_header(file.read(length), length=length)
+    return tuple(entry.spec for entry in header.tensors)
 
 
-def check_weights(path: Path, manifest: Sequence[TensorSpec], *, site: SiteName) -> None:
+def check_weights(path: Path, manifest: Sequence[TensorSpec]) -> None:
     """Refuse an update that does not fit the study's model.
 
     Raises:
         PeerMistake: (TENSORS_REFUSED) header, names, shapes, types or a value are wrong.
     """
-    file = TensorFile(path)
-    check_header(file.header, manifest)
+    with path.open("rb") as file:
+        check_tensor_file(_reader(file), size=path.stat().st_size, manifest=manifest)
+
+
+def header_bytes(manifest: Sequence[TensorSpec]) -> bytes:
+    """Return the bytes before the tensors of a safetensors file that holds `manifest` in its order.
+
+    Format: huggingface/safetensors, README "Format"; padded to 8 bytes as its own writer does.
+    """
+    table: dict[str, object] = {}
+    position = 0
     for spec in manifest:
-        check_tensor(file.read(spec.name), spec, site)
+        end = position + math.prod(spec.shape) * np.dtype(_DTYPES[spec.dtype]).itemsize
+        entry = {"dtype": spec.dtype, "shape": spec.shape, "data_offsets": [position, end]}
+        table[spec.name] = entry
+        position = end
+    header = json.dumps(table, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % LENGTH_BYTES)
+    return len(header).to_bytes(LENGTH_BYTES, "little") + header
 
 
 def average_updates(
@@ -100,13 +120,12 @@ def average_updates(
     readers = []
     for update in updates:
         try:
-            file = TensorFile(spool.verify(update.weights.sha256))
-            check_header(file.header, manifest)
+            file = TensorFile(spool.verify(update.weights.sha256), manifest)
         except FednnunetError as exc:
             raise UnfitUpdate(update.site, exc) from exc
         readers.append(file)
     with disk_errors(target), target.open("wb") as output:
-        output.write(write_header(manifest))
+        output.write(header_bytes(manifest))
 
         def write(_: str, tensor: npt.NDArray[Any]) -> None:
             output.write(np.ascontiguousarray(tensor, "<f4").data)
@@ -125,3 +144,11 @@ def average_updates(
         output.flush()
         os.fsync(output.fileno())
     return reference(spool.keep_file(target))
+
+
+def _reader(file: BinaryIO) -> Callable[[int, int], bytes]:
+    def read(offset: int, size: int) -> bytes:
+        file.seek(offset)
+        return file.read(size)
+
+    return read

@@ -393,9 +393,9 @@ class CoordinatorService:
         if kind is BlobKind.FINGERPRINT:
             shared_codec.check_terms(shared_codec.decode(path.read_bytes()), self._terms)
         elif kind is BlobKind.WEIGHTS:
-            check_weights(path, self._model_manifest(), site=site)
+            check_weights(path, self._model_manifest())
         else:
-            raise PeerMistake(f"a site may not send a {kind.value}")
+            raise PeerMistake(f"{site} may not send a {kind.value}")
 
     def may_fetch(self, site: SiteName, sha256: str) -> bool:
         """Members may have the plan, the merged fingerprint and every average."""

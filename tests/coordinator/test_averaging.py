@@ -88,7 +88,7 @@ def test_a_hostile_update_is_refused_and_its_site_named(spool, tmp_path, content
     bad = update(spool, base, "valley", 10, content)
     path = spool.path(bad.weights.sha256)
     with pytest.raises(PeerMistake) as caught:
-        check_weights(path, read_manifest(spool.path(base.sha256)), site=SiteName("valley"))
+        check_weights(path, read_manifest(spool.path(base.sha256)))
     assert caught.value.code is ErrorCode.TENSORS_REFUSED
     with pytest.raises(UnfitUpdate, match="valley") as unfit:
         run(spool, tmp_path, [good, bad], base)
