@@ -19,9 +19,11 @@ import websockets
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request as HttpRequest, Response
 
-from app.control.address import ADDRESS_FILE, HOST, ServiceAddress, authorization
+from app.control.address import ADDRESS_FILE, HOST, ServiceAddress, authorization, find_service
 from app.system.atomic import write_atomic
 from app.system.locks import Holder
+
+__all__ = ["ControlHandler", "ControlServer", "find_service"]
 
 logger = logging.getLogger(__name__)
 

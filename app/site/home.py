@@ -1,0 +1,82 @@
+"""The layout of a site's home folder. Everything derived from the images lies below it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteHome:
+    """Where each thing of one site service lies below `root`."""
+
+    root: Path
+
+    @property
+    def database(self) -> Path:
+        return self.root / "site.sqlite"
+
+    @property
+    def audit(self) -> Path:
+        return self.root / "audit.jsonl"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def jobs(self) -> Path:
+        return self.root / "jobs"
+
+    @property
+    def fingerprint(self) -> Path:
+        """Folder of the local fingerprint and of the exact bytes that would leave."""
+        return self.root / "fingerprint"
+
+    @property
+    def local_fingerprint(self) -> Path:
+        return self.fingerprint / "local.json"
+
+    @property
+    def outgoing(self) -> Path:
+        return self.fingerprint / "outgoing.json"
+
+    @property
+    def study(self) -> Path:
+        """Folder of what came from the coordinator."""
+        return self.root / "study"
+
+    def plan(self, sha256: str) -> Path:
+        return self.study / f"plan-{sha256}.json"
+
+    def merged(self, sha256: str) -> Path:
+        return self.study / f"merged-{sha256}.json"
+
+    def weights(self, sha256: str) -> Path:
+        """File of a global model's weights; it exists only when complete and verified."""
+        return self.study / f"weights-{sha256}.safetensors"
+
+    @property
+    def workspace(self) -> Path:
+        """nnU-Net's folders of the joined study."""
+        return self.root / "workspace"
+
+    @property
+    def training(self) -> Path:
+        return self.root / "training"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.training / "checkpoint.pth"
+
+    def update(self, round_number: int, base: str) -> Path:
+        """File of this site's update of one round from one base."""
+        return self.training / f"update-{round_number}-{base[:16]}.safetensors"
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models"
+
+    @property
+    def segmentations(self) -> Path:
+        return self.root / "segmentations"

@@ -1,0 +1,276 @@
+"""What a site service knows, on disk: SQLite with one writer, durable before it is announced."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+
+from app.control.messages import ModelView
+from app.domain.dataset import DatasetFolder
+from app.domain.errors import ErrorCode, OurMistake, SetupProblem
+from app.domain.findings import ValidationReport
+from app.domain.segmentation import CaseScore, SegmentationResult
+from app.domain.training import EpochRecord
+from app.site.rounds import RoundTask
+from app.system.atomic import make_folder
+from app.wire.messages import RoundSummary
+
+_VERSION: Final = 1
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of everything kept under its own name; there is at most one of each."""
+
+
+class Folder(Record, frozen=True):
+    """The chosen folder. `serial` grows with every wish to check it (again)."""
+
+    path: str
+    serial: int
+
+
+class CheckedFolder(Record, frozen=True):
+    """The answer to the check wished for by `serial`, with the study's terms or without any."""
+
+    serial: int
+    study: str | None
+    report: ValidationReport
+    dataset: DatasetFolder | None
+
+
+class FingerprintWish(Record, frozen=True):
+    """A fingerprint is wanted; `serial` grows with every wish."""
+
+    serial: int
+    leave_out: tuple[str, ...] = ()
+
+
+class LocalFingerprint(Record, frozen=True):
+    """A local fingerprint lies on disk, made for this content of the folder."""
+
+    serial: int
+    content_digest: str
+    leave_out: tuple[str, ...]
+
+
+class Outgoing(Record, frozen=True):
+    """The exact bytes that would leave lie on disk; `serial` is that of the local fingerprint."""
+
+    sha256: str
+    size: int
+    cases: int
+    content_digest: str
+    serial: int
+    policy: str
+    study: str | None
+
+
+class Allowance(Record, frozen=True):
+    """An operator's permission to share the bytes with `digest` with `study`."""
+
+    operator: str
+    allowed_at: float
+    digest: str
+    study: str
+    receipt: str
+    standing: bool
+    sent: bool = False
+
+
+class StandingAllowance(Record, frozen=True):
+    """An operator allowed, when joining without a window, whatever the check lets through."""
+
+    operator: str
+
+
+class Plan(Record, frozen=True):
+    """The study's plan as this site has it."""
+
+    sha256: str
+    merged: str | None
+    prepared: bool = False
+    told: bool = False
+    training_cases: int = 0
+    validation_cases: int = 0
+    refused_code: str = ""
+    refused_sentence: str = ""
+
+
+class Task(Record, frozen=True):
+    """The round this site works on, or did last."""
+
+    task: RoundTask
+
+
+class Wish(Record, frozen=True):
+    """The coordinator's last directive, as its JSON: the work goes on while the link is down."""
+
+    directive: msgspec.Raw
+
+
+class OperatorPause(Record, frozen=True):
+    """The operator stopped training."""
+
+    at: float
+
+
+class ClosedRounds(Record, frozen=True):
+    """Every closed round that a directive named; each directive holds only the newest."""
+
+    rounds: tuple[RoundSummary, ...]
+
+    def with_newest(self, newest: tuple[RoundSummary, ...]) -> ClosedRounds:
+        """Return the list with `newest` in it, by number."""
+        by_number = {one.number: one for one in (*self.rounds, *newest)}
+        return ClosedRounds(rounds=tuple(by_number[number] for number in sorted(by_number)))
+
+
+class FinalModel(Record, frozen=True):
+    """The study's final model is here; `exported` once its zip is written."""
+
+    sha256: str
+    round: int
+    exported: bool = False
+    personal_exported: bool = False
+
+
+class Models(Record, frozen=True):
+    """Models that can segment here; the global one is last."""
+
+    models: tuple[ModelView, ...]
+
+
+class Segmentations(Record, frozen=True):
+    """The last segmentation of this site and its scores."""
+
+    output: str
+    results: tuple[SegmentationResult, ...]
+    scores: tuple[CaseScore, ...]
+    labels: dict[str, int | tuple[int, ...]]
+
+
+class LastCheckpoint(Record, frozen=True):
+    """When the training session was last safe on disk."""
+
+    at: float
+    epoch: int
+
+
+STUDY_RECORDS: Final[tuple[type[Record], ...]] = (
+    Outgoing,
+    Allowance,
+    StandingAllowance,
+    Plan,
+    Task,
+    Wish,
+    OperatorPause,
+    ClosedRounds,
+    FinalModel,
+    LastCheckpoint,
+)
+"""What belongs to one study and goes when the site leaves it."""
+
+R = TypeVar("R", bound=Record)
+
+
+class SiteStore:
+    """The database of one site service. One process, one thread."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the database; raises SetupProblem when it cannot be used."""
+        self._known: dict[type[Record], Record | None] = {}
+        make_folder(path.parent)
+        try:
+            self.database = sqlite3.connect(path)
+            self.database.execute("PRAGMA journal_mode=WAL")
+            self.database.execute("PRAGMA synchronous=FULL")
+            (version,) = self.database.execute("PRAGMA user_version").fetchone()
+            if version > _VERSION:
+                raise SetupProblem(
+                    f"this home was used by a newer version of this program ({version})",
+                    code=ErrorCode.VERSION,
+                )
+            with self.database:
+                self.database.execute(f"PRAGMA user_version={_VERSION}")
+                self.database.execute(
+                    "CREATE TABLE IF NOT EXISTS record (name TEXT PRIMARY KEY, json BLOB NOT NULL)"
+                )
+                self.database.execute(
+                    "CREATE TABLE IF NOT EXISTS epoch (epoch INTEGER PRIMARY KEY, json BLOB NOT NULL)"
+                )
+        except sqlite3.DatabaseError as exc:
+            raise SetupProblem(f"the site's database cannot be used: {exc}") from exc
+
+    def close(self) -> None:
+        """Close the database."""
+        self.database.close()
+
+    def get(self, kind: type[R]) -> R | None:
+        """Return the record of this kind, None when there is none."""
+        if kind not in self._known:
+            row = self.database.execute(
+                "SELECT json FROM record WHERE name = ?", (kind.__name__,)
+            ).fetchone()
+            self._known[kind] = None if row is None else msgspec.json.decode(row[0], type=kind)
+        known = self._known[kind]
+        if known is None or isinstance(known, kind):
+            return known
+        raise OurMistake(f"the record {kind.__name__} is a {type(known).__name__}")
+
+    def put(self, *records: Record) -> None:
+        """Keep `records` in one transaction, each in the place of its predecessor.
+
+        Raises:
+            SetupProblem: the disk is full or forbidden; nothing changed.
+        """
+        self._write(
+            [
+                (
+                    "INSERT OR REPLACE INTO record VALUES (?, ?)",
+                    (type(record).__name__, msgspec.json.encode(record)),
+                )
+                for record in records
+            ]
+        )
+        # Only after the commit: what is announced must be what a restart finds.
+        self._known.update({type(record): record for record in records})
+
+    def drop(self, *kinds: type[Record]) -> None:
+        """Forget the records of these kinds."""
+        self._write([("DELETE FROM record WHERE name = ?", (kind.__name__,)) for kind in kinds])
+        self._known.update(dict.fromkeys(kinds))
+
+    def add_epoch(self, record: EpochRecord) -> None:
+        """Keep an epoch; one that was trained again replaces its first run and what followed."""
+        self._write(
+            [
+                ("DELETE FROM epoch WHERE epoch >= ?", (record.epoch,)),
+                ("INSERT INTO epoch VALUES (?, ?)", (record.epoch, msgspec.json.encode(record))),
+            ]
+        )
+
+    def epochs(self) -> tuple[EpochRecord, ...]:
+        """Return every epoch of the study at this site, oldest first."""
+        rows = self.database.execute("SELECT json FROM epoch ORDER BY epoch")
+        return tuple(msgspec.json.decode(row[0], type=EpochRecord) for row in rows)
+
+    def drop_epochs(self) -> None:
+        """Forget the history of a study."""
+        self._write([("DELETE FROM epoch", ())])
+
+    def _write(self, statements: list[tuple[str, tuple[str | bytes | int, ...]]]) -> None:
+        try:
+            with self.database:
+                for statement, values in statements:
+                    self.database.execute(statement, values)
+        except sqlite3.OperationalError as exc:
+            full = "full" in str(exc)
+            raise SetupProblem(
+                "the disk that holds this site's home is full"
+                if full
+                else f"the site's database cannot be written: {exc}",
+                code=ErrorCode.DISK_FULL if full else ErrorCode.NO_PERMISSION,
+            ) from exc

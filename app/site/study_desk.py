@@ -1,0 +1,794 @@
+"""This site's part of the study: plan, preparation, rounds, final model.
+
+Directives come in at any time and change what is wanted; the agenda compares that with what is on
+disk. Every piece of work ends with one write to disk, so a kill between two of them costs at most
+the piece in hand, and a trained update is never trained again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from app.control.messages import (
+    EpochFinished,
+    HistogramView,
+    JobView,
+    ModelView,
+    StepTaken,
+)
+from app.datasets.fingerprint_file import read_fingerprint
+from app.domain.errors import (
+    DataProblem,
+    ErrorCode,
+    FednnunetError,
+    JobFailed,
+    LinkProblem,
+    OurMistake,
+    PeerMistake,
+    SetupProblem,
+)
+from app.domain.ids import digest_of
+from app.domain.plans import PlanSummary
+from app.domain.training import EpochRecord, StepRecord
+from app.federation.merging import decode_merged
+from app.federation.plan_rules import check_plan, summarise, unpack
+from app.jobs.events import (
+    AnyEvent,
+    Checkpointed,
+    EpochEnded,
+    Exported,
+    Noted,
+    Preprocessed,
+    SessionReady,
+    Stepped,
+)
+from app.jobs.spec import ExportJob, PreprocessJob, TrainJob, TrainRound
+from app.site import fingerprinting
+from app.site.agenda import StudyFacts, Work, WorkKind
+from app.site.audit import AuditKind
+from app.site.context import JoinedStudy, SiteContext, SiteLink
+from app.site.data_desk import DataDesk
+from app.site.pace import Pace
+from app.site.rounds import RoundEvent, RoundState, RoundTask, TrainedUpdate
+from app.site.session import TrainingSession
+from app.site.state import (
+    Allowance,
+    ClosedRounds,
+    FinalModel,
+    Folder,
+    LastCheckpoint,
+    LocalFingerprint,
+    Models,
+    OperatorPause,
+    Outgoing,
+    Plan,
+    Task,
+    Wish,
+)
+from app.site.working import run_for
+from app.system.atomic import make_folder
+from app.wire.messages import (
+    Blob,
+    BlobKind,
+    Directive,
+    FingerprintOffered,
+    PlanAccepted,
+    PlanRefused,
+    Step,
+    UpdateFailed,
+    UpdateOffered,
+)
+
+logger = logging.getLogger(__name__)
+
+_UNHEARD_AFTER_S: Final = 20.0
+"""A directive may cross with what it asks for; only a later one shows that it did not arrive."""
+_MOST_LOSSES: Final = 3
+_ONLY_AGAIN: Final = frozenset(
+    {
+        ErrorCode.GPU_MEMORY,
+        ErrorCode.NOT_FINITE,
+        ErrorCode.TENSORS_REFUSED,
+        ErrorCode.PROTOCOL,
+        ErrorCode.TOO_LARGE,
+    }
+)
+"""What would fail in the same way again: the round is told as failed instead."""
+
+
+class StudyDesk:
+    """Owns the directive, the plan, the round, the training session and the final model."""
+
+    def __init__(
+        self,
+        site: SiteContext,
+        *,
+        data: DataDesk,
+        changed: Callable[[], None],
+        stepped: Callable[[], None],
+    ) -> None:
+        self._site, self._data = site, data
+        self._changed, self._stepped = changed, stepped
+        self.link: SiteLink | None = None
+        self.directive: Directive | None = None
+        self.session: TrainingSession | None = None
+        self.device = ""
+        self.plan_summary: PlanSummary | None = None
+        self.job: JobView | None = None
+        self.step: StepRecord | None = None
+        self.seconds_left: float | None = None
+        self._pace = Pace()
+        self._told_at: dict[str, float] = {}
+        self._fingerprint_unheard = False
+
+    async def start(self) -> None:
+        """Take up what lies on disk: the last directive and the plan."""
+        store = self._site.store
+        wish = store.get(Wish)
+        if wish is not None and self._site.joined is not None:
+            try:
+                self.directive = msgspec.json.decode(wish.directive, type=Directive)
+            except msgspec.DecodeError:
+                logger.info("the kept directive is of another version; waiting for a new one")
+        plan = store.get(Plan)
+        if plan is not None and not plan.refused_code and self._site.joined is not None:
+            try:
+                await self._look_at_plan(plan, self._site.joined)
+            except (OSError, FednnunetError) as exc:
+                logger.warning("the plan on disk cannot be used and is taken anew: %s", exc)
+                store.drop(Plan)
+
+    async def stop(self) -> None:
+        """Stop the training worker at a checkpoint."""
+        session, self.session = self.session, None
+        if session is not None:
+            await session.stop()
+
+    def forget(self) -> None:
+        """Forget the study in memory; the service has removed what was on disk."""
+        self.directive, self.link, self.plan_summary = None, None, None
+        self.job, self.step, self.seconds_left, self.device = None, None, None, ""
+        self._pace = Pace()
+        self._told_at.clear()
+        self._fingerprint_unheard = False
+        self._data.merged_pictures, self._data.merged_sentence = (), ""
+
+    # --- deciding ------------------------------------------------------------------------------
+
+    def facts(self) -> StudyFacts:
+        """Return what the agenda decides from."""
+        store = self._site.store
+        kept = store.get(Task)
+        return StudyFacts(
+            directive=self.directive if self._site.joined is not None else None,
+            allowed=self._data.allowed(),
+            fingerprint_unheard=self._fingerprint_unheard,
+            plan=store.get(Plan),
+            task=None if kept is None else kept.task,
+            paused=store.get(OperatorPause) is not None,
+            session_open=self.session is not None and self.session.open,
+            model=store.get(FinalModel),
+            has_update=kept is not None and self._update_of(kept.task) is not None,
+        )
+
+    @property
+    def closed_rounds(self) -> ClosedRounds:
+        """Every closed round that this site heard of."""
+        return self._site.store.get(ClosedRounds) or ClosedRounds(rounds=())
+
+    @property
+    def task(self) -> RoundTask | None:
+        """The round this site works on, or did last."""
+        kept = self._site.store.get(Task)
+        return None if kept is None else kept.task
+
+    def directive_received(self, directive: Directive) -> None:
+        """Take note of what the coordinator wants; an older directive is dropped."""
+        if self.directive is not None and directive.serial < self.directive.serial:
+            return
+        before, self.directive = self.directive, directive
+        records: list[Wish | Task | Plan | ClosedRounds] = []
+        if before is None or _essence(before) != _essence(directive):
+            records.append(Wish(directive=msgspec.Raw(msgspec.json.encode(directive))))
+        known = self.closed_rounds
+        closed = known.with_newest(directive.closed_rounds)
+        if closed != known:
+            records.append(closed)
+        records += self._unheard(directive)
+        if records:
+            self._site.store.put(*records)
+        self._changed()
+
+    def _unheard(self, directive: Directive) -> list[Wish | Task | Plan]:
+        """Return what changes because this directive asks, or still asks, for something."""
+        match directive.step:
+            case Step.TRAIN if directive.base is not None:
+                return self._asked_to_train(directive, directive.base)
+            case Step.SEND_FINGERPRINT:
+                allowance = self._site.store.get(Allowance)
+                if allowance is not None and allowance.sent and self._long_ago("fingerprint"):
+                    self._fingerprint_unheard = True
+            case Step.PREPARE:
+                plan = self._site.store.get(Plan)
+                if plan is not None and plan.told and self._long_ago("plan"):
+                    return [msgspec.structs.replace(plan, told=False)]
+            case _:
+                pass
+        return []
+
+    def _asked_to_train(self, directive: Directive, base: Blob) -> list[Wish | Task | Plan]:
+        wish = RoundTask(
+            round=directive.round,
+            attempt=directive.attempt,
+            base=base.sha256,
+            base_size=base.size,
+            start_epoch=directive.start_epoch,
+        )
+        current = self.task
+        task = wish if current is None else current.asked(wish)
+        if (
+            task == current
+            and task.state in (RoundState.DELIVERED, RoundState.TOLD)
+            and self._long_ago("round")
+        ):
+            task = task.after(RoundEvent.UNHEARD)
+        if task == current:
+            return []
+        if current is not None and current.identity != task.identity:
+            self.step, self.seconds_left = None, None
+            if current.state is RoundState.TRAINED:
+                logger.info("round %d is over; its update is not delivered", current.round)
+        return [Task(task=task)]
+
+    def _long_ago(self, what: str) -> bool:
+        told = self._told_at.get(what)
+        return told is None or self._site.clock.monotonic() - told >= _UNHEARD_AFTER_S
+
+    def _told(self, what: str) -> None:
+        self._told_at[what] = self._site.clock.monotonic()
+
+    # --- work ----------------------------------------------------------------------------------
+
+    async def perform(self, work: Work) -> None:
+        """Do one piece of work of the study lane."""
+        joined, link, directive = self._site.joined, self.link, self.directive
+        if joined is None or link is None or directive is None:
+            raise LinkProblem("there is no link to a study yet")
+        match work.kind:
+            case WorkKind.SEND_FINGERPRINT:
+                await self._send_fingerprint(link)
+            case WorkKind.TAKE_PLAN:
+                await self._take_plan(joined, link, directive)
+            case WorkKind.TELL_REFUSED:
+                await self._tell_refused(link)
+            case WorkKind.PREPARE:
+                await self._prepare(joined)
+            case WorkKind.TELL_ACCEPTED:
+                await self._tell_accepted(link)
+            case WorkKind.OPEN_SESSION:
+                await self._open_session(joined)
+            case WorkKind.CLOSE_SESSION:
+                await self._close_session(directive)
+            case WorkKind.TRAIN:
+                await self._train(joined, link)
+            case WorkKind.DELIVER:
+                await self._deliver(link)
+            case WorkKind.TELL_SPOILT:
+                await self._tell_spoilt(link)
+            case WorkKind.TAKE_MODEL:
+                await self._take_model(link, directive)
+            case WorkKind.EXPORT:
+                await self._export(joined)
+            case WorkKind.EXPORT_PERSONAL:
+                await self._export_personal(joined)
+            case _:
+                raise OurMistake(f"the study desk does not {work.kind.value}")
+
+    async def _send_fingerprint(self, link: SiteLink) -> None:
+        """Send exactly the allowed bytes, if the folder still is what they were made from."""
+        site = self._site
+        allowance, outgoing = self._data.allowed(), site.store.get(Outgoing)
+        if allowance is None or outgoing is None:
+            return
+        if not allowance.sent and not await self._data.folder_is_as_checked():
+            logger.warning("the folder has changed: the allowance is void")
+            return
+        document = await asyncio.to_thread(site.home.outgoing.read_bytes)
+        if digest_of(document) != allowance.digest:
+            raise DataProblem(
+                "the bytes on disk are not those that were allowed; nothing was sent",
+                code=ErrorCode.NOT_ALLOWED,
+            )
+        blob = Blob(sha256=allowance.digest, size=len(document))
+        await link.upload(BlobKind.FINGERPRINT, site.home.outgoing, blob)
+        await link.deliver(FingerprintOffered(fingerprint=blob, receipt=allowance.receipt))
+        self._told("fingerprint")
+        self._fingerprint_unheard = False
+        if not allowance.sent:
+            site.audit.append(
+                AuditKind.FINGERPRINT_SENT,
+                now=site.clock.now(),
+                sha256=blob.sha256,
+                size=blob.size,
+                receipt=allowance.receipt,
+            )
+            site.store.put(msgspec.structs.replace(allowance, sent=True))
+        logger.info("the fingerprint was sent: %d bytes", blob.size)
+
+    async def _take_plan(self, joined: JoinedStudy, link: SiteLink, directive: Directive) -> None:
+        wanted, merged = directive.plan, directive.merged
+        if wanted is None:
+            return
+        site = self._site
+        await asyncio.to_thread(make_folder, site.home.study)
+        await link.download(wanted, site.home.plan(wanted.sha256))
+        if merged is not None:
+            await link.download(merged, site.home.merged(merged.sha256))
+        plan = Plan(sha256=wanted.sha256, merged=None if merged is None else merged.sha256)
+        try:
+            await self._look_at_plan(plan, joined)
+        except PeerMistake as exc:
+            logger.warning("the plan is refused: %s", exc)
+            plan = msgspec.structs.replace(
+                plan, refused_code=exc.code.value, refused_sentence=str(exc)[:300]
+            )
+        before = site.store.get(Plan)
+        if before is not None and before.sha256 != plan.sha256:
+            # Another plan is another network: the old session cannot go on.
+            await asyncio.to_thread(site.home.checkpoint.unlink, missing_ok=True)
+        site.store.put(plan)
+
+    async def _look_at_plan(self, plan: Plan, joined: JoinedStudy) -> None:
+        """Check the plan and say what it means here.
+
+        Raises:
+            PeerMistake: this site does not use such a plan.
+        """
+        home = self._site.home
+        document = await asyncio.to_thread(home.plan(plan.sha256).read_bytes)
+        await asyncio.to_thread(check_plan, document, joined.terms)
+        self.plan_summary = summarise(document, joined.terms.configuration)
+        pictures: tuple[HistogramView, ...] = ()
+        sentence = ""
+        if plan.merged is not None:
+            path = home.merged(plan.merged)
+            merged = decode_merged(await asyncio.to_thread(path.read_bytes))
+            pictures = fingerprinting.merged_pictures(merged)
+            if self._site.store.get(LocalFingerprint) is not None:
+                local = await asyncio.to_thread(read_fingerprint, home.local_fingerprint)
+                sentence = fingerprinting.what_changes(
+                    local,
+                    self.plan_summary,
+                    axes=_axes_of(document),
+                    merged_cases=merged.cases,
+                )
+        self._data.merged_pictures, self._data.merged_sentence = pictures, sentence
+
+    async def _tell_refused(self, link: SiteLink) -> None:
+        plan = self._plan()
+        await link.deliver(
+            PlanRefused(plan=plan.sha256, code=plan.refused_code, sentence=plan.refused_sentence)
+        )
+        self._site.audit.append(
+            AuditKind.PLAN_REFUSED,
+            now=self._site.clock.now(),
+            plan=plan.sha256,
+            code=plan.refused_code,
+        )
+        self._told("plan")
+        self._site.store.put(msgspec.structs.replace(plan, told=True))
+
+    async def _prepare(self, joined: JoinedStudy) -> None:
+        site, plan, terms = self._site, self._plan(), joined.terms
+        folder, local = site.store.get(Folder), site.store.get(LocalFingerprint)
+        if folder is None:
+            raise DataProblem("no folder is chosen", code=ErrorCode.FOLDER_MISSING)
+        done = await run_for(
+            site,
+            PreprocessJob(
+                plan=str(site.home.plan(plan.sha256)),
+                folder=folder.path,
+                workspace=str(site.home.workspace),
+                configuration=terms.configuration,
+                fold=terms.fold,
+                leave_out=() if local is None else local.leave_out,
+                seed=terms.seed,
+                threads=site.settings.worker_threads,
+                processes=site.settings.worker_threads,
+            ),
+            Preprocessed,
+            kind="prepare",
+            show=self._show_job,
+            done=lambda result: f"{result.training_cases} cases prepared for training",
+        )
+        site.store.put(
+            msgspec.structs.replace(
+                plan,
+                prepared=True,
+                training_cases=done.training_cases,
+                validation_cases=done.validation_cases,
+            )
+        )
+
+    async def _tell_accepted(self, link: SiteLink) -> None:
+        plan = self._plan()
+        await link.deliver(PlanAccepted(plan=plan.sha256, training_cases=plan.training_cases))
+        if "plan" not in self._told_at:
+            self._site.audit.append(
+                AuditKind.PLAN_ACCEPTED,
+                now=self._site.clock.now(),
+                plan=plan.sha256,
+                cases=plan.training_cases,
+            )
+        self._told("plan")
+        self._site.store.put(msgspec.structs.replace(plan, told=True))
+
+    # --- the training session ------------------------------------------------------------------
+
+    async def _open_session(self, joined: JoinedStudy) -> TrainingSession:
+        if self.session is not None and self.session.open:
+            return self.session
+        site, plan, terms = self._site, self._plan(), joined.terms
+        await asyncio.to_thread(make_folder, site.home.training)
+        session = self.session = TrainingSession(self._heard)
+        resumed = site.home.checkpoint.exists()
+        self._show_job(JobView(kind="train", running=True, what="starting the training worker"))
+        try:
+            ready = await session.start(
+                site.runner,
+                TrainJob(
+                    plan=str(site.home.plan(plan.sha256)),
+                    workspace=str(site.home.workspace),
+                    configuration=terms.configuration,
+                    fold=terms.fold,
+                    total_epochs=terms.total_epochs,
+                    iterations_per_epoch=terms.iterations_per_epoch,
+                    validation_iterations=terms.validation_iterations,
+                    seed=terms.seed,
+                    checkpoint=str(site.home.checkpoint),
+                    device=site.settings.device,
+                    loader_processes=site.settings.loader_processes,
+                    threads=site.settings.worker_threads,
+                ),
+                ended=self._session_ended,
+            )
+        except JobFailed as exc:
+            self._show_job(JobView(kind="train", running=False, outcome=str(exc), failed=True))
+            if resumed and exc.code is ErrorCode.WORKSPACE:
+                await asyncio.to_thread(self._set_checkpoint_aside)
+                raise JobFailed(
+                    "the checkpoint could not be used; training starts from the last round",
+                    code=ErrorCode.JOB_LOST,
+                ) from exc
+            raise
+        logger.info("the training worker stands at epoch %d on %s", ready.epoch, ready.device)
+        return session
+
+    def _set_checkpoint_aside(self) -> None:
+        checkpoint = self._site.home.checkpoint
+        checkpoint.replace(checkpoint.with_suffix(".damaged"))
+
+    async def _close_session(self, directive: Directive) -> None:
+        session, self.session = self.session, None
+        if session is None:
+            return
+        if directive.step in (Step.FINISH, Step.STOP):
+            await session.finish()
+        else:
+            await session.stop()
+        self._show_job(JobView(kind="train", running=False, outcome="training is stopped"))
+
+    def _session_ended(self) -> None:
+        self._show_job(
+            JobView(kind="train", running=False, outcome="the training worker has ended")
+        )
+        self._changed()
+
+    async def _train(self, joined: JoinedStudy, link: SiteLink) -> None:
+        """Train the wanted round to its update; the update is kept before anyone hears of it."""
+        site, task = self._site, self._wanted_task()
+        base = site.home.weights(task.base)
+        await asyncio.to_thread(make_folder, site.home.study)
+        await link.download(Blob(sha256=task.base, size=task.base_size), base)
+        await asyncio.to_thread(self._clear_weights, keep=task.base)
+        if task.state is RoundState.WANTED:
+            task = task.begun_as()
+            if task.losses == 0:
+                self._audit_round(task)
+            site.store.put(Task(task=task))
+            self._changed()
+        try:
+            session = await self._open_session(joined)
+            trained = await session.train(
+                TrainRound(
+                    round=task.round,
+                    attempt=task.begun,
+                    epochs=joined.terms.epochs_per_round,
+                    start_epoch=task.start_epoch,
+                    base=str(base),
+                    update=str(site.home.update(task.round, task.base)),
+                )
+            )
+        except JobFailed as exc:
+            self._lost(exc)
+            return
+        except asyncio.CancelledError:
+            # Another round is wanted, or a pause: the worker stops at its last checkpoint.
+            session_now, self.session = self.session, None
+            if session_now is not None:
+                await session_now.stop()
+            raise
+        update = TrainedUpdate.of(trained)
+        # The attempt may have been renewed meanwhile; the work is the same.
+        current = self._wanted_task()
+        site.store.put(Task(task=current.trained(update)))
+        self.step, self.seconds_left = None, None
+        logger.info("round %d is trained: update of %d bytes", task.round, update.size)
+
+    def _lost(self, error: JobFailed) -> None:
+        """Count a lost worker; what would be lost in the same way again is told instead."""
+        task = self._wanted_task()
+        self.session = None
+        if error.code is ErrorCode.JOB_STOPPED:
+            raise error
+        if error.code in _ONLY_AGAIN or task.losses + 1 >= _MOST_LOSSES:
+            logger.warning("round %d gives nothing that counts: %s", task.round, error)
+            self._site.store.put(Task(task=task.spoilt(error.code.value)))
+            return
+        self._site.store.put(Task(task=task.after(RoundEvent.LOST)))
+        raise JobFailed(str(error), code=ErrorCode.JOB_LOST) from error
+
+    def _audit_round(self, task: RoundTask) -> None:
+        head = None if self.directive is None else self.directive.audit_head
+        # The coordinator's head is kept here as ours is kept there: neither can cut its log unseen.
+        witness = {} if head is None else {"coordinator_head": head}
+        self._site.audit.append(
+            AuditKind.ROUND_BEGUN,
+            now=self._site.clock.now(),
+            round=task.round,
+            attempt=task.attempt,
+            base=task.base,
+            **witness,
+        )
+
+    async def _deliver(self, link: SiteLink) -> None:
+        site, task = self._site, self._wanted_task()
+        update, path = task.update, self._update_of(task)
+        if update is None or path is None:
+            logger.warning("the update of round %d is gone; it is trained again", task.round)
+            site.store.put(Task(task=task.after(RoundEvent.LOST)))
+            return
+        blob = Blob(sha256=update.sha256, size=update.size)
+        try:
+            await link.upload(BlobKind.WEIGHTS, path, blob)
+        except FednnunetError as exc:
+            if exc.code in _ONLY_AGAIN:
+                logger.warning("the update of round %d is refused: %s", task.round, exc)
+                site.store.put(Task(task=task.spoilt(exc.code.value)))
+                return
+            raise
+        await link.deliver(
+            UpdateOffered(
+                round=task.round,
+                attempt=task.attempt,
+                base=task.base,
+                weights=blob,
+                cases=update.cases,
+                train_loss=update.train_loss,
+                validation_loss=update.validation_loss,
+                pseudo_dice=update.pseudo_dice,
+                epoch_seconds=update.epoch_seconds,
+            )
+        )
+        site.audit.append(
+            AuditKind.UPDATE_SENT,
+            now=site.clock.now(),
+            round=task.round,
+            attempt=task.attempt,
+            base=task.base,
+            sha256=blob.sha256,
+            size=blob.size,
+            cases=update.cases,
+        )
+        self._told("round")
+        site.store.put(Task(task=task.after(RoundEvent.DELIVERED)))
+        await asyncio.to_thread(self._clear_updates, keep=path)
+        logger.info("the update of round %d was delivered: %d bytes", task.round, blob.size)
+
+    async def _tell_spoilt(self, link: SiteLink) -> None:
+        task = self._wanted_task()
+        await link.deliver(UpdateFailed(round=task.round, attempt=task.attempt, code=task.code))
+        self._site.audit.append(
+            AuditKind.UPDATE_SPOILT,
+            now=self._site.clock.now(),
+            round=task.round,
+            attempt=task.attempt,
+            code=task.code,
+        )
+        self._told("round")
+        self._site.store.put(Task(task=task.after(RoundEvent.TOLD)))
+
+    # --- the final model -----------------------------------------------------------------------
+
+    async def _take_model(self, link: SiteLink, directive: Directive) -> None:
+        blob = directive.model
+        if blob is None:
+            return
+        site = self._site
+        await asyncio.to_thread(make_folder, site.home.study)
+        await link.download(blob, site.home.weights(blob.sha256))
+        site.audit.append(
+            AuditKind.MODEL_RECEIVED, now=site.clock.now(), sha256=blob.sha256, size=blob.size
+        )
+        closed = max((closed.number for closed in self.closed_rounds.rounds), default=0)
+        site.store.put(FinalModel(sha256=blob.sha256, round=closed or directive.rounds))
+
+    async def _export(self, joined: JoinedStudy) -> None:
+        model = self._site.store.get(FinalModel)
+        if model is None:
+            return
+        view = await self._export_zip(
+            joined,
+            weights=self._site.home.weights(model.sha256),
+            name=f"{joined.terms.name}, global model",
+            file=f"global-{model.sha256[:12]}.zip",
+            round_number=model.round,
+        )
+        models = self._site.store.get(Models) or Models(models=())
+        others = tuple(other for other in models.models if other.path != view.path)
+        self._site.store.put(
+            Models(models=(*others, view)), msgspec.structs.replace(model, exported=True)
+        )
+
+    async def _export_personal(self, joined: JoinedStudy) -> None:
+        """Keep this site's own last weights as a model too: trained on from the last average."""
+        model, task = self._site.store.get(FinalModel), self.task
+        weights = None if task is None else self._update_of(task)
+        if model is None or task is None or weights is None:
+            return
+        view = await self._export_zip(
+            joined,
+            weights=weights,
+            name=f"{joined.terms.name}, personalised for {joined.membership.site}",
+            file=f"personal-{model.sha256[:12]}.zip",
+            round_number=task.round,
+        )
+        models = self._site.store.get(Models) or Models(models=())
+        others = tuple(other for other in models.models if other.path != view.path)
+        # The global model stays last: it is the one that a person is offered first.
+        self._site.store.put(
+            Models(models=(view, *others)), msgspec.structs.replace(model, personal_exported=True)
+        )
+
+    async def _export_zip(
+        self, joined: JoinedStudy, *, weights: Path, name: str, file: str, round_number: int
+    ) -> ModelView:
+        site, plan = self._site, self._plan()
+        await asyncio.to_thread(make_folder, site.home.models)
+        output = site.home.models / file
+        done = await run_for(
+            site,
+            ExportJob(
+                plan=str(site.home.plan(plan.sha256)),
+                weights=str(weights),
+                configuration=joined.terms.configuration,
+                fold=joined.terms.fold,
+                model_name=joined.terms.name,
+                output=str(output),
+                threads=site.settings.worker_threads,
+            ),
+            Exported,
+            kind="export",
+            show=self._show_job,
+            done=lambda _: "the model is exported",
+        )
+        return ModelView(name=name, path=str(output), digest=done.sha256, round=round_number)
+
+    # --- what the worker tells -----------------------------------------------------------------
+
+    def _heard(self, event: AnyEvent) -> None:
+        site = self._site
+        match event:
+            case SessionReady():
+                self.device = event.device
+                self._show_job(JobView(kind="train", running=True, what="ready for the next round"))
+            case Stepped(record=record):
+                self._pace.stepped(record)
+                self.step = record
+                self.seconds_left = self._pace.seconds_left(
+                    record, last_epoch=self._last_epoch_of_round()
+                )
+                site.board.tell(StepTaken(record=record, seconds_left=self.seconds_left))
+                self._stepped()
+            case EpochEnded(record=record):
+                self._epoch_ended(record)
+            case Checkpointed(epoch=epoch):
+                site.store.put(LastCheckpoint(at=site.clock.now(), epoch=epoch))
+                self._changed()
+            case Noted(text=text):
+                logger.info("train: %s", text)
+            case _:
+                pass
+
+    def _epoch_ended(self, record: EpochRecord) -> None:
+        if self.step is not None:
+            self._pace.epoch_ended(record, steps=self.step.steps_per_epoch)
+        self._site.store.add_epoch(record)
+        self._site.board.tell(EpochFinished(record=record))
+
+    def _last_epoch_of_round(self) -> int:
+        task, joined = self.task, self._site.joined
+        if task is None or joined is None:
+            return 0
+        return task.start_epoch + joined.terms.epochs_per_round
+
+    # --- helpers -------------------------------------------------------------------------------
+
+    def _plan(self) -> Plan:
+        plan = self._site.store.get(Plan)
+        if plan is None:
+            raise SetupProblem("there is no plan on disk", code=ErrorCode.STUDY_STATE)
+        return plan
+
+    def _wanted_task(self) -> RoundTask:
+        task = self.task
+        if task is None:
+            raise OurMistake("no round is wanted")
+        return task
+
+    def _update_of(self, task: RoundTask) -> Path | None:
+        """Return the file of a task's update if it lies there whole."""
+        if task.update is None:
+            return None
+        path = self._site.home.update(task.round, task.base)
+        try:
+            return path if path.stat().st_size == task.update.size else None
+        except OSError:
+            return None
+
+    def _clear_weights(self, *, keep: str) -> None:
+        """Remove the bases of earlier rounds."""
+        kept = self._site.home.weights(keep)
+        for path in self._site.home.study.glob("weights-*.safetensors"):
+            if path != kept:
+                path.unlink(missing_ok=True)
+
+    def _clear_updates(self, *, keep: Path) -> None:
+        """Remove the updates of earlier rounds; the last one is this site's own model."""
+        for path in self._site.home.training.glob("update-*.safetensors"):
+            if path != keep:
+                path.unlink(missing_ok=True)
+
+    def _show_job(self, job: JobView) -> None:
+        self.job = job
+        self._changed()
+
+
+def _essence(directive: Directive) -> tuple[object, ...]:
+    """Return what makes a directive worth a write to disk: not who is at which step."""
+    return (
+        directive.step,
+        directive.plan,
+        directive.merged,
+        directive.base,
+        directive.round,
+        directive.attempt,
+        directive.start_epoch,
+        directive.model,
+        len(directive.closed_rounds),
+    )
+
+
+def _axes_of(document: bytes) -> tuple[int, ...]:
+    """Return a plan's order of the axes z, y, x; nnU-Net puts the coarsest first."""
+    order = unpack(document)[0]["transpose_forward"]
+    axes = [axis for axis in order if isinstance(axis, int)] if isinstance(order, list) else []
+    if sorted(axes) != [0, 1, 2]:
+        raise PeerMistake("the plan has no order of axes", code=ErrorCode.PLANS_REFUSED)
+    return tuple(axes)

@@ -1,0 +1,194 @@
+"""The sentences and tables of the Federation and Training sections, from plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.control.messages import (
+    FederationView,
+    LinkState,
+    RoundRow,
+    SiteRow,
+    StudyView,
+)
+from app.domain.errors import safe_text
+from app.domain.plans import PlanSummary
+from app.domain.training import StepRecord
+from app.site.agenda import Work, WorkKind
+from app.site.context import JoinedStudy, SiteLink
+from app.site.rounds import RoundState, RoundTask
+from app.site.state import Plan
+from app.wire.messages import Directive, RoundSummary, SitePhase, Step
+
+
+def study_view(joined: JoinedStudy) -> StudyView:
+    """Return what the study is, as this site joined it."""
+    terms, membership = joined.terms, joined.membership
+    return StudyView(
+        name=terms.name,
+        purpose=terms.purpose,
+        contact=terms.contact,
+        coordinator=membership.urls[0],
+        site=membership.site,
+        words=membership.words,
+        labels=joined.labels,
+        method=terms.method.value,
+        policy=terms.policy.value,
+        rounds=terms.rounds,
+        epochs_per_round=terms.epochs_per_round,
+        iterations_per_epoch=terms.iterations_per_epoch,
+        validation_iterations=terms.validation_iterations,
+        minimum_sites=terms.minimum_sites,
+    )
+
+
+def federation_view(
+    *,
+    joined: JoinedStudy | None,
+    link: LinkState,
+    link_sentence: str,
+    directive: Directive | None,
+    rounds: Sequence[RoundSummary],
+    plan: Plan | None,
+    summary: PlanSummary | None,
+    transfer: SiteLink | None,
+) -> FederationView:
+    """Return the Federation section; a peer's words are made safe to show."""
+    if joined is None:
+        return FederationView()
+    here = joined.membership.site
+    return FederationView(
+        link=link,
+        link_sentence=link_sentence,
+        study=study_view(joined),
+        study_state="" if directive is None else safe_text(directive.study_state),
+        sentence="" if directive is None else safe_text(directive.sentence),
+        sites=()
+        if directive is None
+        else tuple(
+            SiteRow(
+                name=site.name,
+                state=safe_text(site.state),
+                connected=site.connected,
+                cases=site.cases,
+                round=site.round,
+                epoch=site.epoch,
+                step=site.step,
+                steps=site.steps,
+                silent_s=site.silent_s,
+                here=site.name == here,
+            )
+            for site in directive.sites
+        ),
+        rounds=tuple(
+            RoundRow(
+                number=one.number,
+                contributors=one.contributors,
+                train_loss=one.train_loss,
+                validation_loss=one.validation_loss,
+                pseudo_dice=one.pseudo_dice,
+            )
+            for one in rounds
+        ),
+        plan=summary,
+        plan_digest=None if plan is None else plan.sha256,
+        sent_bytes=0 if transfer is None else transfer.sent_bytes,
+        received_bytes=0 if transfer is None else transfer.received_bytes,
+    )
+
+
+def training_sentence(
+    *,
+    joined: JoinedStudy | None,
+    phase: SitePhase,
+    work: Work | None,
+    directive: Directive | None,
+    task: RoundTask | None,
+    step: StepRecord | None,
+    seconds_left: float | None,
+    paused: bool,
+    link: LinkState,
+    problem: str,
+    blocked: str,
+) -> str:
+    """Return the one sentence that says whether it works, how long still, and who is waited for."""
+    if joined is None:
+        return "No study is joined."
+    if problem:
+        return f"Stopped: {problem}."
+    rounds = joined.terms.rounds
+    kind = None if work is None else work.kind
+    if kind is WorkKind.TRAIN and task is not None:
+        return _training(task, step, seconds_left, rounds)
+    if kind in _DOING:
+        return _DOING[kind]
+    if paused:
+        return "Training is paused at this site; resume it when you are ready."
+    if directive is None:
+        if link is LinkState.PENDING:
+            return "Waiting for the coordinator to approve this site."
+        return "Waiting for the coordinator."
+    if phase is SitePhase.AWAITING_CONSENT:
+        if blocked:
+            return f"The fingerprint cannot be shared yet: {blocked}."
+        return "Waiting for you: look at the fingerprint and allow it to be shared."
+    match directive.step:
+        case Step.FINISH:
+            return "The study is finished; its model is ready for review."
+        case Step.STOP:
+            return f"The study has ended: {safe_text(directive.sentence)}"
+        case Step.PAUSE:
+            return "The coordinator has paused the study."
+        case Step.TRAIN if task is not None:
+            return _part_done(task, directive, rounds)
+        case _:
+            sentence = safe_text(directive.sentence)
+            if task is not None and task.state is RoundState.DELIVERED:
+                return _part_done(task, directive, rounds)
+            return sentence or "Waiting for the coordinator."
+
+
+_DOING: dict[WorkKind | None, str] = {
+    WorkKind.SEND_FINGERPRINT: "Sending the allowed fingerprint.",
+    WorkKind.TAKE_PLAN: "Fetching the study's plan.",
+    WorkKind.PREPARE: "Preparing the images by the study's plan.",
+    WorkKind.TELL_ACCEPTED: "Telling the coordinator that this site is ready.",
+    WorkKind.DELIVER: "Sending this site's update.",
+    WorkKind.TELL_SPOILT: "Telling the coordinator that this round gave nothing that counts.",
+    WorkKind.TAKE_MODEL: "Fetching the final model.",
+    WorkKind.EXPORT: "Writing the final model so that it can segment here.",
+    WorkKind.EXPORT_PERSONAL: "Writing this site's own model so that it can segment here.",
+}
+
+
+def _training(
+    task: RoundTask, step: StepRecord | None, seconds_left: float | None, rounds: int
+) -> str:
+    sentence = f"Round {task.round} of {rounds}: training"
+    if step is not None and step.round == task.round:
+        sentence += f", {step.step} of {step.steps_per_epoch} iterations"
+        if seconds_left is not None:
+            sentence += f", {_duration(seconds_left)} left"
+    return sentence + "."
+
+
+def _part_done(task: RoundTask, directive: Directive, rounds: int) -> str:
+    if task.state is RoundState.TOLD:
+        return (
+            f"Round {task.round} of {rounds}: this site gave no update; it goes on with the next."
+        )
+    late = [site.name for site in directive.sites if site.state == "working"]
+    if not late:
+        return f"Round {task.round} of {rounds}: your part is done, waiting for the average."
+    return (
+        f"Round {task.round} of {rounds}: your part is done, waiting for {len(late)} of "
+        f"{len(directive.sites)} sites."
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
