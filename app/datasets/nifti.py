@@ -18,6 +18,7 @@ import numpy as np
 _NIFTI1_BYTES: Final = 348
 _NIFTI2_BYTES: Final = 540
 _CHUNK_BYTES: Final = 1 << 20
+_HEADER_CHUNK_BYTES: Final = 1 << 11
 _FLOATS: Final = {16: "f4", 64: "f8"}
 
 
@@ -46,7 +47,7 @@ def read_layout(path: Path) -> NiftiLayout | None:
     """Read the header of a .nii or .nii.gz file; None when not even that is whole."""
     start = b""
     try:
-        for chunk in _unpacked(path):
+        for chunk in _unpacked(path, _HEADER_CHUNK_BYTES):
             start += chunk
             if len(start) >= _NIFTI2_BYTES:
                 break
@@ -89,7 +90,7 @@ def inspect(path: Path, layout: NiftiLayout | None) -> NiftiContent:
     floats = None if layout is None else layout.floats
     voxel = 0
     try:
-        for chunk in _unpacked(path):
+        for chunk in _unpacked(path, _CHUNK_BYTES):
             before, position = position, position + len(chunk)
             if layout is None or floats is None:
                 continue
@@ -108,8 +109,8 @@ def inspect(path: Path, layout: NiftiLayout | None) -> NiftiContent:
     return NiftiContent(sound_bytes=position, not_finite=not_finite, first_not_finite=first)
 
 
-def _unpacked(path: Path) -> Iterator[bytes]:
-    """Yield the file's bytes, unpacked if need be.
+def _unpacked(path: Path, chunk_bytes: int) -> Iterator[bytes]:
+    """Yield the file's bytes, unpacked if need be, as it is read in chunks.
 
     Raises:
         zlib.error: the packed bytes are damaged or end early.
@@ -118,11 +119,11 @@ def _unpacked(path: Path) -> Iterator[bytes]:
         packed = file.read(2) == b"\x1f\x8b"
         file.seek(0)
         if not packed:
-            while chunk := file.read(_CHUNK_BYTES):
+            while chunk := file.read(chunk_bytes):
                 yield chunk
             return
         unpacker = zlib.decompressobj(wbits=31)
-        while chunk := file.read(_CHUNK_BYTES):
+        while chunk := file.read(chunk_bytes):
             while chunk:
                 if unpacker.eof:
                     if not chunk.strip(b"\0"):  # padding after the last member
