@@ -164,7 +164,11 @@ class Study:
         record = self._record
         if record.state is StudyState.PLANNING:
             return (_merge_and_plan(record),)
-        if record.round is not None and record.round.state is RoundState.AVERAGING:
+        if (
+            record.state is StudyState.TRAINING
+            and record.round is not None
+            and record.round.state is RoundState.AVERAGING
+        ):
             return (_average(record.round),)
         return ()
 
@@ -517,7 +521,7 @@ class _Turn:
             self._move_site(name, SiteEvent.RETURNED_JOINED)
             return
         self._move_site(name, SiteEvent.RETURNED_READY)
-        opened = self.record.round
+        opened = self._under_way()
         if opened is not None and opened.state is RoundState.COLLECTING:
             self._ask(name)
 
@@ -725,6 +729,10 @@ class _Turn:
         for name in ready:
             self._ask(name)
 
+    def _under_way(self) -> OpenRound | None:
+        """Return the open round; a stopped study has none, though its record keeps the last."""
+        return self.record.round if self.record.state is StudyState.TRAINING else None
+
     def _worth_waiting_for(self, name: SiteName) -> bool:
         presence = self.presence[name]
         return presence.connected or self.now - presence.heard_s < DISCONNECTED_GRACE_S
@@ -800,7 +808,7 @@ class _Turn:
         if not self._known(name):
             return
         self._progressed(name)
-        opened = self.record.round
+        opened = self._under_way()
         if opened is None or update.round != opened.number:
             if (name, update.weights.sha256) in self.record.last_updates:
                 return
@@ -853,7 +861,7 @@ class _Turn:
         if not self._known(event.site):
             return
         self._progressed(event.site)
-        opened = self.record.round
+        opened = self._under_way()
         ask = _ask_of(opened, event.site)
         if (
             opened is not None

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -262,7 +263,7 @@ def test_a_network_of_too_many_weights_is_refused():
         check_plan(document_of(entry), terms)
 
 
-def test_hostile_plans_import_nothing():
+def test_hostile_plans_import_nothing(project_root):
     """In a fresh interpreter with an audit hook: no import, no open, no exec while checking."""
     entries = [document_of(stock_plan("ExperimentPlanner", "hippocampus")).decode()]
     for path, value, _ in HOSTILE.values():
@@ -299,7 +300,8 @@ def test_hostile_plans_import_nothing():
         capture_output=True,
         text=True,
         timeout=60,
-        env={"PYTHONPATH": "tests:."},
+        cwd=project_root,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(["tests", "."])},
         check=False,
     )
     assert result.returncode == 0, result.stderr
