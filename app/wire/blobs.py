@@ -43,7 +43,9 @@ HEADER_BYTES: Final = _HEADER.size + _SEAL.size
 MAX_FRAME: Final = CHUNK + HEADER_BYTES
 
 WINDOW_START: Final = 2
-WINDOW_LIMIT: Final = 16
+WINDOW_LIMIT: Final = 8
+"""Chunks in flight at most. What is behind a damaged chunk is sent again, so 1 % of damage costs
+about this many per cent; 2 MiB in flight still fill 40 MB/s at 50 ms of latency."""
 _MAX_GENERATION: Final = 1_000_000
 
 
@@ -122,7 +124,7 @@ class BlobSender:
 
     Order of calls: `next_piece` until it gives None, then wait for `acknowledged` or `rejected`,
     and again, until `finished`. The window starts at 2 chunks and grows by one with each
-    acknowledgement, to 16 at most, while what is in flight takes less than `patience_s` at the
+    acknowledgement, to 8 at most, while what is in flight takes less than `patience_s` at the
     measured rate: a slow link must not fill buffers for longer than a heartbeat may take.
     """
 
@@ -139,6 +141,7 @@ class BlobSender:
         self._patience_s = patience_s
         self._in_flight: deque[tuple[int, float]] = deque()  # (end offset, when sent)
         self._rate = 0.0
+        self._heard_at = 0.0
 
     @property
     def finished(self) -> bool:
@@ -175,12 +178,14 @@ class BlobSender:
         self.acknowledged_offset = offset
         # After a rewind the receiver may be ahead of us: it kept chunks of the old generation.
         self._next = max(self._next, offset)
-        taken_s = 0.0
+        sent_at = now
         while self._in_flight and self._in_flight[0][0] <= offset:
-            taken_s = now - self._in_flight.popleft()[1]
+            sent_at = self._in_flight.popleft()[1]
+        # What a busy line carries between two acknowledgements is its rate.
+        taken_s = now - max(sent_at, self._heard_at)
+        self._heard_at = now
         if taken_s > 0:
-            # Bytes per second of one chunk in a full window: latency counts, as it should.
-            rate = (gained + sum(1 for _ in self._in_flight) * self._chunk) / taken_s
+            rate = gained / taken_s
             self._rate = rate if self._rate == 0 else 0.7 * self._rate + 0.3 * rate
         self._adapt()
         return True

@@ -17,9 +17,10 @@ from msgspec import Meta
 PROTOCOL = 1
 SUBPROTOCOL = "fednnunet.v1"
 
-Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-StudyKey = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
-Name = Annotated[str, Meta(pattern="^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
+# \Z, not $: Python's $ also matches before a last line break.
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+StudyKey = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?\Z")]
 Text = Annotated[str, Meta(max_length=300)]
 LongText = Annotated[str, Meta(max_length=2000)]
 Size = Annotated[int, Meta(ge=0, le=8 << 30)]
