@@ -332,6 +332,8 @@ def child_environment(job: AnyJob, folder: Path) -> dict[str, str]:
         "VECLIB_MAXIMUM_THREADS": threads,
         "PYTHONUNBUFFERED": "1",
         "PYTHONIOENCODING": "utf-8",
+        # 3-D convolutions that Apple's graphics processor lacks are done by the CPU.
+        "PYTORCH_ENABLE_MPS_FALLBACK": "1",
         "PYTHONPATH": _with_our_code(environment.get("PYTHONPATH")),
         "nnUNet_n_proc_DA": str(augmenters),
         "nnUNet_def_n_proc": str(max(1, processes)),
@@ -339,6 +341,10 @@ def child_environment(job: AnyJob, folder: Path) -> dict[str, str]:
         "BLOSC_NTHREADS": threads,
         **Workspace(root=root).environment,
     }
+    if isinstance(job, TrainJob):
+        # glibc gives every large tensor fresh pages and takes them back, step after step. Keeping
+        # them made a step of a 5.6 M network 7 % quicker on one core, at equal peak memory.
+        environment |= {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(16 << 30)}
     return environment
 
 

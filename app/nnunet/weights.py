@@ -21,7 +21,7 @@ import torch
 from app.domain.errors import ErrorCode, PeerMistake, SetupProblem
 from app.domain.ids import Digest
 from app.domain.rounds import BlobRef, TensorSpec
-from app.system.atomic import disk_errors, sync_folder
+from app.system.atomic import PRIVATE_FILE, disk_errors, sync_folder
 
 TRAINER_NAME: Final = "nnUNetTrainer"
 _PREFIXES: Final = ("module.", "_orig_mod.")
@@ -165,7 +165,8 @@ def write_checkpoint(content: Mapping[str, Any], path: Path) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     with disk_errors(path):
         try:
-            with beside.open("wb") as file:
+            handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
+            with os.fdopen(handle, "wb") as file:
                 torch.save(dict(content), file)
                 file.flush()
                 os.fsync(file.fileno())

@@ -1,3 +1,7 @@
+"""Jobs and commands survive the spec file and the pipe."""
+
+import typing
+
 import msgspec
 import pytest
 
@@ -6,42 +10,56 @@ from app.domain.study import StudyTerms
 from app.jobs import spec
 
 TERMS = StudyTerms(
-    name="n", purpose="p", contact="c", channel_names=("MRI",),
-    labels={"background": 0, "whole": (1, 2), "core": 2}, regions_class_order=(1, 2),
-)  # fmt: skip
+    name="n",
+    purpose="p",
+    contact="c",
+    channel_names=("MR",),
+    labels={"background": 0, "whole": (1, 2), "core": 2},
+    regions_class_order=(1, 2),
+)
 JOBS = [
-    spec.CheckJob(folder="/d", labels={"background": 0, "whole": (1, 2)}, channel_names=("MRI",)),
-    spec.FingerprintJob(folder="/d", content_digest="0" * 64, output="/o", leave_out=("a",)),
-    spec.PlanJob(terms=TERMS, merged="/m", workspace="/w", output="/o"),
+    spec.CheckJob(folder="/d", channel_names=("MR",), labels={"background": 0, "whole": (1, 2)}),
+    spec.FingerprintJob(folder="/d", content_digest="x", output="/o", leave_out=("a", "b")),
+    spec.PlanJob(terms=TERMS, merged="/m", workspace="/w", output="/o", threads=2),
     spec.InitialModelJob(plan="/p", configuration="2d", seed=1, output="/o"),
     spec.PreprocessJob(plan="/p", folder="/d", workspace="/w", configuration="2d", fold="all"),
     spec.TrainJob(
-        plan="/p", workspace="/w", configuration="2d", fold="0", total_epochs=3,
-        iterations_per_epoch=4, validation_iterations=1, seed=1, checkpoint="/c",
+        plan="/p",
+        workspace="/w",
+        configuration="2d",
+        fold="0",
+        total_epochs=4,
+        iterations_per_epoch=2,
+        validation_iterations=1,
+        seed=2,
+        checkpoint="/c",
     ),
     spec.SegmentJob(
-        model="/m.zip", cases=(Case(name="a", channels=("/a",), label=None),), output="/o"
+        model="/m", cases=(Case(name="ä", channels=("/a", "/b"), label=None),), output="/o"
     ),
-    spec.ScoreJob(pairs=(("a", "/r", "/p"),), labels={"core": 2}, output="/o"),
+    spec.ScoreJob(pairs=(("a", "/r", "/p"),), labels={"background": 0, "x": 1}, output="/o"),
     spec.ExportJob(
-        plan="/p", weights="/w", configuration="2d", fold="0", model_name="M", output="/o"
+        plan="/p", weights="/w", configuration="2d", fold="0", model_name="m", output="/o"
     ),
-]  # fmt: skip
+]
 COMMANDS = [
     spec.TrainRound(round=1, attempt=1, epochs=2, start_epoch=0, base=None, update="/u"),
     spec.Finish(),
 ]
 
 
+def test_every_kind_is_here():
+    assert {type(job) for job in JOBS} == set(typing.get_args(spec.AnyJob))
+    assert {type(command) for command in COMMANDS} == set(typing.get_args(spec.AnyCommand))
+
+
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: type(job).__name__)
-def test_every_job_survives_the_way_to_its_worker(job):
+def test_a_job_survives_its_spec_file(job):
     assert msgspec.json.decode(msgspec.json.encode(job), type=spec.AnyJob) == job
 
 
-def test_every_kind_of_job_is_in_the_list_above():
-    assert {type(job) for job in JOBS} == set(spec.AnyJob.__args__)
-
-
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: type(command).__name__)
-def test_every_command_survives_the_way_to_its_worker(command):
-    assert msgspec.json.decode(msgspec.json.encode(command), type=spec.AnyCommand) == command
+def test_a_command_survives_its_line(command):
+    line = msgspec.json.encode(command)
+    assert b"\n" not in line
+    assert msgspec.json.decode(line, type=spec.AnyCommand) == command
