@@ -143,6 +143,8 @@ def style_sheet(colours: Colours, base_points: float) -> str:
     return template.substitute(
         {name: value for name, value in asdict(colours).items() if isinstance(value, str)},
         **{name: f"{points:.1f}" for name, points in sizes.items()},
+        icons=resource("icons").as_posix(),
+        scheme="dark" if colours is DARK else "light",
     )
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from PySide6.QtCore import QEvent, QSettings, QTimer, Signal
+from PySide6.QtCore import QEvent, QSettings, Qt, QTimer, Signal
 from PySide6.QtGui import QAction, QCloseEvent, QKeySequence
 from PySide6.QtWidgets import (
     QFileDialog,
@@ -135,6 +135,9 @@ class Window(QMainWindow):
         row.addWidget(self._stack, 1)
         column.addLayout(row, 1)
         self.setCentralWidget(centre)
+        # Nothing is chosen at first; Tab leads to the navigation.
+        centre.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+        centre.setFocus()
         self.status = StatusLine()
         self.setStatusBar(self.status)
         self.toasts = ToastStack(self)

@@ -15,8 +15,6 @@ class Column:
     hint: str = ""
     figures: bool = False
     stretches: bool = False
-    width: int = 0
-    """Width in characters, 0 for as wide as its content."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -81,7 +81,6 @@ class DataPage(QWidget):
         full.setSpacing(2 * GRID)
         full.addWidget(self._folder_card())
         self._tabs = QTabWidget()
-        self._tabs.setDocumentMode(True)
         self._tabs.addTab(self._findings_tab(), "Findings")
         self._tabs.addTab(self._cases_tab(), "Cases")
         full.addWidget(self._tabs, 1)

@@ -141,13 +141,13 @@ class FederationPage(QWidget):
         self._sentence = label("", "sentence")
         sites.body.addWidget(self._sentence)
         self.sites = RecordTable(Table(columns=SITE_COLUMNS), "Sites of the study")
-        self.sites.setMinimumHeight(168)
+        self.sites.fit_height(10)
         sites.body.addWidget(self.sites)
         layout.addWidget(sites)
 
         rounds = Card("Closed rounds")
         self.rounds = RecordTable(Table(columns=()), "Closed rounds")
-        self.rounds.setMinimumHeight(232)
+        self.rounds.fit_height(8)
         rounds.body.addWidget(self.rounds)
         self._footnote = label(
             "* Pseudo-Dice. Estimate on patches, not a clinical result.", "caption"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Signal
 from PySide6.QtGui import QFontDatabase, QGuiApplication
 from PySide6.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
     QLineEdit,
     QPlainTextEdit,
-    QSplitter,
     QStackedWidget,
     QTabWidget,
     QVBoxLayout,
@@ -89,7 +88,6 @@ class FingerprintPage(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(2 * GRID)
         self._tabs = QTabWidget()
-        self._tabs.setDocumentMode(True)
         self._tabs.addTab(self._leaving_tab(), "What leaves")
         self._tabs.addTab(self._bytes_tab(), "The exact bytes")
         self._tabs.addTab(self._cases_tab(), "Your cases (stay here)")
@@ -113,16 +111,21 @@ class FingerprintPage(QWidget):
         line.addWidget(self._policy_icon)
         line.addWidget(self._policy, 1)
         layout.addLayout(line)
-        split = QSplitter(Qt.Orientation.Vertical)
-        split.setChildrenCollapsible(False)
+        content = QWidget()
+        content.setObjectName("page")
+        column = QVBoxLayout(content)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(2 * GRID)
         self.fields = RecordTable(Table(columns=FIELD_COLUMNS), "What leaves")
-        self.fields.setMinimumHeight(120)
-        split.addWidget(self.fields)
+        self.fields.fit_height(12)
+        column.addWidget(self.fields)
+        column.addWidget(
+            label("Pictures of what leaves, drawn from the bytes themselves", "caption")
+        )
         self._pictures = PictureGrid()
-        split.addWidget(scrolling(self._pictures))
-        split.setStretchFactor(0, 3)
-        split.setStretchFactor(1, 2)
-        layout.addWidget(split, 1)
+        column.addWidget(self._pictures)
+        column.addStretch(1)
+        layout.addWidget(scrolling(content), 1)
         return tab
 
     def _bytes_tab(self) -> QWidget:

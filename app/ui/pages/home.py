@@ -106,7 +106,7 @@ class HomePage(QWidget):
         if state.training_share is not None:
             show_share(self._bar, state.training_share)
         show_text(self._left, state.time_left)
-        self._watch.setVisible(begun)
+        self._watch.setVisible(begun and state.step.page is not Page.TRAINING)
 
     def _draw_step(self, step: NextStep) -> None:
         self._sentence.setText(step.sentence)

@@ -67,7 +67,7 @@ class ReviewPage(QWidget):
         split.addWidget(self.viewer)
         split.setStretchFactor(0, 0)
         split.setStretchFactor(1, 1)
-        split.setSizes([330, 700])
+        split.setSizes([350, 700])
         self._pages.addWidget(split)
         layout.addWidget(self._pages, 1)
         self._state: ReviewState | None = None
@@ -114,7 +114,7 @@ class ReviewPage(QWidget):
 
     def _left(self) -> QWidget:
         left = QWidget()
-        left.setMinimumWidth(280)
+        left.setMinimumWidth(300)
         column = QVBoxLayout(left)
         column.setContentsMargins(0, 0, GRID, 0)
         column.setSpacing(GRID)
@@ -142,8 +142,7 @@ class ReviewPage(QWidget):
         self._warnings = label("", "caption")
         self._detail.body.addWidget(self._warnings)
         self._scores = RecordTable(Table(columns=SCORE_COLUMNS), "Scores of this case")
-        self._scores.setMinimumHeight(104)
-        self._scores.setMaximumHeight(180)
+        self._scores.fit_height(5)
         self._detail.body.addWidget(self._scores)
         self.comment = QLineEdit()
         self.comment.setPlaceholderText("Comment (C)")

@@ -102,13 +102,13 @@ class TrainingPage(QWidget):
         for number, plot in enumerate((self.loss, self.dice, self.steps, self.rate)):
             card = Card()
             card.body.addWidget(plot)
-            card.setMinimumHeight(250 if number < 2 else 210)
+            card.setFixedHeight(288 if number < 2 else 224)
             grid.addWidget(card, number // 2, number % 2)
         self._meters = MeterColumn()
         load = Card("This computer")
         load.body.addWidget(self._meters)
         load.body.addStretch(1)
-        load.setMinimumWidth(200)
+        load.setMinimumWidth(190)
         grid.addWidget(load, 0, 2, 2, 1)
         grid.setColumnStretch(0, 4)
         grid.setColumnStretch(1, 4)
@@ -116,7 +116,6 @@ class TrainingPage(QWidget):
         column.addLayout(grid)
 
         tabs = QTabWidget()
-        tabs.setDocumentMode(True)
         self.sites = RecordTable(Table(columns=SITE_COLUMNS), "Sites in this round")
         self.rounds = RecordTable(Table(columns=()), "Closed rounds")
         tabs.addTab(self.sites, "Sites in this round")

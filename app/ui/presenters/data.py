@@ -32,16 +32,16 @@ _SEVERITY_ICONS: Final = {
 _RANKS: Final = {Severity.BLOCKS: 0.0, Severity.MAY_HARM: 1.0, Severity.HARMLESS: 2.0}
 
 FINDING_COLUMNS: Final = (
-    Column(title="Severity", width=14),
-    Column(title="Case", width=22),
+    Column(title="Severity"),
+    Column(title="Case"),
     Column(title="What was found", stretches=True),
     Column(title="What to do", stretches=True),
 )
 CASE_COLUMNS: Final = (
-    Column(title="Case", width=28),
-    Column(title="Use", width=14),
-    Column(title="Images", figures=True, width=8),
-    Column(title="Label", width=10),
+    Column(title="Case"),
+    Column(title="Use"),
+    Column(title="Images", figures=True),
+    Column(title="Label"),
     Column(title="Findings", stretches=True),
 )
 

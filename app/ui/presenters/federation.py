@@ -36,13 +36,13 @@ METHOD_WORDS: Final = {
     "asymfedavg": "Own plan at each site, common layers averaged",
 }
 SITE_COLUMNS: Final = (
-    Column(title="Site", width=20),
-    Column(title="Link", width=16),
+    Column(title="Site"),
+    Column(title="Link"),
     Column(title="What it does", stretches=True),
-    Column(title="Cases", figures=True, width=8),
-    Column(title="Round", figures=True, width=8),
-    Column(title="Progress", figures=True, width=16),
-    Column(title="Last heard", figures=True, width=12),
+    Column(title="Cases", figures=True),
+    Column(title="Round", figures=True),
+    Column(title="Progress", figures=True),
+    Column(title="Last heard", figures=True),
 )
 ABSENT_AFTER_S: Final = 180
 
@@ -189,16 +189,15 @@ def rounds_table(view: FederationView) -> Table:
     """Return one row per closed round, newest first."""
     labels = view.study.labels if view.study is not None else ()
     columns = (
-        Column(title="Round", figures=True, width=8),
+        Column(title="Round", figures=True),
         Column(title="Sites in the average", stretches=True),
-        Column(title="Training loss", figures=True, width=14),
-        Column(title="Validation loss", figures=True, width=14),
+        Column(title="Training loss", figures=True),
+        Column(title="Validation loss", figures=True),
         *(
             Column(
                 title=f"{sentence_case(label)} *",
                 hint=f"Overlap with the labels (pseudo-Dice). {text.ESTIMATE}.",
                 figures=True,
-                width=13,
             )
             for label in labels
         ),

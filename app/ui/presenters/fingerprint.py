@@ -21,16 +21,33 @@ _RISKS: Final = {
     "per case": ("One entry per case", Tone.WARNING, 1.0),
     "single voxel": ("Value of a single voxel", Tone.DANGER, 2.0),
 }
+CONFIGURATION_WORDS: Final = {
+    "2d": "2D, slice by slice",
+    "3d_fullres": "3D, full resolution",
+    "3d_lowres": "3D, reduced resolution",
+    "3d_cascade_fullres": "3D, full resolution after a coarse first pass",
+}
+NORMALISATION_WORDS: Final = {
+    "ZScoreNormalization": "each image brought to mean 0 and deviation 1",
+    "CTNormalization": "CT values scaled alike at all sites",
+    "NoNormalization": "as they are",
+    "RescaleTo01Normalization": "each image brought to 0 to 1",
+    "RGBTo01Normalization": "colours brought to 0 to 1",
+}
+NETWORK_WORDS: Final = {
+    "PlainConvUNet": "Plain U-Net",
+    "ResidualEncoderUNet": "U-Net with residual encoder",
+}
 FIELD_COLUMNS: Final = (
-    Column(title="What leaves", width=24),
+    Column(title="What leaves"),
     Column(title="Value", stretches=True),
     Column(title="What it is for", stretches=True),
-    Column(title="About whom", width=24),
+    Column(title="About whom"),
 )
 CASE_COLUMNS: Final = (
-    Column(title="Include / case", width=30),
-    Column(title="Voxel size in mm", hint="Slice thickness first", width=24),
-    Column(title="Size in voxels", hint="After cutting away empty borders", width=20),
+    Column(title="Include / case"),
+    Column(title="Voxel size in mm", hint="Slice thickness first"),
+    Column(title="Size in voxels", hint="After cutting away empty borders"),
     Column(title="Remark", stretches=True),
 )
 
@@ -196,15 +213,26 @@ def plan_facts(plan: PlanSummary | None, digest: str | None) -> tuple[Fact, ...]
     """Return the plan as a person reads it."""
     if plan is None:
         return ()
-    network = f"{plan.network}, {count(plan.stages, 'stage')}"
+    kind = plan.network.rsplit(".", 1)[-1]
+    network = f"{NETWORK_WORDS.get(kind, kind)}, {count(plan.stages, 'stage')}"
     if plan.parameters is not None:
         network += f", {plan.parameters / 1e6:.1f} million weights"
     return (
-        Fact(name="Kind", value=plan.configuration),
+        Fact(
+            name="Kind",
+            value=CONFIGURATION_WORDS.get(plan.configuration, plan.configuration),
+            hint=plan.configuration,
+        ),
         Fact(name="Voxel size", value=f"{triple(plan.spacing_mm, 2)} mm"),
         Fact(name="Patch", value=f"{triple(plan.patch)} voxels, {plan.batch_size} at a time"),
-        Fact(name="Intensities", value=", ".join(plan.normalisation)),
-        Fact(name="Network", value=network),
+        Fact(
+            name="Intensities",
+            value=sentence_case(
+                "; ".join(NORMALISATION_WORDS.get(one, one) for one in plan.normalisation)
+            ),
+            hint=", ".join(plan.normalisation),
+        ),
+        Fact(name="Network", value=network, hint=plan.network),
         Fact(
             name="Plan’s SHA-256",
             value=f"{digest[:16]}…" if digest else text.NOTHING,

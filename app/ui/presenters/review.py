@@ -14,27 +14,24 @@ from app.ui.presenters.parts import Badge, Fact, Progress, failure_of, progress_
 from app.ui.text import NOTHING, Tone, count, figure, sentence_case
 
 VERDICT_WORDS: Final = {
-    Verdict.UNREVIEWED: ("Not reviewed", Tone.NEUTRAL, ""),
+    Verdict.UNREVIEWED: ("To review", Tone.NEUTRAL, ""),
     Verdict.ACCEPTED: ("Accepted", Tone.GOOD, "check"),
     Verdict.FLAGGED: ("Flagged", Tone.WARNING, "flag"),
 }
 CASE_COLUMNS: Final = (
     Column(title="Case", stretches=True),
-    Column(
-        title="Dice", hint="Mean overlap with the reference, 1 is perfect", figures=True, width=6
-    ),
-    Column(title="Verdict", width=14),
+    Column(title="Dice", hint="Mean overlap with the reference, 1 is perfect", figures=True),
+    Column(title="Verdict"),
 )
 SCORE_COLUMNS: Final = (
     Column(title="Structure", stretches=True),
-    Column(title="Dice", hint="Overlap with the reference, 1 is perfect", figures=True, width=6),
+    Column(title="Dice", hint="Overlap with the reference, 1 is perfect", figures=True),
     Column(
         title="HD95",
         hint="95 % of the surface lies within this distance (mm)",
         figures=True,
-        width=6,
     ),
-    Column(title="ml", hint="Volume: segmented / reference", figures=True, width=12),
+    Column(title="ml", hint="Volume: segmented / reference", figures=True),
 )
 
 
@@ -153,14 +150,15 @@ def badness(score: CaseScore | None, case: str) -> tuple[float, float, str]:
 def _detail(result: SegmentationResult, score: CaseScore | None, opinion: Opinion) -> CaseDetail:
     badges = []
     for label in score.labels if score is not None else ():
+        name = sentence_case(label.label)
         if label.only_predicted:
-            badges.append(Badge(text=f"{label.label}: not in the reference", tone=Tone.WARNING))
+            badges.append(Badge(text=f"{name}: not in the reference", tone=Tone.WARNING))
         elif label.reference_ml > 0 and label.prediction_ml == 0:
-            badges.append(Badge(text=f"{label.label}: missed", tone=Tone.DANGER))
+            badges.append(Badge(text=f"{name}: missed", tone=Tone.DANGER))
         elif label.prediction_components > label.reference_components >= 1:
             badges.append(
                 Badge(
-                    text=f"{label.label}: {label.prediction_components} pieces",
+                    text=f"{name}: {label.prediction_components} pieces",
                     tone=Tone.NEUTRAL,
                 )
             )

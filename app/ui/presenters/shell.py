@@ -48,7 +48,9 @@ def present_shell(snapshot: Snapshot | None, *, away: str = "") -> ShellState:
         study=study.name if study is not None else "",
         banner=banner,
         banner_remedy=remedy,
-        link=Badge(text=f"Coordinator: {link.lower()}", tone=Tone.NEUTRAL if away else tone),
+        link=Badge(text="Service: away", tone=Tone.WARNING)
+        if away
+        else Badge(text=f"Coordinator: {link.lower()}", tone=tone),
         training=training_brief(snapshot.training) if not away else "Training state not known",
         marks=tuple((step.page, step.mark) for step in five_steps(snapshot)),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PySide6.QtCore import QEvent, QSize, Qt
-from PySide6.QtWidgets import QLabel, QPushButton, QToolButton, QWidget
+from PySide6.QtWidgets import QLabel, QPushButton, QSizePolicy, QToolButton, QWidget
 
 from app.ui import theme
 from app.ui.text import Tone
@@ -79,6 +79,7 @@ class BadgeLabel(QLabel):
         self.setProperty("badge", "true")
         self.setProperty("tone", Tone.NEUTRAL.value)
         self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         self.hide()
 
     def show_badge(self, text: str, tone: Tone) -> None:

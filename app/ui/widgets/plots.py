@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 from PySide6.QtCore import QEvent, QPointF, Qt, QTimer
 from PySide6.QtGui import QColor, QFont, QShowEvent
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from app.ui import theme
 from app.ui.theme import GRID
@@ -49,27 +49,28 @@ class Bars(Protocol):
 class Plot(QWidget):
     """A title, a legend and an empty sentence around a pyqtgraph plot."""
 
-    def __init__(self, title: str, bottom: str, empty: str, *, hint: str = "") -> None:
+    def __init__(
+        self, title: str, bottom: str, empty: str, *, hint: str = "", whole_numbers: bool = False
+    ) -> None:
         super().__init__()
-        self.setMinimumHeight(170)
+        self._whole_numbers = whole_numbers
         self.setAccessibleName(title)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(GRID // 2)
-        head = QHBoxLayout()
-        head.setSpacing(2 * GRID)
         self._title = label(title, wraps=False)
         font = self._title.font()
         font.setWeight(QFont.Weight.DemiBold)
         self._title.setFont(font)
-        head.addWidget(self._title)
+        layout.addWidget(self._title)
         if hint:
-            head.addWidget(label(hint, "caption", wraps=False))
-        head.addStretch(1)
+            layout.addWidget(label(hint, "caption"))
         self._legend = QHBoxLayout()
         self._legend.setSpacing(2 * GRID)
-        head.addLayout(self._legend)
-        layout.addLayout(head)
+        line = QHBoxLayout()
+        line.addLayout(self._legend)
+        line.addStretch(1)
+        layout.addLayout(line)
         self._empty = label(empty, "muted")
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         layout.addWidget(self._empty, 1)
@@ -134,11 +135,16 @@ class Plot(QWidget):
         self._plot.hideButtons()
         self._plot.setFrameShape(self._plot.Shape.NoFrame)
         self._plot.setAccessibleName(self._title.text())
+        # Its own size hint (640 x 480) would decide how wide the window must be.
+        self._plot.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
+        self._plot.setMinimumSize(40, 60)
         self._plot.getPlotItem().layout.setContentsMargins(0, 4, 8, 0)
         self._plot.setLabel("bottom", self._bottom)
         self._plot.getAxis("left").setWidth(_AXIS_WIDTH)
         self._layout.addWidget(self._plot, 1)
         self._layout.addWidget(self._reading)
+        if self._whole_numbers:
+            _tick_whole_numbers(self._plot.getAxis("bottom"))
         self._plot.scene().sigMouseMoved.connect(self._pointed)
         self._colour()
 
@@ -177,6 +183,16 @@ class Plot(QWidget):
             self._later()
 
 
+def _tick_whole_numbers(axis: Any) -> None:  # noqa: ANN401 - pyqtgraph has no types
+    """Let an axis of epochs or steps have no ticks between whole numbers."""
+    spacings = axis.tickSpacing
+
+    def whole(least: float, most: float, pixels: float) -> list[tuple[float, float]]:
+        return [pair for pair in spacings(least, most, pixels) if pair[0] >= 1] or [(1.0, 0.0)]
+
+    axis.tickSpacing = whole
+
+
 class CurvePlot(Plot):
     """Lines over epochs or steps."""
 
@@ -189,7 +205,7 @@ class CurvePlot(Plot):
         hint: str = "",
         unit_range: bool = False,
     ) -> None:
-        super().__init__(title, bottom, empty, hint=hint)
+        super().__init__(title, bottom, empty, hint=hint, whole_numbers=True)
         self._unit_range = unit_range
         self._lines: tuple[Line, ...] = ()
         self._items: list[Any] = []
@@ -277,8 +293,8 @@ class HistogramPlot(Plot):
         super().__init__(bars.label, bars.unit, "Nothing to draw.")
         self._bars, self._other = bars, other
         self._items: list[Any] = []
-        self.setMinimumHeight(150)
-        self.setMinimumWidth(220)
+        self.setFixedHeight(184)
+        self.setMinimumWidth(180)
 
     def draw(self, bars: Bars) -> None:
         """Show another histogram."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QEvent, QItemSelectionModel, Qt, Signal
-from PySide6.QtGui import QGuiApplication, QKeySequence, QResizeEvent, QShortcut
+from PySide6.QtGui import QFontMetrics, QGuiApplication, QKeySequence, QResizeEvent, QShortcut
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
 from app.ui.models.records import KEY_ROLE, RecordModel, RecordProxy
@@ -12,6 +12,9 @@ from app.ui.theme import GRID
 from app.ui.widgets.labels import label
 
 _ROW_HEIGHT = 32
+_MEASURED_ROWS = 60
+_WIDEST = 42
+"""Characters of the widest column that holds words."""
 
 
 class RecordTable(QTableView):
@@ -31,6 +34,8 @@ class RecordTable(QTableView):
         self.proxy = RecordProxy(self)
         self.proxy.setSourceModel(self.records)
         self._columns: tuple[object, ...] = ()
+        self._widths: list[int] = []
+        self._most_rows = 0
         self._empty = label(table.empty, "muted")
         self._empty.setParent(self.viewport())
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -72,6 +77,7 @@ class RecordTable(QTableView):
         self.records.show(table)
         self._empty.setText(table.empty)
         self._size_columns()
+        self._fit()
         if key and self.current_key() != key:
             self.choose(key)
         self._place_empty()
@@ -120,19 +126,43 @@ class RecordTable(QTableView):
     # private
 
     def _size_columns(self) -> None:
-        columns = self.records.table.columns
-        if columns == self._columns:
-            return
-        self._columns = columns
-        header = self.horizontalHeader()
-        character = self.fontMetrics().averageCharWidth()
-        for number, column in enumerate(columns):
+        """Make columns as wide as what they hold; never narrower than a person made them."""
+        table, header = self.records.table, self.horizontalHeader()
+        if table.columns != self._columns:
+            self._columns = table.columns
+            self._widths = [0] * len(table.columns)
+            for number, column in enumerate(table.columns):
+                mode = QHeaderView.ResizeMode
+                header.setSectionResizeMode(
+                    number, mode.Stretch if column.stretches else mode.Interactive
+                )
+        metrics, bold = self.fontMetrics(), QFontMetrics(header.font())
+        most = _WIDEST * metrics.averageCharWidth()
+        for number, column in enumerate(table.columns):
             if column.stretches:
-                header.setSectionResizeMode(number, QHeaderView.ResizeMode.Stretch)
                 continue
-            header.setSectionResizeMode(number, QHeaderView.ResizeMode.Interactive)
-            least = self.fontMetrics().horizontalAdvance(column.title) + 5 * GRID
-            self.setColumnWidth(number, max(least, column.width * character + 2 * GRID))
+            wanted = bold.horizontalAdvance(column.title) + 4 * GRID
+            for row in table.rows[:_MEASURED_ROWS]:
+                cell = row.cells[number]
+                extra = (22 if cell.icon else 0) + (26 if row.checked is not None else 0)
+                width = metrics.horizontalAdvance(cell.text) + extra + 3 * GRID + 2
+                wanted = max(wanted, width if column.figures else min(width, most))
+            if wanted > self._widths[number]:
+                self._widths[number] = wanted
+                self.setColumnWidth(number, wanted)
+
+    def fit_height(self, most_rows: int) -> None:
+        """Be just as high as the rows, at most as `most_rows` of them (and at least two)."""
+        self._most_rows = most_rows
+        self._fit()
+
+    def _fit(self) -> None:
+        if self._most_rows:
+            rows = min(self._most_rows, max(2, len(self.records.table.rows)))
+            frame = 2 * self.frameWidth() + GRID
+            self.setFixedHeight(
+                self.horizontalHeader().sizeHint().height() + rows * _ROW_HEIGHT + frame
+            )
 
     def _place_empty(self) -> None:
         self._empty.setVisible(self.proxy.rowCount() == 0)
