@@ -1,0 +1,297 @@
+"""A federation under a network that loses, doubles, delays and reorders, and under crashes.
+
+Everything runs in one thread without socket or clock; see `helpers.federation_world` for what
+must hold at any time.
+"""
+
+import random
+from dataclasses import replace
+
+import pytest
+from helpers.federation_world import World, with_rounds
+from helpers.studies import TERMS
+from hypothesis import HealthCheck, settings, strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from app.federation.study_events import Begin, Left, Pause, Resume, Revoked, Tick
+from app.federation.study_machine import StudyState
+
+NAMES = ["a", "b", "c", "d", "e", "f"]
+POSITION = st.integers(0, 1000)
+NAME = st.sampled_from(NAMES)
+
+
+class Federation(RuleBasedStateMachine):
+    """Any order of any faults; in the end, when messages flow again, no study may hang."""
+
+    @initialize(minimum=st.integers(1, 3), joined=st.integers(3, 6))
+    def open(self, minimum, joined):
+        terms = replace(with_rounds(TERMS, 3, minimum), minimum_cases=1)
+        self.world = World(terms, NAMES)
+        for name in NAMES[:joined]:
+            self.world.admit(name)
+            self.world.connect(name)
+        self.stopped_or_short = False
+
+    # --- time and the coordinator --------------------------------------------------------------
+
+    @rule(without_missing=st.booleans())
+    def begin(self, without_missing):
+        self.world.tell(Begin(without_missing=without_missing))
+
+    @rule(minutes=st.sampled_from([1, 11, 100, 241]))
+    def time_passes(self, minutes):
+        self.world.now += 60.0 * minutes
+        self.world.tell(Tick())
+
+    @rule(position=POSITION, outcome=st.sampled_from(["good", "good", "good", "site", "bad"]))
+    def finish_a_job(self, position, outcome):
+        self.world.work_on_job(position, outcome=outcome)
+
+    @rule()
+    def restart_coordinator(self):
+        self.world.restart_coordinator()
+
+    @rule()
+    def pause(self):
+        self.world.tell(Pause())
+
+    @rule()
+    def resume(self):
+        self.world.tell(Resume())
+
+    @rule(name=NAME)
+    def admit(self, name):
+        self.world.admit(name)
+
+    @rule(name=NAME, left=st.booleans())
+    def withdraw(self, name, left):
+        if len(self.world.study.members()) > self.world.terms.minimum_sites:
+            self.world.tell(Left(site=name) if left else Revoked(site=name))
+
+    # --- sites ---------------------------------------------------------------------------------
+
+    @rule(name=NAME)
+    def connect(self, name):
+        self.world.connect(name)
+
+    @rule(name=NAME)
+    def disconnect(self, name):
+        self.world.disconnect(name)
+
+    @rule(name=NAME)
+    def restart_site(self, name):
+        self.world.disconnect(name)
+        self.world.sites[name].restart()
+
+    @rule(name=NAME, steps=st.integers(1, 3))
+    def work(self, name, steps):
+        for _ in range(steps):
+            self.world.work(name)
+
+    @rule(name=NAME)
+    def fail(self, name):
+        self.world.work(name, fails=True)
+
+    # --- the network ---------------------------------------------------------------------------
+
+    @rule(position=POSITION, crash=st.sampled_from(["", "", "", "before", "after"]))
+    def deliver_up(self, position, crash):
+        self.world.deliver_up(position, crash=crash)
+
+    @rule(position=POSITION)
+    def deliver_down(self, position):
+        self.world.deliver_down(position)
+
+    @rule()
+    def deliver_everything(self):
+        for _ in range(len(self.world.to_site)):
+            self.world.deliver_down(0)
+        for _ in range(len(self.world.to_coordinator)):
+            self.world.deliver_up(0)
+
+    @rule(position=POSITION)
+    def lose_up(self, position):
+        if self.world.to_coordinator:
+            self.world.to_coordinator.pop(position % len(self.world.to_coordinator))
+
+    @rule(position=POSITION)
+    def lose_down(self, position):
+        if self.world.to_site:
+            self.world.to_site.pop(position % len(self.world.to_site))
+
+    @rule(position=POSITION)
+    def double_up(self, position):
+        if self.world.to_coordinator:
+            waiting = self.world.to_coordinator
+            waiting.append(waiting[position % len(waiting)])
+
+    @rule(position=POSITION)
+    def double_down(self, position):
+        if self.world.to_site:
+            waiting = self.world.to_site
+            waiting.append(waiting[position % len(waiting)])
+
+    @rule()
+    def a_quiet_while(self):
+        self.world.calm(turns=3)
+
+    @invariant()
+    def holds(self):
+        if hasattr(self, "world"):
+            self.world.check()
+
+    def teardown(self):
+        if not hasattr(self, "world"):
+            return
+        for name in NAMES:
+            self.world.admit(name)
+        for _ in range(4):  # a pause, failed planning, and both again
+            self.world.tell(Begin())
+            self.world.tell(Resume())
+            if self.world.calm():
+                break
+        assert self.world.study.record.state is StudyState.FINISHED, self.world.study.view(
+            self.world.now
+        )
+        assert len(self.world.study.record.closed) == 3
+
+
+TestFederation = Federation.TestCase
+TestFederation.settings = settings(
+    max_examples=60,
+    stateful_step_count=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_long_form():
+    Federation.TestCase.settings = settings(
+        max_examples=3000, stateful_step_count=120, deadline=None
+    )
+    Federation.TestCase("runTest").runTest()
+
+
+def storm(seed: int, sites: int, rounds: int) -> World:
+    """Run a federation through a storm that ends, and return it finished."""
+    chance = random.Random(seed)
+    names = [f"site-{number:02d}" for number in range(sites)]
+    terms = replace(with_rounds(TERMS, rounds, sites // 2), minimum_cases=1)
+    world = World(terms, names)
+    for name in names:
+        world.admit(name)
+        world.connect(name)
+    world.tell(Begin())
+    closed_in_storm = 0
+    for _ in range(250):
+        world.now += 60.0 * chance.random()
+        world.tell(Tick())
+        for name in names:
+            if chance.random() < 0.05:
+                world.disconnect(name)
+            elif chance.random() < 0.5:
+                world.connect(name)
+            if chance.random() < 0.02:
+                world.disconnect(name)
+                world.sites[name].restart()
+            if chance.random() < 0.5:
+                world.work(name, fails=chance.random() < 0.02)
+            if world.sites[name].connected and chance.random() < 0.1:
+                world.to_site.append((name, world.study.instruction_for(name, world.now)))
+        for waiting, deliver in (
+            (world.to_site, world.deliver_down),
+            (world.to_coordinator, world.deliver_up),
+        ):
+            for _ in range(len(waiting)):
+                fate = chance.random()
+                if not waiting:
+                    break
+                position = chance.randrange(len(waiting))
+                if fate < 0.15:
+                    waiting.pop(position)  # lost
+                elif fate < 0.25:
+                    waiting.append(waiting[position])  # doubled
+                elif fate < 0.80:
+                    deliver(position)  # out of order; the rest is late
+        if chance.random() < 0.05:
+            world.restart_coordinator()
+        if world.jobs and chance.random() < 0.7:
+            outcome = "site" if chance.random() < 0.1 else "good"
+            if len(world.study.record.closed) < rounds:
+                world.work_on_job(chance.randrange(100), outcome=outcome)
+        closed_in_storm = len(world.study.record.closed)
+    world.check()
+    assert closed_in_storm > 0, "nothing got done in the storm"
+    world.tell(Resume())
+    assert world.calm()
+    return world
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_fifty_sites_come_through_a_storm(seed):
+    world = storm(seed, sites=50, rounds=6)
+    assert [one.model.round for one in world.study.record.closed] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("seed", range(3, 60))
+def test_fifty_sites_come_through_many_storms(seed):
+    storm(seed, sites=50, rounds=6)
+
+
+def test_a_storm_gives_the_same_models_as_a_calm_day_with_the_same_contributors():
+    """`World.check` compares each round with its undisturbed average; here whole studies."""
+    calm = World(
+        replace(with_rounds(TERMS, 4, 4), minimum_cases=1), [f"site-{n:02d}" for n in range(4)]
+    )
+    for name in calm.sites:
+        calm.admit(name)
+        calm.connect(name)
+    calm.tell(Begin())
+    assert calm.calm()
+    stormy = None
+    for seed in range(5):
+        world = storm_of_all(seed)
+        models = [one.model for one in world.study.record.closed]
+        assert models == [one.model for one in calm.study.record.closed]
+        stormy = world
+    assert stormy is not None
+
+
+def storm_of_all(seed: int) -> World:
+    """Run a storm in which every round needs all four sites, so that contributors are the same."""
+    chance = random.Random(seed)
+    names = [f"site-{n:02d}" for n in range(4)]
+    world = World(replace(with_rounds(TERMS, 4, 4), minimum_cases=1), names)
+    for name in names:
+        world.admit(name)
+    world.tell(Begin())
+    for _ in range(300):
+        world.now += 30.0
+        world.tell(Tick())
+        name = chance.choice(names)
+        chance.choice(
+            [
+                lambda name=name: world.connect(name),
+                lambda name=name: world.connect(name),
+                lambda name=name: world.disconnect(name),
+                lambda name=name: world.work(name),
+                lambda name=name: world.work(name),
+                lambda name=name: world.sites[name].restart(),
+                lambda: world.deliver_up(chance.randrange(100)),
+                lambda: world.deliver_up(chance.randrange(100)),
+                lambda: world.deliver_up(chance.randrange(100), crash="after"),
+                lambda: world.deliver_down(chance.randrange(100)),
+                lambda: world.deliver_down(chance.randrange(100)),
+                world.to_site.clear,
+                world.to_coordinator.clear,
+                lambda: world.work_on_job(0),
+            ]
+        )()
+        world.check()
+    assert world.calm()
+    return world
