@@ -38,6 +38,7 @@ LARGEST_SPACING_BIN: Final = round(1_000 / LENGTH_UNIT_MM)
 LARGEST_EXTENT_BIN: Final = round(100_000 / LENGTH_UNIT_MM)
 LARGEST_SIZE: Final = 100_000
 LARGEST_SHARE_BIN: Final = 1_000
+_OUTLIERS: Final = 1_000
 _LARGEST_FLOAT32: Final = 3.4028234663852886e38
 LOWEST_INTENSITY_BIN: Final = intensity_bin(-_LARGEST_FLOAT32)
 HIGHEST_INTENSITY_BIN: Final = intensity_bin(_LARGEST_FLOAT32)
@@ -314,26 +315,24 @@ def _check_counts(entry: str, counts: Counts, total: int, lowest: int, highest: 
 
 
 def _check_moments(number: int, channel: SharedChannel) -> None:
-    """Check that the sums lie where the histogram allows them, give or take their last digit."""
+    """Check that the sums are such as the histogram allows, give or take their last digit."""
     entry = f"means of channel {number}"
-    cases = channel.foreground_cases
+    cases, histogram = channel.foreground_cases, channel.histogram
     if not cases:
         if channel.sum_of_means or channel.sum_of_mean_squares:
             raise FingerprintRefused(entry, "are there without any foreground")
         return
-    # One bin further out: a bin of negative values is named by its upper end.
-    low = intensity_of(max(min(channel.histogram) - 1, LOWEST_INTENSITY_BIN))
-    high = intensity_of(min(max(channel.histogram) + 1, HIGHEST_INTENSITY_BIN))
+    # A bin whose share of a case rounds to nothing is left out, so a rare outlier may pull the
+    # means beyond the histogram; what it cannot do is pull them this far.
+    widest = max(abs(intensity_of(number)) for number in (min(histogram), max(histogram)))
+    bound = math.ceil(max(widest, 1.0)) * _OUTLIERS
     unit = 1 << SUM_FRACTION_BITS
-    # Each case's mean is rounded to the unit, after a mean in double precision over its voxels.
-    slack = cases + math.ceil(1e-9 * max(abs(low), abs(high)) * cases) * unit
-    lowest, highest = math.floor(low) * unit * cases, math.ceil(high) * unit * cases
-    if not lowest - slack <= channel.sum_of_means <= highest + slack:
+    if abs(channel.sum_of_means) > bound * unit * cases:
         raise FingerprintRefused(entry, "lie outside the histogram")
-    square = math.ceil(max(abs(low), abs(high))) ** 2
-    slack_of_squares = cases + math.ceil(1e-9 * square) * cases * unit
-    if not 0 <= channel.sum_of_mean_squares <= square * unit * cases + slack_of_squares:
+    if not 0 <= channel.sum_of_mean_squares <= bound * bound * unit * cases:
         raise FingerprintRefused(entry, "have squares outside the histogram")
+    # Each case's mean is rounded to the unit, after a mean in double precision over its voxels.
+    slack_of_squares = cases + math.ceil(1e-9 * widest**2) * cases * unit
     # Jensen: the mean square is never below the square of the mean.
     missing = channel.sum_of_means**2 - channel.sum_of_mean_squares * cases * unit
     if missing > slack_of_squares * cases * unit:

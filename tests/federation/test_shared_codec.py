@@ -75,6 +75,22 @@ def test_a_constant_image_is_plausible():
         assert decode(encode(fingerprint)) == fingerprint, value
 
 
+def test_an_outlier_too_rare_for_the_histogram_is_plausible():
+    """Disclosure leaves out bins whose share rounds to nothing, but not their part of the mean."""
+    cases = [dataclasses.replace(case, voxels=(1.0,) * 4) for case in CASES]
+    fingerprint = minimal(cases)
+    (channel,) = fingerprint.statistics.channels
+    outlier, voxels = 30_000.0, 4_000_000
+    pulled = dataclasses.replace(
+        channel,
+        sum_of_means=len(cases) * round((1.0 + outlier / voxels) * 2**32),
+        sum_of_mean_squares=len(cases) * round((1.0 + outlier**2 / voxels) * 2**32),
+    )
+    statistics = dataclasses.replace(fingerprint.statistics, channels=(pulled,))
+    fingerprint = dataclasses.replace(fingerprint, statistics=statistics)
+    assert decode(encode(fingerprint)) == fingerprint
+
+
 def change_histogram(pairs):
     def change(document):
         document["channels"][0]["histogram"] = pairs
@@ -84,7 +100,7 @@ def change_histogram(pairs):
 
 def shift_mean(document):
     channel = document["channels"][0]
-    channel["sum_of_means"] = str(int(channel["sum_of_means"]) + (10_000 << 32))
+    channel["sum_of_means"] = str(int(channel["sum_of_means"]) + (10**8 << 32))
 
 
 def shrink_squares(document):
