@@ -120,7 +120,7 @@ def segment(parsed: argparse.Namespace) -> int:
 
 def score(parsed: argparse.Namespace) -> int:
     """Score predictions against references of the same file name."""
-    from app.datasets.scan import read_description
+    from app.datasets.description import read_description
     from app.review.scores import mean_foreground_dice, score_pairs
 
     reference, prediction = parsed.reference.absolute(), parsed.prediction.absolute()

@@ -372,6 +372,7 @@ class CoordinatorService:
                 cases=shared.cases,
             )
         )
+        await self._begin_when_complete()
 
     def refuse_upload(self, site: SiteName, kind: BlobKind, blob: messages.Blob) -> Refusal | None:
         """Say why a site may not send this now; None when it may."""

@@ -1,0 +1,390 @@
+"""The coordinator service on its real server and stores; sites are real links, jobs are played."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.fingerprints import make_cases, minimal
+from helpers.loopback import QUICK, until
+from helpers.plans import document_of, stock_plan, terms_of
+from helpers.played_jobs import PlayedRunner
+from safetensors.numpy import load_file, save_file
+
+from app.control.coordinator_client import ask_coordinator, study_status
+from app.control.coordinator_messages import ApproveSite, PauseStudy, ResumeStudy, RevokeSite
+from app.control.messages import Accepted, LinkState, Refused
+from app.coordinator.service import CoordinatorService, resting_status
+from app.coordinator.spool import Spool
+from app.coordinator.store import StudyStore
+from app.coordinator.workspace import (
+    CoordinatorHome,
+    artefact_file,
+    create_study,
+    open_members,
+    write_invitation,
+)
+from app.domain.errors import ErrorCode, FednnunetError, JobFailed
+from app.domain.plans import PlanSummary
+from app.domain.rounds import TensorSpec
+from app.domain.study import Admission, StudyTerms
+from app.federation import shared_codec
+from app.federation.study_file import terms_from_json
+from app.jobs.events import ModelDrawn, Planned, Result
+from app.jobs.spec import AnyJob, InitialModelJob, PlanJob
+from app.site.enrolment import enrol
+from app.site.link import Link
+from app.system.clock import SystemClock
+from app.wire.handshake import SigningKey
+from app.wire.invitation import unseal
+from app.wire.messages import (
+    Blob,
+    BlobKind,
+    Directive,
+    FingerprintOffered,
+    PlanAccepted,
+    Report,
+    SitePhase,
+    Step,
+    UpdateOffered,
+)
+
+ENTRY = stock_plan("ExperimentPlanner", "hippocampus")
+CASES = {"north": 24, "valley": 10}
+MANIFEST = {"encoder.weight": (4, 3, 3), "encoder.bias": (4,)}
+
+
+def terms(**changes: object) -> StudyTerms:
+    return dataclasses.replace(
+        terms_of(ENTRY), rounds=2, minimum_sites=2, minimum_cases=5,
+        admission=Admission.INVITATION, **changes,
+    )  # fmt: skip
+
+
+def study_file(made: StudyTerms) -> str:
+    labels = "\n".join(f'"{name}" = {value}' for name, value in made.labels.items())
+    channels = ", ".join(f'"{name}"' for name in made.channel_names)
+    return (
+        f'name = "{made.name}"\npurpose = "p"\ncontact = "c"\nchannel_names = [{channels}]\n'
+        f"rounds = {made.rounds}\nminimum_sites = {made.minimum_sites}\nminimum_cases = 5\n"
+        f'configuration = "{made.configuration}"\nplanner = "{made.planner}"\n'
+        f'admission = "{made.admission.value}"\n[labels]\n{labels}\n'
+    )
+
+
+def play(job: AnyJob) -> Result:
+    """Plan with a stock plan that was recorded; draw a tiny model."""
+    if isinstance(job, PlanJob):
+        Path(job.output).write_bytes(document_of(ENTRY))
+        return Planned(output=job.output, digest="0" * 64, summary=SUMMARY)
+    assert isinstance(job, InitialModelJob)
+    random = np.random.default_rng(job.seed)
+    save_file(
+        {name: random.normal(size=shape).astype(np.float32) for name, shape in MANIFEST.items()},
+        job.output,
+    )
+    specs = tuple(TensorSpec(name=name, shape=shape) for name, shape in MANIFEST.items())
+    return ModelDrawn(output=job.output, sha256="0" * 64, size=1, tensors=specs)
+
+
+SUMMARY = PlanSummary(
+    configuration="3d_fullres", spacing_mm=(1.0, 1.0, 1.0), patch=(8, 8, 8), batch_size=2,
+    stages=2, features=(32,), normalisation=("ZScoreNormalization",), network="PlainConvUNet",
+)  # fmt: skip
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    folder: Path, port: int, runner: PlayedRunner
+) -> AsyncIterator[CoordinatorService]:
+    """Run a service on `folder` until the block ends, as `serve_study` does."""
+    home, clock = CoordinatorHome(folder=folder), SystemClock()
+    store = StudyStore.open(home.database)
+    members = open_members(home, store.identity, terms_from_json(store.terms), clock)
+    spool = Spool(home.spool, study=store.identity, clock=clock, reserve_bytes=0)
+    service = CoordinatorService(
+        home=home, store=store, members=members, spool=spool, clock=clock, runner=runner
+    )
+    running = asyncio.create_task(service.run(host="127.0.0.1", port=port))
+    try:
+        await until(lambda: service.port and (folder / "control.json").exists())
+        yield service
+    finally:
+        service.stop()
+        await running
+        for opened in (spool, members, store):
+            opened.close()
+
+
+class PlayedSite:
+    """A site that does at once whatever a directive wants; `spoil` may change its update."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name, self.folder = name, folder
+        self.directives: list[Directive] = []
+        self.wishes: asyncio.Queue[Directive] = asyncio.Queue()
+        self.state = LinkState.NONE
+        self.spoil = lambda tensors, _: tensors
+        self.refusals: list[FednnunetError] = []
+        self.trained: list[tuple[int, int]] = []
+        folder.mkdir()
+
+    def link_changed(self, state: LinkState, sentence: str) -> None:
+        self.state = state
+
+    def directive_received(self, directive: Directive) -> None:
+        self.directives.append(directive)
+        self.wishes.put_nowait(directive)
+
+    async def join(self, invitation: Path) -> None:
+        key = SigningKey.generate()
+        enrolled = await enrol(
+            unseal(invitation.read_bytes()), signer=key, clock=SystemClock(), settings=QUICK
+        )
+        self.link = Link(
+            membership=enrolled.membership, signer=key, listener=self, clock=SystemClock(),
+            settings=QUICK,
+        )  # fmt: skip
+
+    async def live(self) -> None:
+        self.link.report(Report(phase=SitePhase.WAITING))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.link.run())
+            group.create_task(self._work())
+
+    async def _work(self) -> None:
+        done: set[tuple[object, ...]] = set()
+        while True:
+            wish = await self.wishes.get()
+            key = (wish.step, wish.round, wish.attempt)
+            if key in done:
+                continue
+            try:
+                await self._do(wish)
+            except FednnunetError as exc:
+                self.refusals.append(exc)
+            if wish.step in (Step.TRAIN, Step.SEND_FINGERPRINT, Step.PREPARE):
+                done.add(key)
+
+    async def _do(self, wish: Directive) -> None:
+        if wish.step is Step.SEND_FINGERPRINT:
+            data = shared_codec.encode(minimal(make_cases(len(self.name), CASES[self.name])))
+            blob = self._file("fingerprint", data)
+            await self.link.upload(BlobKind.FINGERPRINT, self.folder / "fingerprint", blob)
+            await self.link.deliver(FingerprintOffered(fingerprint=blob, receipt="0" * 64))
+        elif wish.step is Step.PREPARE and wish.plan is not None:
+            await self.link.download(wish.plan, self.folder / "plan")
+            await self.link.deliver(
+                PlanAccepted(plan=wish.plan.sha256, training_cases=CASES[self.name])
+            )
+        elif wish.step is Step.TRAIN and wish.base is not None:
+            await self._train(wish, wish.base)
+        elif wish.step is Step.FINISH and wish.model is not None:
+            await self.link.download(wish.model, self.folder / "model.safetensors")
+
+    async def _train(self, wish: Directive, base: Blob) -> None:
+        await self.link.download(base, self.folder / "base.safetensors")
+        tensors = load_file(self.folder / "base.safetensors")
+        step = np.float32(CASES[self.name])
+        trained = {name: tensor + step for name, tensor in tensors.items()}
+        save_file(self.spoil(trained, wish.round), self.folder / "update")
+        self.trained.append((wish.round, wish.attempt))
+        blob = self._file("update", (self.folder / "update").read_bytes())
+        await self.link.upload(BlobKind.WEIGHTS, self.folder / "update", blob)
+        await self.link.deliver(
+            UpdateOffered(
+                round=wish.round, attempt=wish.attempt, base=base.sha256, weights=blob,
+                cases=CASES[self.name], train_loss=0.5, validation_loss=None, pseudo_dice=(0.5,),
+                epoch_seconds=1.0,
+            )
+        )  # fmt: skip
+
+    def _file(self, name: str, data: bytes) -> Blob:
+        (self.folder / name).write_bytes(data)
+        return Blob(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+
+
+@pytest.fixture
+def folder(tmp_path, unused_tcp_port):
+    return make_study(tmp_path, unused_tcp_port, terms())
+
+
+def make_study(tmp_path: Path, port: int, made: StudyTerms) -> Path:
+    (tmp_path / "study.toml").write_text(study_file(made), encoding="utf-8")
+    folder = tmp_path / "coordinator"
+    create_study(tmp_path / "study.toml", folder, host="127.0.0.1", port=port, clock=SystemClock())
+    for site in CASES:
+        write_invitation(
+            folder, site=site, out=tmp_path / f"{site}.fedjoin", days=1, clock=SystemClock()
+        )
+    return folder
+
+
+@contextlib.asynccontextmanager
+async def joined(tmp_path: Path) -> AsyncIterator[dict[str, PlayedSite]]:
+    """Sites that live until the block ends."""
+    sites = {name: PlayedSite(name, tmp_path / name) for name in CASES}
+    for name, site in sites.items():
+        await site.join(tmp_path / f"{name}.fedjoin")
+    tasks = [asyncio.create_task(site.live()) for site in sites.values()]
+    try:
+        yield sites
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def has_model(sites: dict[str, PlayedSite]) -> bool:
+    return all((site.folder / "model.safetensors").exists() for site in sites.values())
+
+
+def expected_model(folder: Path, rounds: int) -> dict[str, np.ndarray]:
+    """The first model plus, each round, the case-weighted mean of what the sites add."""
+    tensors = load_file(artefact_file(folder, "initial"))
+    total = sum(CASES.values())
+    for _ in range(rounds):
+        for name, tensor in tensors.items():
+            exact = sum((tensor + np.float32(n)).astype(np.float64) * n for n in CASES.values())
+            tensors[name] = (exact / total).astype(np.float32)
+    return tensors
+
+
+@pytest.mark.asyncio
+async def test_a_study_runs_from_fingerprints_to_the_final_model(tmp_path, folder, unused_tcp_port):
+    runner = PlayedRunner(play)
+    async with serving(folder, unused_tcp_port, runner), joined(tmp_path) as sites:
+        await until(lambda: has_model(sites), within_s=30)
+        status = await study_status(folder)
+    assert status.state == "finished"
+    assert [closed.contributors for closed in status.closed_rounds] == [("north", "valley")] * 2
+    assert {site.cases for site in status.sites} == set(CASES.values())
+    expected = expected_model(folder, 2)
+    for site in sites.values():
+        model = load_file(site.folder / "model.safetensors")
+        assert all((model[name] == expected[name]).all() for name in MANIFEST)
+        assert (site.folder / "plan").read_bytes() == document_of(ENTRY)
+        assert site.trained == [(1, 1), (2, 1)]
+    # Planned once, from the summed number of cases.
+    assert [type(job) for job in runner.jobs] == [PlanJob, InitialModelJob]
+    assert resting_status(folder).model_digest == status.model_digest
+
+
+@pytest.mark.asyncio
+async def test_a_coordinator_that_comes_again_goes_on_where_it_was(
+    tmp_path, folder, unused_tcp_port
+):
+    runner = PlayedRunner(play)
+    async with contextlib.AsyncExitStack() as stack:
+        async with serving(folder, unused_tcp_port, runner):
+            sites = await stack.enter_async_context(joined(tmp_path))
+            await until(lambda: all(site.trained for site in sites.values()), within_s=30)
+        async with serving(folder, unused_tcp_port, PlayedRunner(play)):
+            await until(lambda: has_model(sites), within_s=30)
+    expected = expected_model(folder, 2)
+    model = load_file(sites["north"].folder / "model.safetensors")
+    assert all((model[name] == expected[name]).all() for name in MANIFEST)
+    assert len(runner.jobs) == 2
+
+
+def nan(tensors, number):
+    if number == 1:
+        tensors = tensors | {"encoder.bias": np.full(4, np.nan, np.float32)}
+    return tensors
+
+
+def wrong_shape(tensors, number):
+    if number == 1:
+        tensors = tensors | {"encoder.bias": np.ones(5, np.float32)}
+    return tensors
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("spoil", [nan, wrong_shape])
+async def test_a_hostile_update_is_refused_with_a_sentence_and_the_study_goes_on(
+    tmp_path, unused_tcp_port, spoil
+):
+    folder = make_study(tmp_path, unused_tcp_port, terms())
+    async with serving(folder, unused_tcp_port, PlayedRunner(play)), joined(tmp_path) as sites:
+        sites["valley"].spoil = spoil
+        await until(lambda: sites["valley"].refusals, within_s=30)
+        refusal = sites["valley"].refusals[0]
+        assert refusal.code is ErrorCode.TENSORS_REFUSED
+        assert "encoder.bias" in str(refusal)
+        status = await study_status(folder)
+        assert status.state == "training"
+        # The honest site's update was kept.
+        await until(lambda: sites["north"].trained == [(1, 1)], within_s=10)
+
+
+@pytest.mark.asyncio
+async def test_a_fingerprint_of_too_few_cases_is_refused(
+    tmp_path, folder, unused_tcp_port, monkeypatch
+):
+    async with serving(folder, unused_tcp_port, PlayedRunner(play)):
+        site = PlayedSite("north", tmp_path / "north")
+        await site.join(tmp_path / "north.fedjoin")
+        task = asyncio.create_task(site.live())
+        try:
+            monkeypatch.setitem(CASES, "north", 3)
+            await until(lambda: site.refusals, within_s=20)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        assert site.refusals[0].code is ErrorCode.FINGERPRINT_REFUSED
+
+
+@pytest.mark.asyncio
+async def test_planning_that_fails_is_told_and_can_be_tried_again(
+    tmp_path, folder, unused_tcp_port
+):
+    tries = []
+
+    def fails_once(job: AnyJob) -> Result:
+        tries.append(job)
+        if len(tries) == 1:
+            raise JobFailed("planning needs more memory", code=ErrorCode.MEMORY_FULL)
+        return play(job)
+
+    runner = PlayedRunner(fails_once)
+    async with serving(folder, unused_tcp_port, runner) as service, joined(tmp_path) as sites:
+        await until(lambda: service.snapshot().state == "failed", within_s=20)
+        assert "memory" in service.snapshot().sentence
+        assert await ask_coordinator(folder, ResumeStudy()) == Accepted()
+        await until(lambda: has_model(sites), within_s=30)
+
+
+@pytest.mark.asyncio
+async def test_pausing_and_revoking_take_effect_at_once(tmp_path, folder, unused_tcp_port):
+    async with serving(folder, unused_tcp_port, PlayedRunner(play)), joined(tmp_path) as sites:
+        await until(lambda: all(site.directives for site in sites.values()), within_s=20)
+        assert await ask_coordinator(folder, PauseStudy()) == Accepted()
+        await until(lambda: sites["north"].directives[-1].step is Step.PAUSE, within_s=10)
+        assert await ask_coordinator(folder, RevokeSite(site="valley")) == Accepted()
+        await until(lambda: sites["valley"].state is LinkState.REFUSED, within_s=10)
+        refused = await ask_coordinator(folder, RevokeSite(site="nowhere"))
+        assert isinstance(refused, Refused)
+        assert "nowhere" in refused.sentence
+
+
+@pytest.mark.asyncio
+async def test_a_site_waits_for_approval_when_the_study_says_so(tmp_path, unused_tcp_port):
+    folder = make_study(
+        tmp_path, unused_tcp_port, dataclasses.replace(terms(), admission=Admission.APPROVAL)
+    )
+    async with serving(folder, unused_tcp_port, PlayedRunner(play)), joined(tmp_path) as sites:
+        await until(lambda: sites["north"].state is LinkState.PENDING, within_s=20)
+        status = await study_status(folder)
+        waiting = next(site for site in status.sites if site.name == "north")
+        assert waiting.state == "waiting for approval"
+        assert len(waiting.words.split()) == 6
+        assert not sites["north"].directives
+        assert await ask_coordinator(folder, ApproveSite(site="north")) == Accepted()
+        await until(lambda: sites["north"].directives, within_s=10)
+        assert sites["north"].state is LinkState.CONNECTED
