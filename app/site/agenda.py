@@ -116,7 +116,8 @@ class StudyFacts:
     plan: Plan | None
     task: RoundTask | None
     paused: bool
-    session_open: bool
+    session_alive: bool
+    session_stands: bool
     model: FinalModel | None
     has_update: bool
 
@@ -141,7 +142,7 @@ def next_study_work(facts: StudyFacts) -> Work | None:
 
 
 def _close(facts: StudyFacts) -> Work | None:
-    return Work(kind=WorkKind.CLOSE_SESSION) if facts.session_open else None
+    return Work(kind=WorkKind.CLOSE_SESSION) if facts.session_alive else None
 
 
 def _finish(facts: StudyFacts, directive: Directive) -> Work | None:
@@ -189,7 +190,7 @@ def _train(facts: StudyFacts, directive: Directive) -> Work | None:
         return Work(kind=WorkKind.TELL_ACCEPTED, key=plan.sha256)
     if asked is not None and asked.state in (RoundState.WANTED, RoundState.TRAINING):
         return Work(kind=WorkKind.TRAIN, key=f"{asked.round} {asked.base} {asked.start_epoch}")
-    if not facts.session_open:
+    if not facts.session_stands:
         # The worker's imports take seconds: it stands ready when the round comes.
         return Work(kind=WorkKind.OPEN_SESSION, key=plan.sha256)
     return None

@@ -81,7 +81,7 @@ class DataDesk:
         local = store.get(LocalFingerprint)
         if local is not None:
             try:
-                await self._look(local, store.get(Outgoing))
+                self._shown = await self._looked_at(local, store.get(Outgoing))
             except FednnunetError as exc:
                 logger.warning("the fingerprint is made again: %s", exc)
                 store.drop(LocalFingerprint, Outgoing, Allowance)
@@ -345,10 +345,11 @@ class DataDesk:
             content_digest=checked.report.content_digest,
             leave_out=wish.leave_out,
         )
+        shown = await self._looked_at(local, None)
         self._void_allowance()
-        site.store.put(local)
         site.store.drop(Outgoing)
-        await self._look(local, None)
+        site.store.put(local)
+        self._shown = shown
         self._changed()
 
     async def _share(self) -> None:
@@ -373,14 +374,16 @@ class DataDesk:
             policy=policy.value,
             study=site.study,
         )
+        shown = await self._looked_at(local, outgoing)
         allowance = site.store.get(Allowance)
         if allowance is not None and allowance.digest != outgoing.sha256:
             self._void_allowance()
         site.store.put(outgoing)
-        await self._look(local, outgoing)
+        # Digest and text change together: a person must never allow one and see the other.
+        self._shown = shown
         self._changed()
 
-    async def _look(self, local: LocalFingerprint, outgoing: Outgoing | None) -> None:
+    async def _looked_at(self, local: LocalFingerprint, outgoing: Outgoing | None) -> _Shown:
         home = self._site.home
         fingerprint: Fingerprint = await asyncio.to_thread(read_fingerprint, home.local_fingerprint)
         shown: ShownOutgoing | None = None
@@ -391,7 +394,7 @@ class DataDesk:
                     "the outgoing bytes on disk were changed", code=ErrorCode.FINGERPRINT_REFUSED
                 )
             shown = await asyncio.to_thread(fingerprinting.show_outgoing, document)
-        self._shown = _Shown(
+        return _Shown(
             rows=fingerprinting.case_rows(fingerprint, local.leave_out),
             outliers=fingerprinting.outliers(fingerprint, local.leave_out),
             outgoing=shown,

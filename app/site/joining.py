@@ -114,7 +114,7 @@ async def join_study(
         operator = None if allow_fingerprint is None else " ".join(allow_fingerprint.split())
         if operator == "":
             raise DataProblem("give the operator's name", code=ErrorCode.NOT_ALLOWED)
-        store = await asyncio.to_thread(SiteStore, SiteHome(root=home).database)
+        store = SiteStore(SiteHome(root=home).database)
         store.close()
         joined = await join_by(path, home=home, clock=clock)
         remember_joining(home, joined, data=data, operator=operator, clock=clock)

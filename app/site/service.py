@@ -627,7 +627,7 @@ def open_site(
         SetupProblem: the home, its settings or its database cannot be used.
     """
     settings = load_settings(home)
-    if threads is not None:
+    if threads:
         settings = msgspec.structs.replace(settings, threads=threads)
     if device is not None:
         settings = msgspec.structs.replace(settings, device=device)

@@ -19,7 +19,7 @@ _CHECKPOINT_GRACE_S: Final = 60.0
 
 
 class TrainingSession:
-    """A training worker between its first word and its end; make one with `open_session`."""
+    """A training worker between its first word and its end; `start`, then `ready`, then rounds."""
 
     def __init__(self, on_event: Callable[[AnyEvent], None]) -> None:
         self._on_event = on_event
@@ -31,26 +31,36 @@ class TrainingSession:
         self._failure: JobFailed | None = None
 
     @property
-    def open(self) -> bool:
-        """True while the worker lives."""
+    def alive(self) -> bool:
+        """True from the worker's start to its end."""
         return self._watch is not None and not self._watch.done()
+
+    @property
+    def stands(self) -> bool:
+        """True while the worker waits for rounds or trains one."""
+        return self.alive and self._ready.done()
 
     @property
     def pid(self) -> int | None:
         """Process id of the worker."""
-        return None if self._running is None or not self.open else self._running.pid
+        return None if self._running is None or not self.alive else self._running.pid
 
-    async def start(
-        self, runner: JobRunner, job: TrainJob, *, ended: Callable[[], None]
-    ) -> SessionReady:
-        """Start the worker and wait until it stands; `ended` is called when it is gone.
+    async def start(self, runner: JobRunner, job: TrainJob, *, ended: Callable[[], None]) -> None:
+        """Start the worker; `ended` is called when it is gone. Then wait for `ready`.
 
         Raises:
-            JobFailed: the worker ended before it was ready.
+            SetupProblem: the worker cannot be started.
         """
         running = await runner.start(job, on_event=self._heard)
         self._running = running
         self._watch = asyncio.create_task(self._until_end(running, ended))
+
+    async def ready(self) -> SessionReady:
+        """Wait until the worker stands; cancelling the wait leaves it starting.
+
+        Raises:
+            JobFailed: the worker ended before, or takes too long and was stopped.
+        """
         try:
             async with asyncio.timeout(_READY_TIMEOUT_S):
                 return await asyncio.shield(self._ready)
@@ -59,9 +69,6 @@ class TrainingSession:
             raise JobFailed(
                 "the training worker did not get ready", code=ErrorCode.JOB_LOST
             ) from exc
-        except asyncio.CancelledError:
-            await self.stop()
-            raise
 
     async def train(self, command: TrainRound) -> RoundTrained:
         """Train one round to its end.
@@ -83,7 +90,7 @@ class TrainingSession:
 
     async def finish(self) -> None:
         """End the session in peace; the worker writes its last checkpoint."""
-        if self._running is None or not self.open:
+        if self._running is None or not self.alive:
             return
         with contextlib.suppress(JobFailed):
             await self._running.send(Finish())
@@ -106,7 +113,7 @@ class TrainingSession:
     def _living(self) -> RunningJob:
         if self._failure is not None:
             raise self._failure
-        if self._running is None or not self.open:
+        if self._running is None or not self.alive:
             raise JobFailed("the training worker has ended", code=ErrorCode.JOB_LOST)
         return self._running
 

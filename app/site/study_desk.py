@@ -172,7 +172,8 @@ class StudyDesk:
             plan=store.get(Plan),
             task=None if kept is None else kept.task,
             paused=store.get(OperatorPause) is not None,
-            session_open=self.session is not None and self.session.open,
+            session_alive=self.session is not None and self.session.alive,
+            session_stands=self.session is not None and self.session.stands,
             model=store.get(FinalModel),
             has_update=kept is not None and self._update_of(kept.task) is not None,
         )
@@ -432,32 +433,17 @@ class StudyDesk:
     # --- the training session ------------------------------------------------------------------
 
     async def _open_session(self, joined: JoinedStudy) -> TrainingSession:
-        if self.session is not None and self.session.open:
-            return self.session
-        site, plan, terms = self._site, self._plan(), joined.terms
-        await asyncio.to_thread(make_folder, site.home.training)
-        session = self.session = TrainingSession(self._heard)
-        resumed = site.home.checkpoint.exists()
-        self._show_job(JobView(kind="train", running=True, what="starting the training worker"))
+        """Return the standing session; starts one where none lives.
+
+        Cancelled while it starts, the session goes on starting: whoever comes next waits for it,
+        or closes it.
+        """
+        session = self.session
+        if session is None or not session.alive:
+            session = await self._start_session(joined)
+        resumed = self._site.home.checkpoint.exists()
         try:
-            ready = await session.start(
-                site.runner,
-                TrainJob(
-                    plan=str(site.home.plan(plan.sha256)),
-                    workspace=str(site.home.workspace),
-                    configuration=terms.configuration,
-                    fold=terms.fold,
-                    total_epochs=terms.total_epochs,
-                    iterations_per_epoch=terms.iterations_per_epoch,
-                    validation_iterations=terms.validation_iterations,
-                    seed=terms.seed,
-                    checkpoint=str(site.home.checkpoint),
-                    device=site.settings.device,
-                    loader_processes=site.settings.loader_processes,
-                    threads=site.settings.worker_threads,
-                ),
-                ended=self._session_ended,
-            )
+            ready = await session.ready()
         except JobFailed as exc:
             self._show_job(JobView(kind="train", running=False, outcome=str(exc), failed=True))
             if resumed and exc.code is ErrorCode.WORKSPACE:
@@ -468,6 +454,31 @@ class StudyDesk:
                 ) from exc
             raise
         logger.info("the training worker stands at epoch %d on %s", ready.epoch, ready.device)
+        return session
+
+    async def _start_session(self, joined: JoinedStudy) -> TrainingSession:
+        site, plan, terms = self._site, self._plan(), joined.terms
+        await asyncio.to_thread(make_folder, site.home.training)
+        session = self.session = TrainingSession(self._heard)
+        self._show_job(JobView(kind="train", running=True, what="starting the training worker"))
+        await session.start(
+            site.runner,
+            TrainJob(
+                plan=str(site.home.plan(plan.sha256)),
+                workspace=str(site.home.workspace),
+                configuration=terms.configuration,
+                fold=terms.fold,
+                total_epochs=terms.total_epochs,
+                iterations_per_epoch=terms.iterations_per_epoch,
+                validation_iterations=terms.validation_iterations,
+                seed=terms.seed,
+                checkpoint=str(site.home.checkpoint),
+                device=site.settings.device,
+                loader_processes=site.settings.loader_processes,
+                threads=site.settings.worker_threads,
+            ),
+            ended=self._session_ended,
+        )
         return session
 
     def _set_checkpoint_aside(self) -> None:

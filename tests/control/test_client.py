@@ -8,7 +8,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 from helpers.recorder import eventually
-from helpers.snapshots import empty_snapshot
+from helpers.snapshots import empty
 
 from app.control.client import ControlClient
 from app.control.messages import (
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.asyncio
 
 class Desk:
     def __init__(self):
-        self.shown = empty_snapshot()
+        self.shown = empty()
         self.commands = []
 
     def snapshot(self):

@@ -1,6 +1,6 @@
 import msgspec
 import pytest
-from helpers.snapshots import empty_snapshot
+from helpers.snapshots import empty
 
 from app.control import messages as m
 from app.domain.dataset import Case, DatasetDescription, DatasetFolder
@@ -47,7 +47,8 @@ def test_a_full_snapshot_survives_the_way():
         label="a", dice=None, hausdorff95_mm=1.5, surface_dice=0.5, reference_ml=1.0,
         prediction_ml=0.5, reference_components=1, prediction_components=2,
     )  # fmt: skip
-    snapshot = empty_snapshot(
+    snapshot = msgspec.structs.replace(
+        empty(),
         data=m.DataView(
             folder="/data",
             report=ValidationReport(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from helpers.snapshots import empty_snapshot
+import msgspec
+from helpers.snapshots import empty
 
 from app.control.messages import (
     Accepted,
@@ -42,14 +43,14 @@ def sample(at):
 
 
 def run(*events):
-    snapshot = empty_snapshot()
+    snapshot = empty()
     for event in events:
         snapshot = apply(snapshot, event)
     return snapshot
 
 
 def test_a_change_replaces_whole_sections_and_leaves_the_others():
-    before = empty_snapshot(training=TrainingView(sentence="old"))
+    before = msgspec.structs.replace(empty(), training=TrainingView(sentence="old"))
     after = apply(before, Changed(data=DataView(folder="/d")))
     assert after.data.folder == "/d"
     assert after.training == before.training
@@ -57,8 +58,8 @@ def test_a_change_replaces_whole_sections_and_leaves_the_others():
 
 
 def test_a_snapshot_replaces_all_and_an_answer_nothing():
-    other = empty_snapshot(data=DataView(folder="/x"))
-    assert apply(empty_snapshot(), other) is other
+    other = msgspec.structs.replace(empty(), data=DataView(folder="/x"))
+    assert apply(empty(), other) is other
     assert apply(other, Answer(number=1, answer=Accepted())) is other
 
 
