@@ -52,7 +52,8 @@ plain = st.recursive(
     | st.text()
     | st.binary(),
     lambda inner: (
-        st.lists(inner, max_size=5) | st.dictionaries(st.text() | st.integers(), inner, max_size=5)
+        st.lists(inner, max_size=5)
+        | st.dictionaries(st.text() | st.integers(0, 99), inner, max_size=5)
     ),
     max_leaves=20,
 )
