@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import msgspec
@@ -97,6 +97,7 @@ def test_every_score_equals_plain_arithmetic(seed, spacing):
     first, second = blob((9, 14, 12), seed), blob((9, 14, 12), seed + 100)
     score = score_masks("liver", first, second, spacing, tolerance_mm=1.5)
     distances = brute_distances(first, second, spacing)
+    assert all(type(value) in {float, int} for value in astuple(score)[1:])
     assert score == LabelScore(
         label="liver",
         dice=pytest.approx(2 * (first & second).sum() / (first.sum() + second.sum()), rel=1e-12),
@@ -119,9 +120,11 @@ def test_distances_of_any_two_masks_equal_plain_arithmetic(first, second, spacin
     masks = [(np.frombuffer(raw, np.uint8).reshape(3, 4, 5) % 3 == 0) for raw in (first, second)]
     if not all(mask.any() for mask in masks):
         return
-    np.testing.assert_allclose(
-        surface_distances_mm(*masks, spacing), brute_distances(*masks, spacing), atol=1e-6
-    )
+    surfaces = [surface_of(mask) for mask in masks]
+    expected = brute_distances(*masks, spacing)
+    np.testing.assert_allclose(surface_distances_mm(*surfaces, spacing), expected, rtol=1e-6)
+    exact = score_masks("any", *masks, spacing, tolerance_mm=1.0).hausdorff95_mm
+    assert exact == pytest.approx(np.percentile(expected, 95), abs=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -168,7 +171,9 @@ def test_surface_distances_agree_with_simpleitks_distance_map(seed):
         own_surface = SimpleITK.GetArrayFromImage(edge)[1:-1, 1:-1, 1:-1] > 0
         expected.append(inside[own_surface])
     np.testing.assert_allclose(
-        surface_distances_mm(first, second, SPACING), np.concatenate(expected), atol=1e-5
+        surface_distances_mm(surface_of(first), surface_of(second), SPACING),
+        np.concatenate(expected),
+        atol=1e-5,
     )
 
 
