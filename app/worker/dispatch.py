@@ -177,28 +177,21 @@ def _train(job: TrainJob, tell: Tell, inbox: Inbox) -> SessionEnded:
 
 
 def _segment(job: SegmentJob, tell: Tell, inbox: Inbox) -> Segmented:
-    from app.nnunet import torchvision_shim
     from app.nnunet.segmentation import segment
 
-    # A model zip may name a trainer that nnU-Net finds only by importing torchvision.
-    torchvision_shim.ensure()
-    progress = _progress(tell)
-    results = []
-    progress(0, len(job.cases), "segmenting")
-    for result in segment(
+    results = segment(
         Path(job.model),
         job.cases,
         Path(job.output),
         device=job.device,
-        threads=job.threads,
         mirroring=job.mirroring,
         step_size=job.step_size,
+        threads=job.threads,
+        progress=_progress(tell),
         stopped=inbox.stopped,
-    ):
-        results.append(result)
-        tell(CaseSegmented(result=result))
-        progress(len(results), len(job.cases), "segmenting")
-    return Segmented(results=tuple(results))
+        on_case=lambda result: tell(CaseSegmented(result=result)),
+    )
+    return Segmented(results=results)
 
 
 def _score(job: ScoreJob, tell: Tell, inbox: Inbox) -> Scored:
@@ -210,7 +203,7 @@ def _score(job: ScoreJob, tell: Tell, inbox: Inbox) -> Scored:
     for case, reference, prediction in job.pairs:
         progress(len(scores), len(job.pairs), "scoring")
         if inbox.stopped():
-            break
+            raise JobFailed("scoring was stopped", code=ErrorCode.JOB_STOPPED)
         scores.append(
             score_case(
                 case,

@@ -6,6 +6,15 @@ from app.domain.errors import ErrorCode, SetupProblem
 from app.nnunet.environment import enter
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _own_environment():
+    """nnU-Net is told its folders by the environment; the next module gets it as it was."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
 def test_nnunet_sees_the_folders_of_the_workspace(tmp_path, monkeypatch):
     from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw, nnUNet_results
 

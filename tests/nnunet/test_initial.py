@@ -1,3 +1,5 @@
+import os
+
 import pytest
 import torch
 from helpers import volumes
@@ -8,6 +10,15 @@ from app.nnunet.convert import read_plan
 from app.nnunet.environment import enter
 from app.nnunet.initial import build_network, draw
 from app.nnunet.weights import manifest, unique_tensors
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_environment():
+    """nnU-Net is told its folders by the environment; the next module gets it as it was."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 def stock_weights(plan_path, workspace, seed):

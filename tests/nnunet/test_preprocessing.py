@@ -14,6 +14,15 @@ from app.nnunet.preprocessing import chosen_split, preprocess, splits_of
 CONFIGURATION = "3d_fullres"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _own_environment():
+    """nnU-Net is told its folders by the environment; the next module gets it as it was."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     return volumes.write_dataset(tmp_path_factory.mktemp("images"))

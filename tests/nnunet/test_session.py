@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import torch
 from helpers import volumes
 
 from app.domain.errors import ErrorCode, JobFailed, OurMistake, PeerMistake, SetupProblem
+from app.domain.ids import site_name
+from app.federation.averaging import average
 from app.jobs.events import Checkpointed, EpochEnded, RoundTrained, SessionReady, Stepped
 from app.jobs.spec import TrainJob, TrainRound
 from app.nnunet.convert import read_plan
@@ -28,6 +31,15 @@ from app.nnunet.weights import read_checkpoint, unique_tensors, write_checkpoint
 CONFIGURATION = "3d_fullres"
 SEED = 4711
 STEPS = 2
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_environment():
+    """nnU-Net is told its folders by the environment; the next module gets it as it was."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="module")
@@ -127,11 +139,40 @@ def assert_bit_equal(one: dict, other: dict) -> None:
     assert different == []
 
 
+class FileReader:
+    """Reads one update for the coordinator's average."""
+
+    def __init__(self, path: Path) -> None:
+        from safetensors.numpy import load_file
+
+        self._tensors = load_file(path)
+
+    def read(self, name: str):
+        return self._tensors[name]
+
+
+def average_of_one(study: Study, trained: RoundTrained, tensors_wanted: tuple) -> Path:
+    """Return the coordinator's average over the only site, as a file."""
+    from safetensors.numpy import save_file
+
+    tensors = {}
+    average(
+        [FileReader(Path(trained.update))],
+        [trained.cases],
+        tensors_wanted,
+        lambda name, tensor: tensors.update({name: tensor}),
+        sites=[site_name("alone")],
+    )
+    path = study.folder / "average.safetensors"
+    save_file(tensors, path)
+    return path
+
+
 def train_two_rounds(study: Study) -> tuple[dict, list]:
     session = study.session()
     session.open()
     first = session.train(study.round(1, base=study.base))
-    second = session.train(study.round(2, base=Path(first.update)))
+    second = session.train(study.round(2, base=average_of_one(study, first, session.tensors)))
     weights = weights_of(session.network)
     session.close()
     return weights, [*first.epochs, *second.epochs]
@@ -332,6 +373,22 @@ def test_nnunet_leaves_no_picture_and_no_checkpoint_of_its_own(study):
     written = {path.name for path in (study.prepared / "workspace").rglob("*")}
     assert not {"progress.png", "checkpoint_best.pth", "checkpoint_latest.pth"} & written
     assert not {"checkpoint_final.pth"} & written
+
+
+def test_background_augmenters_end_with_the_session(study):
+    import psutil
+
+    session = study.session(loader_processes=1)
+    session.open()
+    children = psutil.Process().children(recursive=True)
+    trained = session.train(study.round(1, base=study.base, epochs=1))
+    assert len(trained.epochs) == 1
+    session.close()
+    session.close()
+    gone, alive = psutil.wait_procs(children, timeout=10)
+    # Python's own tracker of shared memory stays until the process ends.
+    assert all("resource_tracker" in " ".join(child.cmdline()) for child in alive)
+    assert len(gone) >= 2
 
 
 def test_random_states_go_back_to_where_they_were():

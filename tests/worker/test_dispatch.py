@@ -1,0 +1,287 @@
+"""Every kind of job, one after the other as a study needs them, in the real rooms."""
+
+from __future__ import annotations
+
+import os
+import queue
+import typing
+import zipfile
+from pathlib import Path
+
+import pytest
+from helpers import volumes
+
+from app.datasets.fingerprint_file import read_fingerprint
+from app.datasets.scan import scan
+from app.domain.errors import ErrorCode, JobFailed
+from app.domain.study import Aggregation, Policy, StudyTerms
+from app.federation.merging import encode_merged, merge
+from app.federation.shared_codec import decode, encode
+from app.jobs import events, spec
+from app.site.disclosure import share
+from app.worker.dispatch import run
+
+TERMS = StudyTerms(
+    name="Balls",
+    purpose="a test",
+    contact="nobody",
+    channel_names=(volumes.CHANNEL,),
+    labels=dict(volumes.LABELS),
+    rounds=1,
+    iterations_per_epoch=1,
+    validation_iterations=1,
+)
+CONFIGURATION = "3d_fullres"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_environment():
+    """nnU-Net is told its folders by the environment; the next module gets it as it was."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+class Pipe:
+    """Stands for `app.worker.streams.Inbox`: commands put in beforehand, a stop when asked."""
+
+    def __init__(self, *commands: spec.AnyCommand, stop_after: int | None = None) -> None:
+        self._commands: queue.SimpleQueue[spec.AnyCommand | None] = queue.SimpleQueue()
+        for command in (*commands, None):
+            self._commands.put(command)
+        self._stop_after = stop_after
+
+    def next_command(self) -> spec.AnyCommand | None:
+        return self._commands.get_nowait()
+
+    def stopped(self) -> bool:
+        if self._stop_after is None:
+            return False
+        self._stop_after -= 1
+        return self._stop_after < 0
+
+
+class Study:
+    """Runs jobs in one folder and keeps what each told and gave."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.data = volumes.write_dataset(root / "data")
+        self.told: dict[type, list] = {}
+        self.results: dict[type, events.Result] = {}
+
+    def path(self, name: str) -> str:
+        return str(self.root / name)
+
+    def do(self, job: spec.AnyJob, *commands: spec.AnyCommand) -> typing.Any:
+        told = self.told[type(job)] = []
+        result = self.results[type(job)] = run(job, tell=told.append, inbox=Pipe(*commands))
+        return result
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A study of one site, done from the folder to the scores."""
+    study = Study(tmp_path_factory.mktemp("study"))
+    checked = study.do(spec.CheckJob(folder=str(study.data)))
+    study.do(
+        spec.FingerprintJob(
+            folder=str(study.data),
+            content_digest=checked.report.content_digest,
+            output=study.path("fingerprint"),
+        )
+    )
+    local = read_fingerprint(Path(study.path("fingerprint")))
+    shared = decode(encode(share(local, Policy.MINIMAL)))
+    Path(study.path("merged")).write_bytes(encode_merged(merge([shared], rule=Aggregation.CASES)))
+    study.do(
+        spec.PlanJob(
+            terms=TERMS,
+            merged=study.path("merged"),
+            workspace=study.path("planning"),
+            output=study.path("plan"),
+        )
+    )
+    study.do(
+        spec.InitialModelJob(
+            plan=study.path("plan"), configuration=CONFIGURATION, seed=1, output=study.path("base")
+        )
+    )
+    study.do(
+        spec.PreprocessJob(
+            plan=study.path("plan"),
+            folder=str(study.data),
+            workspace=study.path("workspace"),
+            configuration=CONFIGURATION,
+            fold="0",
+        )
+    )
+    study.do(
+        spec.TrainJob(
+            plan=study.path("plan"),
+            workspace=study.path("workspace"),
+            configuration=CONFIGURATION,
+            fold="0",
+            total_epochs=1,
+            iterations_per_epoch=1,
+            validation_iterations=1,
+            seed=1,
+            checkpoint=study.path("checkpoint"),
+            device="cpu",
+        ),
+        spec.TrainRound(
+            round=1,
+            attempt=1,
+            epochs=1,
+            start_epoch=0,
+            base=study.path("base"),
+            update=study.path("update"),
+        ),
+        spec.Finish(),
+    )
+    study.do(
+        spec.ExportJob(
+            plan=study.path("plan"),
+            weights=study.path("update"),
+            configuration=CONFIGURATION,
+            fold="0",
+            model_name="Balls",
+            output=study.path("model.zip"),
+        )
+    )
+    cases = scan(study.data).training[:2]
+    segmented = study.do(
+        spec.SegmentJob(
+            model=study.path("model.zip"),
+            cases=cases,
+            output=study.path("segmented"),
+            device="cpu",
+            step_size=1.0,
+        )
+    )
+    study.do(
+        spec.ScoreJob(
+            pairs=tuple((r.case, str(r.reference), r.prediction) for r in segmented.results),
+            labels=TERMS.labels,
+            output=study.path("scores"),
+        )
+    )
+    return study
+
+
+def progress_of(study: Study, kind: type) -> list[tuple[int, int]]:
+    told = study.told[kind]
+    return [(event.done, event.total) for event in told if isinstance(event, events.Progressed)]
+
+
+def test_every_kind_of_job_has_its_room(study):
+    assert set(study.results) == set(typing.get_args(spec.AnyJob))
+    assert {type(result) for result in study.results.values()} == set(
+        typing.get_args(events.Result)
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "total"),
+    [
+        (spec.CheckJob, 6),
+        (spec.FingerprintJob, 6),
+        (spec.PreprocessJob, 6),
+        (spec.SegmentJob, 2),
+        (spec.ScoreJob, 2),
+    ],
+)
+def test_work_on_cases_tells_how_far_it_is(study, kind, total):
+    told = progress_of(study, kind)
+    assert told[-1] == (total, total)
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+
+
+def test_the_check_found_nothing_that_blocks(study):
+    checked = study.results[spec.CheckJob]
+    assert not checked.report.blocks
+    assert checked.dataset.description.labels == volumes.LABELS
+
+
+def test_the_plan_is_told_in_short(study):
+    planned = study.results[spec.PlanJob]
+    assert planned.summary.configuration == CONFIGURATION
+    assert planned.summary.batch_size >= 2
+    assert len(planned.digest) == 64
+
+
+def test_the_first_model_fits_the_session(study):
+    (ready,) = [e for e in study.told[spec.TrainJob] if isinstance(e, events.SessionReady)]
+    assert study.results[spec.InitialModelJob].tensors == ready.tensors
+
+
+def test_the_session_trained_and_closed(study):
+    assert study.results[spec.TrainJob] == events.SessionEnded(epoch=1)
+    (trained,) = [e for e in study.told[spec.TrainJob] if isinstance(e, events.RoundTrained)]
+    assert trained.size == study.results[spec.InitialModelJob].size
+    assert trained.cases == 4
+
+
+def test_the_model_is_a_zip_with_our_digest(study):
+    exported = study.results[spec.ExportJob]
+    with zipfile.ZipFile(exported.output) as archive:
+        assert any(name.endswith("fold_0/checkpoint_final.pth") for name in archive.namelist())
+    assert len(exported.sha256) == 64
+
+
+def test_cases_are_told_as_they_are_segmented(study):
+    told = study.told[spec.SegmentJob]
+    shown = [event.result for event in told if isinstance(event, events.CaseSegmented)]
+    assert tuple(shown) == study.results[spec.SegmentJob].results
+    assert [Path(result.prediction).exists() for result in shown] == [True, True]
+
+
+def test_scores_are_kept_and_given(study):
+    scored = study.results[spec.ScoreJob]
+    assert [score.case for score in scored.scores] == ["case_000", "case_001"]
+    assert [label.label for label in scored.scores[0].labels] == ["front", "back"]
+    assert Path(study.path("scores")).stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        lambda study: spec.CheckJob(folder=str(study.data)),
+        lambda study: spec.FingerprintJob(
+            folder=str(study.data), content_digest="", output=study.path("other")
+        ),
+        lambda study: spec.InitialModelJob(
+            plan=study.path("plan"), configuration=CONFIGURATION, seed=1, output=study.path("x")
+        ),
+        lambda study: spec.ScoreJob(
+            pairs=(("a", "/nowhere", "/nowhere"),), labels=TERMS.labels, output=study.path("y")
+        ),
+    ],
+)
+def test_a_stop_is_never_a_result(study, job):
+    with pytest.raises(JobFailed) as caught:
+        run(job(study), tell=lambda _event: None, inbox=Pipe(stop_after=0))
+    assert caught.value.code is ErrorCode.JOB_STOPPED
+
+
+def test_a_session_whose_parent_went_away_was_stopped(study):
+    job = study_job(study)
+    with pytest.raises(JobFailed, match="training was stopped") as caught:
+        run(job, tell=lambda _event: None, inbox=Pipe())
+    assert caught.value.code is ErrorCode.JOB_STOPPED
+
+
+def study_job(study: Study) -> spec.TrainJob:
+    return spec.TrainJob(
+        plan=study.path("plan"),
+        workspace=study.path("workspace"),
+        configuration=CONFIGURATION,
+        fold="0",
+        total_epochs=1,
+        iterations_per_epoch=1,
+        validation_iterations=1,
+        seed=1,
+        checkpoint=study.path("none"),
+        device="cpu",
+    )
