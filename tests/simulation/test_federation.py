@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from app.federation.study_events import Begin, Left, Pause, Resume, Revoked, Tick
 from app.federation.study_machine import StudyState
 
+ROUNDS = 8
 NAMES = ["a", "b", "c", "d", "e", "f"]
 POSITION = st.integers(0, 1000)
 NAME = st.sampled_from(NAMES)
@@ -24,14 +25,17 @@ NAME = st.sampled_from(NAMES)
 class Federation(RuleBasedStateMachine):
     """Any order of any faults; in the end, when messages flow again, no study may hang."""
 
-    @initialize(minimum=st.integers(1, 3), joined=st.integers(3, 6))
-    def open(self, minimum, joined):
-        terms = replace(with_rounds(TERMS, 3, minimum), minimum_cases=1)
+    @initialize(minimum=st.integers(1, 3), joined=st.integers(3, 6), training=st.booleans())
+    def open(self, minimum, joined, training):
+        terms = replace(with_rounds(TERMS, ROUNDS, minimum), minimum_cases=1)
         self.world = World(terms, NAMES)
         for name in NAMES[:joined]:
             self.world.admit(name)
             self.world.connect(name)
-        self.stopped_or_short = False
+        if training:
+            self.world.tell(Begin())
+            while self.world.study.record.round is None:
+                assert not self.world.calm(turns=1)
 
     # --- time and the coordinator --------------------------------------------------------------
 
@@ -133,8 +137,10 @@ class Federation(RuleBasedStateMachine):
             waiting.append(waiting[position % len(waiting)])
 
     @rule()
-    def a_quiet_while(self):
-        self.world.calm(turns=3)
+    def everybody_works(self):
+        for name in self.world.sites:
+            self.world.connect(name)
+            self.world.work(name)
 
     @invariant()
     def holds(self):
@@ -154,7 +160,7 @@ class Federation(RuleBasedStateMachine):
         assert self.world.study.record.state is StudyState.FINISHED, self.world.study.view(
             self.world.now
         )
-        assert len(self.world.study.record.closed) == 3
+        assert len(self.world.study.record.closed) == ROUNDS
 
 
 TestFederation = Federation.TestCase
@@ -186,7 +192,7 @@ def storm(seed: int, sites: int, rounds: int) -> World:
         world.connect(name)
     world.tell(Begin())
     closed_in_storm = 0
-    for _ in range(250):
+    for _ in range(200):
         world.now += 60.0 * chance.random()
         world.tell(Tick())
         for name in names:
@@ -230,15 +236,14 @@ def storm(seed: int, sites: int, rounds: int) -> World:
     return world
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_fifty_sites_come_through_a_storm(seed):
-    world = storm(seed, sites=50, rounds=6)
+def test_fifty_sites_come_through_a_storm():
+    world = storm(1, sites=50, rounds=6)
     assert [one.model.round for one in world.study.record.closed] == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("seed", range(3, 60))
+@pytest.mark.parametrize("seed", range(2, 60))
 def test_fifty_sites_come_through_many_storms(seed):
     storm(seed, sites=50, rounds=6)
 
