@@ -62,10 +62,6 @@ PLANNERS: Final = {
     "nnUNetPlannerResEncM": _RESIDUAL,
     "nnUNetPlannerResEncL": _RESIDUAL,
     "nnUNetPlannerResEncXL": _RESIDUAL,
-    "nnUNetPlanner_torchres": f"{_PLANNERS}.resampling.resample_with_torch",
-    "nnUNetPlannerResEncL_torchres": f"{_PLANNERS}.resampling.resample_with_torch",
-    "nnUNetPlannerResEncL_torchres_sepz": f"{_PLANNERS}.resampling.resample_with_torch",
-    "nnUNetPlannerResEncL_noResampling": f"{_PLANNERS}.resampling.planners_no_resampling",
 }
 
 

@@ -12,7 +12,6 @@ from importlib import import_module
 import numpy as np
 import pytest
 import torch
-from app.federation.plan_rules import check_plan, unpack
 from hypothesis import HealthCheck, assume, given, settings, strategies as st
 
 from app.domain.errors import DataProblem, ErrorCode
@@ -22,6 +21,7 @@ from app.domain.shared import intensity_bin, length_bin, length_of
 from app.domain.study import Aggregation, Policy, StudyTerms
 from app.federation import study_file
 from app.federation.merging import merge
+from app.federation.plan_rules import check_plan, unpack
 from app.federation.shared_codec import decode, encode
 from app.nnunet.fingerprint import channel_statistics
 from app.nnunet.planning import PLANNERS, plan, resampled_median

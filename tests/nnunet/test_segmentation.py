@@ -470,7 +470,7 @@ def test_files_that_are_no_zip_are_refused(model, tmp_path):
     for content in (b"", b"no zip", data[:-300], data[: len(data) // 2]):
         (tmp_path / "bad.zip").write_bytes(content)
         # A checkpoint is itself a zip: what is left of a cut file may end with that one.
-        with pytest.raises(ModelRefused, match="is damaged or no zip file|holds 0 models"):
+        with pytest.raises(ModelRefused, match=r"is damaged or no zip file|holds 0 models"):
             open_model(tmp_path / "bad.zip")
     flipped = bytearray(data)
     flipped[len(data) // 2] ^= 0xFF
