@@ -2,13 +2,15 @@
 
 The pane keeps zoom and pan; slice number, crosshair, window and labels belong to `VolumeView`, which
 hands them in as one frozen `PlaneScene`. However many events arrive before a paint, a pane renders
-once, because every change only asks Qt for an update.
+once, because every change only asks Qt for an update; and a paint renders nothing when only the
+crosshair has moved, because the picture under it is kept.
 """
 
 from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -17,6 +19,7 @@ from PySide6.QtGui import (
     QColor,
     QEnterEvent,
     QFont,
+    QFontMetricsF,
     QImage,
     QMouseEvent,
     QPainter,
@@ -26,6 +29,7 @@ from PySide6.QtGui import (
     QWheelEvent,
 )
 from PySide6.QtWidgets import (
+    QAbstractSpinBox,
     QApplication,
     QLineEdit,
     QPlainTextEdit,
@@ -36,14 +40,15 @@ from PySide6.QtWidgets import (
 
 from app.datasets.geometry import Plane, PlaneView
 from app.ui.widgets.rendering import (
-    CodedVolume,
-    LabelVolume,
-    OverlayStyle,
+    Bytes,
+    GreyPaint,
+    OverlayPaint,
     Pixels,
-    grey_pixels,
-    overlay_pixels,
-    screen_index,
+    ScreenAxis,
+    line_parts,
+    slice_pixels,
 )
+from app.ui.widgets.viewer_volumes import CodedVolume, LabelVolume
 
 PLANE_COLOURS: Final = {
     Plane.AXIAL: "#ff5a52",
@@ -51,13 +56,21 @@ PLANE_COLOURS: Final = {
     Plane.CORONAL: "#5fd35f",
 }
 """Slicer's and OHIF's colours of the planes."""
+_TEXT: Final = "#e8ecef"
+_QUIET: Final = "#b4bdc6"
+_WARNING: Final = "#ffcf5c"
 _WHEEL_STEP: Final = 120
 """Eighths of a degree per notch; operating systems' lines-per-notch settings are ignored."""
+_FAST_SLICES: Final = 5
 _ZOOM_STEP: Final = 1.15
 _LEAST_ZOOM, _MOST_ZOOM = 0.2, 40.0
 _SETTLE_MS: Final = 150
 """Images are smoothed only when nothing has moved for so long."""
 _FIT: Final = 0.94
+_STILL_PIXELS: Final = 4
+"""A press that moves less is a click."""
+_NARROW: Final = 250
+"""Panes narrower than this show only what must be on screen."""
 
 
 class Tool(enum.Enum):
@@ -78,21 +91,26 @@ class MouseProfile(enum.Enum):
 
 _BUTTONS: Final = {
     MouseProfile.PACS: {
-        Qt.MouseButton.LeftButton: Tool.CROSSHAIR,
-        Qt.MouseButton.RightButton: Tool.WINDOW,
-        Qt.MouseButton.MiddleButton: Tool.PAN,
+        Qt.MouseButton.LeftButton: (Tool.CROSSHAIR, Tool.PAN),
+        Qt.MouseButton.RightButton: (Tool.WINDOW, Tool.ZOOM),
+        Qt.MouseButton.MiddleButton: (Tool.PAN, Tool.PAN),
     },
     MouseProfile.RESEARCH: {
-        Qt.MouseButton.LeftButton: Tool.CROSSHAIR,
-        Qt.MouseButton.RightButton: Tool.ZOOM,
-        Qt.MouseButton.MiddleButton: Tool.PAN,
+        Qt.MouseButton.LeftButton: (Tool.CROSSHAIR, Tool.PAN),
+        Qt.MouseButton.RightButton: (Tool.ZOOM, Tool.WINDOW),
+        Qt.MouseButton.MiddleButton: (Tool.PAN, Tool.PAN),
     },
 }
+"""The tool of each button: plain, and with Shift held."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlaneScene:
-    """Everything a pane draws. `crosshair` is (slice number, row, column) on this plane."""
+class SliceContent:
+    """What a pane shows apart from the crosshair; equal contents look alike.
+
+    `prediction` and `reference` are the label maps to draw (None: not shown), `overlay` their
+    tables. `corner` is the text at the top right, `banner` a warning over the image.
+    """
 
     volume: CodedVolume
     prediction: LabelVolume | None
@@ -102,19 +120,32 @@ class PlaneScene:
     number: int
     slices: int
     position_mm: float
-    crosshair: tuple[int, int, int]
-    crosshair_shown: bool
-    table: Pixels
-    overlay: OverlayStyle | None
+    grey: GreyPaint
+    overlay: OverlayPaint | None
+    corner: str = ""
     banner: str = ""
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Rows and columns of the slice."""
+        shape = self.volume.shape
+        return shape[self.view.row_axis], shape[self.view.column_axis]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaneScene:
+    """A slice and the crosshair over it: (row, column), None when it is hidden."""
+
+    content: SliceContent
+    crosshair: tuple[int, int] | None
 
 
 class SliceView(QWidget):
     """A pane that shows one plane.
 
     Signals carry screen facts only: `pointed` (row, column) of the crosshair wish, `scrolled`
-    slices, `windowed` (width, level) as shares of the pane, `maximise_wished`, `hovered`
-    (row, column) or (-1, -1).
+    slices, `windowed` (width, level) as shares of the pane, `maximise_wished`, `menu_wished`
+    (global position), `hovered` (row, column) or (-1, -1).
     """
 
     pointed = Signal(int, int)
@@ -129,19 +160,24 @@ class SliceView(QWidget):
         self.plane = plane
         self.profile = MouseProfile.PACS
         self.renders = 0
-        """How many times a slice was rendered: the tests hold it against the paint events."""
+        """How often a slice was turned into pixels: the tests hold it against the events."""
+        self.paints = 0
         self._scene: PlaneScene | None = None
         self._empty_text = ""
         self._zoom = 1.0
         self._pan = QPointF()
+        self._slice: tuple[SliceContent, int, Pixels] | None = None
+        self._picture: QImage | None = None
+        self._smooth = False
         self._tool: Tool | None = None
+        self._clicking = False
         self._pressed_at = QPoint()
         self._last = QPoint()
         self._wheel = 0
         self._settled = QTimer(self)
         self._settled.setSingleShot(True)
         self._settled.setInterval(_SETTLE_MS)
-        self._settled.timeout.connect(self.update)
+        self._settled.timeout.connect(self._settle)
         self.setMouseTracking(True)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
@@ -151,205 +187,310 @@ class SliceView(QWidget):
 
     # What is shown
 
+    @property
+    def scene(self) -> PlaneScene | None:
+        """What the pane shows."""
+        return self._scene
+
+    @property
+    def zoom(self) -> float:
+        """1 when the slice fits the pane."""
+        return self._zoom
+
+    @property
+    def moving(self) -> bool:
+        """True while something changed a moment ago: no time for anything that can wait."""
+        return self._settled.isActive()
+
     def show_scene(self, scene: PlaneScene | None, empty_text: str = "") -> None:
         """Draw `scene` at the next paint; without one, say `empty_text`."""
+        last = self._scene
+        if scene is not None and last is not None and scene.content == last.content:
+            if scene != last:
+                self._scene = scene
+                self.update()
+            return
         self._scene, self._empty_text = scene, empty_text
-        if scene is not None:
-            self.setAccessibleDescription(f"slice {scene.number + 1} of {scene.slices}")
-        self._settled.start()
-        self.update()
+        self._redraw()
 
     def reset_view(self) -> None:
         """Fit the slice into the pane."""
         self._zoom, self._pan = 1.0, QPointF()
-        self.update()
+        self._redraw()
 
     def zoom_by(self, factor: float, at: QPointF | None = None) -> None:
         """Zoom about a point of the pane (default: its centre)."""
-        at = QPointF(self.rect().center()) if at is None else at
+        centre = QPointF(self.width() / 2, self.height() / 2)
+        at = centre if at is None else at
         zoom = min(max(self._zoom * factor, _LEAST_ZOOM), _MOST_ZOOM)
-        centre = QPointF(self.rect().center())
         self._pan = at - centre - (at - centre - self._pan) * (zoom / self._zoom)
         self._zoom = zoom
+        self._redraw()
+
+    def pan_by(self, right: float, down: float) -> None:
+        """Move the slice in the pane, in logical pixels."""
+        self._pan += QPointF(right, down)
+        self._redraw()
+
+    def _redraw(self) -> None:
+        self._picture, self._smooth = None, False
         self._settled.start()
         self.update()
 
+    def _settle(self) -> None:
+        if self._scene is not None and not self._smooth:
+            self._picture, self._smooth = None, True
+            self.update()
+
     # Where things are: screen positions in logical pixels
 
-    def _target(self, scene: PlaneScene) -> QRectF:
-        """Where the slice lies in the pane."""
-        rows, columns = self._extent(scene)
-        height_mm, width_mm = rows * scene.pixel_mm[0], columns * scene.pixel_mm[1]
+    def _target(self, content: SliceContent) -> QRectF:
+        """Where the slice lies in the pane, its edges on device pixels."""
+        rows, columns = content.extent
+        height_mm, width_mm = rows * content.pixel_mm[0], columns * content.pixel_mm[1]
+        ratio = self.devicePixelRatioF()
         scale = _FIT * min(self.width() / width_mm, self.height() / height_mm) * self._zoom
-        size = QPointF(width_mm * scale, height_mm * scale)
-        corner = QPointF(self.width(), self.height()) / 2 - size / 2 + self._pan
-        return QRectF(corner.x(), corner.y(), size.x(), size.y())
-
-    @staticmethod
-    def _extent(scene: PlaneScene) -> tuple[int, int]:
-        shape = scene.volume.shape
-        return shape[scene.view.row_axis], shape[scene.view.column_axis]
+        width = max(1, round(width_mm * scale * ratio))
+        height = max(1, round(height_mm * scale * ratio))
+        left = round((self.width() / 2 + self._pan.x()) * ratio - width / 2)
+        top = round((self.height() / 2 + self._pan.y()) * ratio - height / 2)
+        return QRectF(left / ratio, top / ratio, width / ratio, height / ratio)
 
     def _pixel_at(self, position: QPointF, *, clamp: bool) -> tuple[int, int] | None:
         if self._scene is None:
             return None
-        target = self._target(self._scene)
-        rows, columns = self._extent(self._scene)
+        target = self._target(self._scene.content)
+        rows, columns = self._scene.content.extent
         row = int(np.floor((position.y() - target.y()) / target.height() * rows))
         column = int(np.floor((position.x() - target.x()) / target.width() * columns))
         if clamp:
             return min(max(row, 0), rows - 1), min(max(column, 0), columns - 1)
         return (row, column) if 0 <= row < rows and 0 <= column < columns else None
 
+    def position_of(self, row: int, column: int) -> QPointF:
+        """Return where the centre of a pixel of the slice lies in the pane.
+
+        Raises:
+            ValueError: nothing is shown.
+        """
+        if self._scene is None:
+            raise ValueError("the pane is empty")
+        target = self._target(self._scene.content)
+        rows, columns = self._scene.content.extent
+        return QPointF(
+            target.x() + (column + 0.5) * target.width() / columns,
+            target.y() + (row + 0.5) * target.height() / rows,
+        )
+
     # Painting
 
     def paintEvent(self, event: QPaintEvent) -> None:
+        self.paints += 1
         painter = QPainter(self)
-        painter.fillRect(event.rect(), Qt.GlobalColor.black)
         scene = self._scene
         if scene is None:
-            painter.setPen(QColor("#9aa4ae"))
+            painter.fillRect(event.rect(), Qt.GlobalColor.black)
+            painter.setPen(QColor(_QUIET))
             painter.drawText(
                 self.rect().adjusted(16, 16, -16, -16),
                 int(Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap),
                 self._empty_text,
             )
             return
-        target = self._target(scene)
-        self._paint_slice(painter, scene, target)
-        if scene.crosshair_shown:
-            self._paint_crosshair(painter, scene, target)
-        self._paint_notes(painter, scene, target)
-
-    def _paint_slice(self, painter: QPainter, scene: PlaneScene, target: QRectF) -> None:
-        self.renders += 1
-        grey = grey_pixels(scene.volume.cut(scene.view, scene.number), scene.table)
-        smooth = not self._settled.isActive()
-        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, smooth)
-        painter.drawImage(target, _image(grey, QImage.Format.Format_RGB32))
-        if scene.overlay is None:
-            return
         ratio = self.devicePixelRatioF()
-        rows, columns = self._extent(scene)
-        pixels = overlay_pixels(
-            None if scene.prediction is None else scene.prediction.cut(scene.view, scene.number),
-            None if scene.reference is None else scene.reference.cut(scene.view, scene.number),
-            screen_index(
-                rows, round(self.height() * ratio), target.y() * ratio,
-                target.height() * ratio / rows,
-            ),
-            screen_index(
-                columns, round(self.width() * ratio), target.x() * ratio,
-                target.width() * ratio / columns,
-            ),
-            scene.overlay,
-        )  # fmt: skip
-        if pixels is not None:
-            image = _image(pixels, QImage.Format.Format_ARGB32_Premultiplied)
-            image.setDevicePixelRatio(ratio)
-            painter.drawImage(QPointF(0, 0), image)
+        picture = self._picture
+        if picture is None or picture.devicePixelRatio() != ratio:
+            picture = self._picture = self._draw(scene.content, ratio)
+        painter.drawImage(QPointF(0, 0), picture)
+        if scene.crosshair is not None:
+            self._paint_crosshair(painter, scene.crosshair)
+        self._paint_letters(painter, scene.content.view, ratio)
 
-    def _paint_crosshair(self, painter: QPainter, scene: PlaneScene, target: QRectF) -> None:
-        rows, columns = self._extent(scene)
-        _, row, column = scene.crosshair
-        x = target.x() + (column + 0.5) * target.width() / columns
-        y = target.y() + (row + 0.5) * target.height() / rows
+    def _draw(self, content: SliceContent, ratio: float) -> QImage:
+        """Draw everything but the crosshair and the letters."""
+        size = QSize(round(self.width() * ratio), round(self.height() * ratio))
+        picture = QImage(size, QImage.Format.Format_RGB32)
+        picture.fill(Qt.GlobalColor.black)
+        painter = QPainter(picture)
+        self._draw_slice(painter, content, ratio)
+        painter.end()
+        picture.setDevicePixelRatio(ratio)
+        painter.begin(picture)
+        painter.setFont(self.font())
+        self._draw_notes(painter, content, ratio)
+        painter.end()
+        return picture
+
+    def _draw_slice(self, painter: QPainter, content: SliceContent, ratio: float) -> None:
+        """Draw the slice and the lines of its labels; the painter counts in device pixels."""
+        target = self._target(content)
+        left, top = round(target.x() * ratio), round(target.y() * ratio)
+        width, height = round(target.width() * ratio), round(target.height() * ratio)
+        rows, columns = content.extent
+        # A radiograph may have ten times as many pixels as the screen shows.
+        step = 1 if self._smooth else max(1, min(rows // height, columns // width))
+        pixels = self._slice_pixels(content, step)
+        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, self._smooth)
+        painter.drawImage(
+            QRectF(
+                left,
+                top,
+                width * step * pixels.shape[1] / columns,
+                height * step * pixels.shape[0] / rows,
+            ),
+            _image(pixels, QImage.Format.Format_RGB32),
+        )
+        if content.overlay is None:
+            return
+        device = painter.device()
+        for part in line_parts(
+            _cut(content.prediction, content),
+            _cut(content.reference, content),
+            ScreenAxis(start=top, scale=height / rows, count=rows, pixels=device.height()),
+            ScreenAxis(start=left, scale=width / columns, count=columns, pixels=device.width()),
+            content.overlay,
+        ):
+            painter.drawImage(
+                QPoint(part.left, part.top),
+                _image(part.pixels, QImage.Format.Format_ARGB32_Premultiplied),
+            )
+
+    def _slice_pixels(self, content: SliceContent, step: int) -> Pixels:
+        if self._slice is not None and self._slice[1] == step and self._slice[0] == content:
+            return self._slice[2]
+        self.renders += 1
+        codes = content.volume.cut(content.view, content.number)
+        labels, fill = None, _NO_FILL
+        if content.overlay is not None:
+            both = content.prediction is not None and content.reference is not None
+            if not (both and content.overlay.style.errors):
+                filled = content.reference if content.prediction is None else content.prediction
+                labels, fill = _cut(filled, content), content.overlay.fill
+        if step > 1:
+            codes = codes[::step, ::step]
+            labels = None if labels is None else labels[::step, ::step]
+        pixels = slice_pixels(codes, content.grey.table, labels, fill)
+        self._slice = content, step, pixels
+        return pixels
+
+    def _paint_crosshair(self, painter: QPainter, crosshair: tuple[int, int]) -> None:
+        centre = self.position_of(*crosshair)
+        x, y = centre.x(), centre.y()
         gap = 9.0
         colour = QColor(PLANE_COLOURS[self.plane])
         colour.setAlpha(190)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
         painter.setPen(QPen(colour, 1))
-        for start, end in (
-            (QPointF(0, y), QPointF(x - gap, y)),
-            (QPointF(x + gap, y), QPointF(self.width(), y)),
-            (QPointF(x, 0), QPointF(x, y - gap)),
-            (QPointF(x, y + gap), QPointF(x, self.height())),
+        painter.drawLine(QPointF(0, y), QPointF(x - gap, y))
+        painter.drawLine(QPointF(x + gap, y), QPointF(self.width(), y))
+        painter.drawLine(QPointF(x, 0), QPointF(x, y - gap))
+        painter.drawLine(QPointF(x, y + gap), QPointF(x, self.height()))
+
+    def _paint_letters(self, painter: QPainter, view: PlaneView, ratio: float) -> None:
+        """Name the sides, over the crosshair: nothing may cover these letters."""
+        margin = 7
+        for letters, across, down in (
+            (view.left, 0.0, 0.5),
+            (view.right, 1.0, 0.5),
+            (view.top, 0.5, 0.0),
+            (view.bottom, 0.5, 1.0),
         ):
-            painter.drawLine(start, end)
+            if not letters:
+                continue
+            note = _note(letters, self.font().key(), True, _TEXT, ratio)
+            size = note.deviceIndependentSize()
+            painter.drawImage(
+                QPointF(
+                    margin + across * (self.width() - size.width() - 2 * margin),
+                    margin + down * (self.height() - size.height() - 2 * margin),
+                ),
+                note,
+            )
 
-    def _paint_notes(self, painter: QPainter, scene: PlaneScene, target: QRectF) -> None:
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        painter.setPen(QPen(QColor(PLANE_COLOURS[self.plane]), 2))
-        painter.drawLine(0, 1, self.width(), 1)
-        area = QRectF(self.rect()).adjusted(8, 6, -8, -6)
-        font = QFont(self.font())
-        font.setBold(True)
-        painter.setFont(font)
-        edges = (
-            (scene.view.left, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter),
-            (scene.view.right, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter),
-            (scene.view.top, Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop),
-            (scene.view.bottom, Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignBottom),
+    def _draw_notes(self, painter: QPainter, content: SliceContent, ratio: float) -> None:
+        painter.fillRect(QRectF(0, 0, self.width(), 2), QColor(PLANE_COLOURS[self.plane]))
+        line = QFontMetricsF(self.font()).height()
+        top, bottom = 7.0, self.height() - 6 - line
+        window = content.grey.window
+        notes = [
+            (self.plane.value.capitalize(), PLANE_COLOURS[self.plane], 0, top),
+            (f"{content.number + 1} / {content.slices}", _TEXT, 0, top + line),
+        ]
+        if self.width() >= _NARROW:
+            inverted = "  inverted" if window.inverted else ""
+            notes += [
+                (f"{content.position_mm:.1f} mm", _QUIET, 0, top + 2 * line),
+                (f"W {window.width:.4g}  L {window.level:.4g}{inverted}", _QUIET, 0, bottom),
+                (content.corner, _QUIET, 1, top),
+                (f"{self._zoom:.0%}", _QUIET, 1, top + (line if content.corner else 0)),
+            ]
+        length_mm, length = self._scale(content)
+        right = self.width() - 7.0
+        painter.fillRect(QRectF(right - length - 1, self.height() - 9, length + 2, 4), "#000000")
+        painter.fillRect(QRectF(right - length, self.height() - 8, length, 2), _TEXT)
+        notes.append((f"{length_mm:g} mm", _TEXT, 1, bottom - 5))
+        for text, colour, side, y in notes:
+            note = _note(text, self.font().key(), False, colour, ratio)
+            x = right - note.deviceIndependentSize().width() if side else 7.0
+            painter.drawImage(QPointF(x, y), note)
+        if content.banner:
+            self._draw_banner(painter, content.banner, bottom - 2.4 * line, ratio)
+
+    def _draw_banner(self, painter: QPainter, text: str, y: float, ratio: float) -> None:
+        note = _note(text, self.font().key(), True, _WARNING, ratio)
+        size = note.deviceIndependentSize()
+        x = (self.width() - size.width()) / 2
+        painter.fillRect(
+            QRectF(x - 8, y - 3, size.width() + 16, size.height() + 6), QColor(40, 30, 0, 205)
         )
-        for letters, where in edges:
-            _text(painter, area, where, letters)
-        painter.setFont(self.font())
-        _text(
-            painter, area, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop,
-            self.plane.value,
-        )  # fmt: skip
-        _text(
-            painter, area, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignBottom,
-            f"{scene.number + 1}/{scene.slices}  {scene.position_mm:.1f} mm",
-        )  # fmt: skip
-        self._paint_scale(painter, scene, target, area)
-        if scene.banner:
-            _text(
-                painter, area.adjusted(0, 22, 0, 0),
-                Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop, scene.banner,
-                QColor("#ffcf5c"),
-            )  # fmt: skip
+        painter.drawImage(QPointF(x, y), note)
 
-    def _paint_scale(
-        self, painter: QPainter, scene: PlaneScene, target: QRectF, area: QRectF
-    ) -> None:
-        """Draw a bar of a round number of millimetres, about a fifth of the pane wide."""
-        columns = self._extent(scene)[1]
-        pixels_per_mm = target.width() / (columns * scene.pixel_mm[1])
-        wanted = self.width() / 5 / pixels_per_mm
-        power = 10.0 ** np.floor(np.log10(max(wanted, 1e-6)))
-        length_mm = max(step * power for step in (1, 2, 5) if step * power <= wanted)
-        right, y = area.right(), area.bottom() - 4
-        left = right - length_mm * pixels_per_mm
-        painter.setPen(QPen(QColor("#e8ecef"), 2))
-        painter.drawLine(QPointF(left, y), QPointF(right, y))
-        _text(
-            painter, QRectF(area.left(), area.top(), area.width(), area.height() - 8),
-            Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignBottom, f"{length_mm:g} mm",
-        )  # fmt: skip
+    def _scale(self, content: SliceContent) -> tuple[float, float]:
+        """Return a round number of millimetres, about a fifth of the pane, and its length there."""
+        target = self._target(content)
+        pixels_per_mm = target.width() / (content.extent[1] * content.pixel_mm[1])
+        wanted_mm = self.width() / 5 / pixels_per_mm
+        power = 10.0 ** np.floor(np.log10(wanted_mm))
+        step = next((step for step in (5, 2) if step * power <= wanted_mm), 1)
+        length_mm = float(step * power)
+        return length_mm, length_mm * pixels_per_mm
 
     # Mouse and wheel
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         self._pressed_at = self._last = event.position().toPoint()
-        self._tool = _BUTTONS[self.profile].get(event.button())
-        if event.modifiers() & Qt.KeyboardModifier.ShiftModifier and self._tool is Tool.CROSSHAIR:
-            self._tool = Tool.PAN
+        self._clicking = True
+        plain, shifted = _BUTTONS[self.profile].get(event.button(), (None, None))
+        shift = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
+        self._tool = shifted if shift else plain
         if self._tool is Tool.CROSSHAIR:
             self._point(event.position())
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
         position = event.position().toPoint()
-        moved = position - self._last
-        self._last = position
+        if (position - self._pressed_at).manhattanLength() >= _STILL_PIXELS:
+            self._clicking = False
         if self._tool is Tool.CROSSHAIR:
             self._point(event.position())
-        elif self._tool is Tool.PAN:
-            self._pan += QPointF(moved)
-            self._settled.start()
-            self.update()
-        elif self._tool is Tool.ZOOM:
-            self.zoom_by(1.01 ** -moved.y(), QPointF(self._pressed_at))
-        elif self._tool is Tool.WINDOW:
-            self.windowed.emit(moved.x() / self.width(), -moved.y() / self.height())
+        elif self._tool is not None and not self._clicking:
+            self._drag(self._tool, position - self._last)
+        if not self._clicking or self._tool is None:
+            self._last = position
         pixel = self._pixel_at(event.position(), clamp=False)
         self.hovered.emit(*((-1, -1) if pixel is None else pixel))
 
+    def _drag(self, tool: Tool, moved: QPoint) -> None:
+        if tool is Tool.PAN:
+            self.pan_by(moved.x(), moved.y())
+        elif tool is Tool.ZOOM:
+            self.zoom_by(1.01 ** -moved.y(), QPointF(self._pressed_at))
+        elif tool is Tool.WINDOW:
+            self.windowed.emit(moved.x() / self.width(), -moved.y() / self.height())
+
     def mouseReleaseEvent(self, event: QMouseEvent) -> None:
-        still = (event.position().toPoint() - self._pressed_at).manhattanLength() < 4
-        if event.button() == Qt.MouseButton.RightButton and still:
+        if event.button() == Qt.MouseButton.RightButton and self._clicking:
             self.menu_wished.emit(event.globalPosition().toPoint())
-        self._tool = None
+        self._tool, self._clicking = None, False
 
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
         if event.button() == Qt.MouseButton.LeftButton:
@@ -362,14 +503,16 @@ class SliceView(QWidget):
             return
         # Fine wheels and touch pads send fractions of a notch: collect them.
         self._wheel += turned
-        steps, self._wheel = int(self._wheel / _WHEEL_STEP), int(np.fmod(self._wheel, _WHEEL_STEP))
+        steps = int(self._wheel / _WHEEL_STEP)
+        self._wheel -= steps * _WHEEL_STEP
         if steps:
-            times = 5 if event.modifiers() & Qt.KeyboardModifier.ShiftModifier else 1
-            self.scrolled.emit(steps * times)
+            shift = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
+            self.scrolled.emit(steps * (_FAST_SLICES if shift else 1))
 
     def enterEvent(self, event: QEnterEvent) -> None:
         # Keys go to the pane under the pointer, so that they do not die after a slider was used.
-        if not isinstance(QApplication.focusWidget(), QLineEdit | QTextEdit | QPlainTextEdit):
+        writing = QLineEdit | QTextEdit | QPlainTextEdit | QAbstractSpinBox
+        if not isinstance(QApplication.focusWidget(), writing):
             self.setFocus(Qt.FocusReason.MouseFocusReason)
         super().enterEvent(event)
 
@@ -378,8 +521,13 @@ class SliceView(QWidget):
         super().leaveEvent(event)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        self._settled.start()
+        self._redraw()
         super().resizeEvent(event)
+
+    def changeEvent(self, event: QEvent) -> None:
+        if event.type() == QEvent.Type.FontChange:
+            self._redraw()
+        super().changeEvent(event)
 
     def sizeHint(self) -> QSize:
         return QSize(320, 320)
@@ -390,22 +538,47 @@ class SliceView(QWidget):
             self.pointed.emit(*pixel)
 
 
+_NO_FILL: Final[Pixels] = np.zeros((1, 256), np.uint32)
+
+
+def _cut(labels: LabelVolume | None, content: SliceContent) -> Bytes | None:
+    if labels is None:
+        return None
+    # Contiguous: every later step reads it several times.
+    return np.ascontiguousarray(labels.cut(content.view, content.number))
+
+
 def _image(pixels: Pixels, form: QImage.Format) -> QImage:
     """Wrap contiguous pixels; the caller paints the image before the array goes away."""
     height, width = pixels.shape
     return QImage(pixels.data, width, height, 4 * width, form)
 
 
-def _text(
-    painter: QPainter,
-    area: QRectF,
-    where: Qt.AlignmentFlag,
-    text: str,
-    colour: QColor | None = None,
-) -> None:
-    """Write over an image: black casing keeps letters readable on white."""
-    painter.setPen(QColor(0, 0, 0, 200))
+@lru_cache(maxsize=512)
+def _note(text: str, font_key: str, bold: bool, colour: str, ratio: float) -> QImage:
+    """Write `text` to be laid over an image: black casing keeps letters readable on white.
+
+    Kept, because drawing letters five times costs more than drawing a slice.
+    """
+    font = QFont()
+    font.fromString(font_key)
+    font.setBold(bold)
+    metrics = QFontMetricsF(font)
+    width = np.ceil(metrics.horizontalAdvance(text) + 2)
+    height = np.ceil(metrics.height())
+    note = QImage(
+        int(np.ceil(width * ratio)), int(np.ceil(height * ratio)),
+        QImage.Format.Format_ARGB32_Premultiplied,
+    )  # fmt: skip
+    note.setDevicePixelRatio(ratio)
+    note.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(note)
+    painter.setFont(font)
+    base = QPointF(1, metrics.ascent())
+    painter.setPen(QColor(0, 0, 0, 220))
     for x, y in ((-1, 0), (1, 0), (0, -1), (0, 1)):
-        painter.drawText(area.translated(x, y), int(where), text)
-    painter.setPen(QColor("#e8ecef") if colour is None else colour)
-    painter.drawText(area, int(where), text)
+        painter.drawText(base + QPointF(x, y), text)
+    painter.setPen(QColor(colour))
+    painter.drawText(base, text)
+    painter.end()
+    return note

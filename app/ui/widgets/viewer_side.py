@@ -1,0 +1,261 @@
+"""The controls beside the slices: labels with their volumes, how they are drawn, grey window."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from PySide6.QtCore import QSignalBlocker, Qt, Signal
+from PySide6.QtGui import QColor, QIcon, QPainter, QPixmap
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QGridLayout,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QSlider,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from app.ui.widgets.rendering import OverlayStyle
+from app.ui.widgets.viewer_volumes import Window
+
+SIDE_WIDTH: Final = 232
+_MOST = 1e9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LegendRow:
+    """One label; volumes in millilitres, None where there is no such map or it is not counted yet."""
+
+    value: int
+    name: str
+    colour: int
+    shown: bool
+    prediction_ml: float | None = None
+    reference_ml: float | None = None
+
+
+class ViewerSide(QWidget):
+    """Draws what it is told and says what was wished; decides nothing."""
+
+    label_toggled = Signal(int)
+    style_wished = Signal(OverlayStyle)
+    window_wished = Signal(Window)
+    automatic_wished = Signal()
+    channel_wished = Signal(int)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._style = OverlayStyle()
+        self._window = Window(width=1, level=0)
+        self.setMinimumWidth(SIDE_WIDTH)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(12, 4, 4, 4)
+        column.setSpacing(8)
+        column.addLayout(self._make_channels())
+        column.addWidget(self._make_legend(), 1)
+        column.addLayout(self._make_switches())
+        column.addLayout(self._make_window())
+
+    # What is shown
+
+    def show_labels(self, rows: Sequence[LegendRow]) -> None:
+        """Fill the legend."""
+        with QSignalBlocker(self._legend):
+            self._legend.clear()
+            for row in rows:
+                item = QTreeWidgetItem(
+                    [row.name, _millilitres(row.prediction_ml), _millilitres(row.reference_ml)]
+                )
+                item.setIcon(0, _swatch(row.colour))
+                item.setToolTip(0, f"{row.name} (label {row.value})")
+                for place in (1, 2):
+                    item.setTextAlignment(place, Qt.AlignmentFlag.AlignRight)
+                item.setData(0, Qt.ItemDataRole.UserRole, row.value)
+                item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
+                item.setCheckState(
+                    0, Qt.CheckState.Checked if row.shown else Qt.CheckState.Unchecked
+                )
+                self._legend.addTopLevelItem(item)
+        self._legend.setVisible(bool(rows))
+        self._no_labels.setVisible(not rows)
+
+    def show_style(self, style: OverlayStyle, *, prediction: bool, reference: bool) -> None:
+        """Set the switches; `prediction` and `reference` say which label maps there are."""
+        self._style = style
+        for name, box in self._boxes.items():
+            with QSignalBlocker(box):
+                box.setChecked(getattr(style, name))
+        self._boxes["prediction"].setEnabled(prediction)
+        self._boxes["reference"].setEnabled(reference)
+        self._boxes["errors"].setEnabled(prediction and reference)
+        self._boxes["fill"].setEnabled(prediction or reference)
+        self._opacity.setEnabled((prediction or reference) and style.fill)
+        with QSignalBlocker(self._opacity):
+            self._opacity.setValue(round(style.opacity * 100))
+        self._legend.setColumnHidden(1, not prediction)
+        self._legend.setColumnHidden(2, not reference)
+
+    def show_window(self, window: Window, step: float) -> None:
+        """Show the grey window; `step` is a sensible change of the figures."""
+        self._window = window
+        for box, value in ((self._width, window.width), (self._level, window.level)):
+            with QSignalBlocker(box):
+                box.setDecimals(0 if step >= 1 else 3)
+                box.setSingleStep(step)
+                box.setValue(value)
+
+    def show_channels(self, names: Sequence[str], chosen: int) -> None:
+        """Offer channels; nothing is offered when there is one."""
+        with QSignalBlocker(self._channel):
+            self._channel.clear()
+            self._channel.addItems(list(names))
+            self._channel.setCurrentIndex(chosen)
+        for part in (self._channel, self._channel_label):
+            part.setVisible(len(names) > 1)
+
+    # Parts
+
+    def _make_channels(self) -> QHBoxLayout:
+        row = QHBoxLayout()
+        self._channel_label = QLabel("Channel", self)
+        self._channel = QComboBox(self)
+        self._channel.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self._channel.setAccessibleName("Channel of the image")
+        self._channel.setToolTip("Which channel of the image to show (, and .)")
+        self._channel.currentIndexChanged.connect(self.channel_wished)
+        row.addWidget(self._channel_label)
+        row.addWidget(self._channel, 1)
+        return row
+
+    def _make_legend(self) -> QWidget:
+        holder = QWidget(self)
+        column = QVBoxLayout(holder)
+        column.setContentsMargins(0, 0, 0, 0)
+        self._legend = QTreeWidget(holder)
+        self._legend.setAccessibleName("Labels")
+        self._legend.setToolTip("Tick the labels to show (Alt+1 to Alt+9)")
+        self._legend.setRootIsDecorated(False)
+        self._legend.setHeaderLabels(["Label", "Pred. ml", "Ref. ml"])
+        header = self._legend.headerItem()
+        header.setToolTip(1, "Volume in the prediction, millilitres")
+        header.setToolTip(2, "Volume in the reference, millilitres")
+        self._legend.header().setStretchLastSection(False)
+        self._legend.header().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        self._legend.header().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        self._legend.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
+        # Clicks must not take the keys from the planes; with Tab every control is still reached.
+        self._legend.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self._legend.itemChanged.connect(
+            lambda item, _: self.label_toggled.emit(item.data(0, Qt.ItemDataRole.UserRole))
+        )
+        self._legend.setMinimumHeight(60)
+        column.addWidget(self._legend, 1)
+        self._no_labels = QLabel("No labels to show for this image.", holder)
+        self._no_labels.setProperty("role", "muted")
+        self._no_labels.setWordWrap(True)
+        self._no_labels.setAlignment(Qt.AlignmentFlag.AlignTop)
+        column.addWidget(self._no_labels)
+        return holder
+
+    def _make_switches(self) -> QGridLayout:
+        self._boxes = {
+            "prediction": QCheckBox("Prediction", self),
+            "reference": QCheckBox("Reference", self),
+            "fill": QCheckBox("Fill", self),
+            "errors": QCheckBox("Errors", self),
+        }
+        tips = {
+            "prediction": "Show the prediction, solid outlines (H)",
+            "reference": "Show the reference, dashed outlines (G)",
+            "fill": "Fill labels, or outlines only (O)",
+            "errors": "False positives blue, false negatives orange (E)",
+        }
+        grid = QGridLayout()
+        grid.setVerticalSpacing(4)
+        for index, (name, box) in enumerate(self._boxes.items()):
+            box.setToolTip(tips[name])
+            box.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+            box.toggled.connect(self._wish_style)
+            grid.addWidget(box, index // 2, index % 2)
+        grid.addWidget(QLabel("Opacity", self), 2, 0)
+        self._opacity = QSlider(Qt.Orientation.Horizontal, self)
+        self._opacity.setRange(0, 100)
+        self._opacity.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self._opacity.setAccessibleName("Opacity of the labels")
+        self._opacity.setToolTip("Opacity of the fill (- and =)")
+        self._opacity.valueChanged.connect(self._wish_style)
+        grid.addWidget(self._opacity, 2, 1)
+        return grid
+
+    def _make_window(self) -> QGridLayout:
+        grid = QGridLayout()
+        grid.setVerticalSpacing(4)
+        self._width, self._level = QDoubleSpinBox(self), QDoubleSpinBox(self)
+        for row, (box, name, least) in enumerate(
+            ((self._width, "Window", 1e-3), (self._level, "Level", -_MOST))
+        ):
+            box.setRange(least, _MOST)
+            box.setKeyboardTracking(False)
+            box.setMinimumWidth(64)
+            box.setAccessibleName(f"{name} of the greys")
+            box.valueChanged.connect(self._wish_window)
+            grid.addWidget(QLabel(name, self), row, 0)
+            grid.addWidget(box, row, 1)
+        self._width.setToolTip("Width of the grey window: drag with the right button, or [ and ]")
+        self._level.setToolTip("Centre of the grey window: drag with the right button, or ; and '")
+        automatic = QPushButton("Auto", self)
+        automatic.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        automatic.setToolTip("Window over the 0.5th to 99.5th percentile (0)")
+        automatic.clicked.connect(self.automatic_wished)
+        grid.addWidget(automatic, 0, 2, 2, 1)
+        grid.setColumnStretch(1, 1)
+        return grid
+
+    def _wish_style(self) -> None:
+        self.style_wished.emit(
+            OverlayStyle(
+                colours=self._style.colours,
+                hidden=self._style.hidden,
+                contour=self._style.contour,
+                opacity=self._opacity.value() / 100,
+                **{name: box.isChecked() for name, box in self._boxes.items()},
+            )
+        )
+
+    def _wish_window(self) -> None:
+        self.window_wished.emit(
+            Window(
+                width=self._width.value(),
+                level=self._level.value(),
+                inverted=self._window.inverted,
+            )
+        )
+
+
+def _millilitres(volume: float | None) -> str:
+    if volume is None:
+        return ""
+    return f"{volume:.0f}" if volume >= 100 else f"{volume:.2f}"
+
+
+def _swatch(colour: int) -> QIcon:
+    """Draw a colour with the black casing that it has over an image."""
+    pixmap = QPixmap(28, 28)
+    pixmap.setDevicePixelRatio(2.0)
+    pixmap.fill(Qt.GlobalColor.black)
+    painter = QPainter(pixmap)
+    painter.fillRect(1, 1, 12, 12, QColor(0xFF000000 | colour))
+    painter.end()
+    return QIcon(pixmap)
