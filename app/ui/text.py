@@ -76,6 +76,11 @@ EMPTY_REVIEW_HINT: Final = (
     "As soon as the study has a model, you can segment the cases that were held out or any other "
     "folder here, and look at each result in three planes."
 )
+SEGMENTING: Final = "The model is at work; the cases appear here when it is done."
+READY_TO_SEGMENT_HINT: Final = (
+    "Segment the cases that were held out, or the images of a folder, with the buttons above. "
+    "You then look at each result in three planes."
+)
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:

@@ -250,17 +250,22 @@ OUTGOING = {
 }
 
 
-def _bars(label: str, unit: str, low: float, width: float, counts: tuple[float, ...]) -> HistogramView:
+def _bars(
+    label: str, unit: str, low: float, width: float, counts: tuple[float, ...]
+) -> HistogramView:
     edges = tuple(low + width * number for number in range(len(counts) + 1))
     return HistogramView(label=label, unit=unit, edges=edges, counts=counts)
 
 
 def pictures(scale: float = 1.0) -> tuple[HistogramView, ...]:
     bell = tuple(
-        round(scale * 240 * math.exp(-(((number - 22) / 9) ** 2)) + scale * 8) for number in range(48)
+        round(scale * 240 * math.exp(-(((number - 22) / 9) ** 2)) + scale * 8)
+        for number in range(48)
     )
     return (
-        _bars("Voxel size, slices", "mm", 0.9, 0.1, (0, 0, 0, 23, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1)),
+        _bars(
+            "Voxel size, slices", "mm", 0.9, 0.1, (0, 0, 0, 23, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1)
+        ),
         _bars("Size, rows", "voxels", 46, 2, (3, 6, 10, 5)),
         _bars("Intensity of MRI in the structures", "grey value", 20, 12, bell),
     )
@@ -325,9 +330,7 @@ def fingerprinting() -> Snapshot:
     return replace(
         joined(),
         fingerprint=FingerprintView(
-            job=JobView(
-                kind="fingerprint", running=True, done=7, total=24, what="measuring cases"
-            )
+            job=JobView(kind="fingerprint", running=True, done=7, total=24, what="measuring cases")
         ),
     )
 
@@ -466,7 +469,9 @@ def training(*, card: bool = False) -> Snapshot:
             sites=(
                 site_row("harbour", state="delivered", round=3, epoch=6, step=20, steps=20),
                 site_row("north", here=True, state="training", round=3, epoch=6, step=12, steps=20),
-                site_row("valley", state="training", round=3, epoch=5, step=18, steps=20, silent_s=35),
+                site_row(
+                    "valley", state="training", round=3, epoch=5, step=18, steps=20, silent_s=35
+                ),
             ),
             rounds=rounds(2),
             plan=plan(),
@@ -510,7 +515,9 @@ def paused() -> Snapshot:
 
 
 def scores() -> tuple[CaseScore, ...]:
-    def score(name: str, dice: float | None, distance: float | None, **changes: object) -> LabelScore:
+    def score(
+        name: str, dice: float | None, distance: float | None, **changes: object
+    ) -> LabelScore:
         fields = {
             "label": name,
             "dice": dice,

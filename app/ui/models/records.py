@@ -167,7 +167,7 @@ class RecordProxy(QSortFilterProxyModel):
         """Show only rows that hold every word (in any column) and are of `group` (any if empty)."""
         self._words = tuple(words.casefold().split())
         self._group = group
-        self.invalidateRowsFilter()
+        self.invalidate()
 
     # Qt overrides
 

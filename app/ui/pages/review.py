@@ -59,7 +59,8 @@ class ReviewPage(QWidget):
         layout = page_layout(self, Page.REVIEW.value, PURPOSE[Page.REVIEW])
         layout.addWidget(self._segment_card())
         self._pages = QStackedWidget()
-        self._pages.addWidget(EmptyState("review", EMPTY_REVIEW, EMPTY_REVIEW_HINT))
+        self._empty = EmptyState("review", EMPTY_REVIEW, EMPTY_REVIEW_HINT)
+        self._pages.addWidget(self._empty)
         split = QSplitter(Qt.Orientation.Horizontal)
         split.setChildrenCollapsible(False)
         split.addWidget(self._left())
@@ -195,6 +196,8 @@ class ReviewPage(QWidget):
         self._segment_frame.setVisible(
             bool(state.models) or state.progress is not None or bool(state.failure)
         )
+        self._empty.sentence.setText(state.empty)
+        self._empty.hint.setText(state.empty_hint)
         self._pages.setCurrentIndex(1 if state.details else 0)
         show_text(self._summary, state.summary)
         show_text(self._facts, ".  ".join(f"{fact.name} {fact.value}" for fact in state.facts))

@@ -11,7 +11,6 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QLineEdit,
     QPlainTextEdit,
-    QStackedWidget,
     QTabWidget,
     QVBoxLayout,
     QWidget,
@@ -65,10 +64,12 @@ class TrainingPage(QWidget):
         shortcut = QShortcut(QKeySequence(SHORTCUTS[Action.PAUSE].keys), self)
         shortcut.activated.connect(self.toggle_pause)
 
-        self._pages = QStackedWidget()
-        layout.addWidget(self._pages, 1)
-        self._pages.addWidget(EmptyState("training", EMPTY_TRAINING, EMPTY_TRAINING_HINT))
-        self._pages.addWidget(self._build_running())
+        # Not a stack: that would make the empty page as high as the full one.
+        self._empty = EmptyState("training", EMPTY_TRAINING, EMPTY_TRAINING_HINT)
+        self._running = self._build_running()
+        self._running.hide()
+        layout.addWidget(self._empty, 1)
+        layout.addWidget(self._running, 1)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(scrolling(content))
@@ -159,7 +160,8 @@ class TrainingPage(QWidget):
         show_text(self._costs, state.pause_costs)
         self._progress.show_progress(state.progress)
         self._draw_pause(state)
-        self._pages.setCurrentIndex(1 if state.begun else 0)
+        self._empty.setVisible(not state.begun)
+        self._running.setVisible(state.begun)
         for number, card in enumerate(self._tiles):
             card.setVisible(number < len(state.tiles))
             if number < len(state.tiles):

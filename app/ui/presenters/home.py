@@ -269,6 +269,8 @@ def five_steps(snapshot: Snapshot | None) -> tuple[Step, ...]:
     closed = max((row.number for row in federation.rounds), default=0)
     if data.report is None:
         data_detail = "Check running" if progress_of(data.job) else "Choose a folder"
+    elif data.report.blocks:
+        data_detail = "Findings to mend"
     else:
         data_detail = f"{count(data.report.cases, 'case')} checked"
     done = {

@@ -83,6 +83,8 @@ class ReviewState:
     progress: Progress | None
     failure: str
     can_segment: bool
+    empty: str
+    empty_hint: str
     cases: Table
     summary: str
     facts: tuple[Fact, ...]
@@ -117,6 +119,10 @@ def present_review(
         progress=progress,
         failure=failure_of(view.job),
         can_segment=bool(view.models) and progress is None,
+        empty=text.SEGMENTING if progress is not None else text.EMPTY_REVIEW,
+        empty_hint=text.READY_TO_SEGMENT_HINT
+        if view.models and progress is None
+        else text.EMPTY_REVIEW_HINT,
         cases=Table(
             columns=CASE_COLUMNS,
             rows=tuple(_case_row(detail, scores.get(detail.case)) for detail in details),

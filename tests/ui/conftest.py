@@ -1,0 +1,106 @@
+"""What tests of the window share: the look, a window on a recorded service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from helpers import snapshots
+from helpers.window_desk import MemoryBook, RecordedService, StillClock
+from PySide6.QtCore import QSettings
+from PySide6.QtWidgets import QApplication, QWidget
+
+from app.control.messages import Snapshot
+from app.ui.main import make_application
+from app.ui.presenters.desk import Desk
+from app.ui.text import Page
+from app.ui.theme import Look, Theme
+from app.ui.window import Asking, Window
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # The offscreen platform says so whenever a window with a smallest size is shown.
+    quiet = pytest.mark.qt_log_ignore("This plugin does not support propagateSizeHints")
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(quiet)
+
+
+@pytest.fixture(scope="session")
+def qapp() -> QApplication:
+    """The application as `main` makes it, so that tests see the real scale policy and style."""
+    return make_application()
+
+
+@pytest.fixture
+def look(qapp: QApplication) -> Iterator[Look]:
+    made = Look(qapp, Theme.DARK)
+    yield made
+    made.setParent(None)
+    made.deleteLater()
+
+
+@dataclass(kw_only=True)
+class Answers:
+    """What a test's operator answers when the window asks."""
+
+    folder: str = ""
+    file: str = ""
+    sure: bool = True
+
+
+@dataclass(kw_only=True)
+class Shown:
+    """A window with everything behind it."""
+
+    window: Window
+    desk: Desk
+    service: RecordedService
+    book: MemoryBook
+    answers: Answers
+    settings: QSettings
+
+    def show(self, snapshot: Snapshot | None, *, away: str = "") -> None:
+        """Let the service tell another snapshot and draw it at once."""
+        self.service.snapshot, self.service.away = snapshot, away
+        self.window._draw()
+
+    def page(self, page: Page) -> QWidget:
+        self.window.go_to(page)
+        return self.window.page_widget(page)
+
+
+@pytest.fixture
+def open_window(qtbot, look, tmp_path) -> Callable[..., Shown]:
+    """Open windows on recorded snapshots: ``open_window(snapshot)``."""
+
+    def opened(
+        snapshot: Snapshot | None = None, *, away: str = "", sites: tuple[str, ...] = ("North",)
+    ) -> Shown:
+        settings = QSettings(str(tmp_path / "window.ini"), QSettings.Format.IniFormat)
+        answers = Answers()
+        asking = Asking(
+            folder=lambda _parent, _title: answers.folder,
+            file=lambda _parent, _title, _kinds: answers.file,
+            sure=lambda _parent, _title, _sentence: answers.sure,
+        )
+        service = RecordedService(snapshot, away)
+        book = MemoryBook()
+        window = Window(look, settings, sites=sites, asking=asking)
+        qtbot.addWidget(window)
+        desk = Desk(service, clock=StillClock(snapshots.NOW), verdicts=book)
+        desk.setParent(window)
+        window.attach(desk)
+        window.show()
+        return Shown(
+            window=window,
+            desk=desk,
+            service=service,
+            book=book,
+            answers=answers,
+            settings=settings,
+        )
+
+    return opened

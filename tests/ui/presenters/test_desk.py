@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import pytest
+from helpers import snapshots
+from helpers.window_desk import MemoryBook, RecordedService, StillClock
+
+from app.control.messages import (
+    AllowFingerprint,
+    CheckFolder,
+    ChooseFolder,
+    ComputeFingerprint,
+    JoinStudy,
+    LeaveStudy,
+    PauseTraining,
+    ReadInvitation,
+    Refused,
+    ResumeTraining,
+    SegmentCases,
+    StopJob,
+    WithdrawAllowance,
+)
+from app.domain.errors import ErrorCode, SetupProblem
+from app.domain.segmentation import Verdict
+from app.ui.messages import Message
+from app.ui.presenters.desk import Desk
+from app.ui.presenters.review import Opinion
+from app.ui.presenters.volumes import CasePaths, LoadedCase
+from app.ui.text import Tone
+
+
+@pytest.fixture
+def service():
+    return RecordedService(snapshots.to_allow())
+
+
+@pytest.fixture
+def desk(qapp, service):
+    return Desk(service, clock=StillClock(snapshots.NOW), verdicts=MemoryBook())
+
+
+@pytest.fixture
+def heard(desk):
+    messages: list[Message] = []
+    desk.message_told.connect(messages.append)
+    return messages
+
+
+@pytest.mark.parametrize(
+    ("wish", "command"),
+    [
+        (lambda desk: desk.choose_folder("/data"), ChooseFolder(folder="/data")),
+        (lambda desk: desk.check_folder(), CheckFolder()),
+        (lambda desk: desk.stop_job("check"), StopJob(kind="check")),
+        (lambda desk: desk.compute_fingerprint(), ComputeFingerprint()),
+        (lambda desk: desk.allow("A", "d" * 64), AllowFingerprint(operator="A", digest="d" * 64)),
+        (lambda desk: desk.withdraw(), WithdrawAllowance()),
+        (lambda desk: desk.join("/x.fedjoin"), JoinStudy(path="/x.fedjoin")),
+        (lambda desk: desk.leave(), LeaveStudy()),
+        (lambda desk: desk.pause(), PauseTraining()),
+        (lambda desk: desk.resume(), ResumeTraining()),
+        (
+            lambda desk: desk.segment("/m.zip", "", mirroring=True),
+            SegmentCases(model="/m.zip", folder=None, mirroring=True),
+        ),
+        (
+            lambda desk: desk.segment("/m.zip", "/images", mirroring=False),
+            SegmentCases(model="/m.zip", folder="/images"),
+        ),
+    ],
+)
+def test_wishes_become_commands(desk, service, wish, command):
+    wish(desk)
+    assert service.commands == [command]
+
+
+def test_a_refusal_is_told_with_its_remedy(desk, service, heard):
+    service.replies = [Refused(code="x", sentence="this folder is empty", remedy="Choose another.")]
+    desk.choose_folder("/data")
+    assert heard == [
+        Message(sentence="This folder is empty", remedy="Choose another.", tone=Tone.WARNING)
+    ]
+
+
+def test_quiet_deeds_are_not_announced_others_are(desk, heard):
+    desk.choose_folder("/data")
+    assert heard == []
+    desk.pause()
+    assert [message.sentence for message in heard] == ["Training pauses at the next checkpoint."]
+
+
+def test_an_invitation_is_read_and_not_joined(desk, service, qtbot):
+    service.replies = [snapshots.invitation()]
+    with qtbot.waitSignal(desk.invitation_read) as read:
+        desk.read_invitation("/x.fedjoin")
+    assert service.commands == [ReadInvitation(path="/x.fedjoin")]
+    assert read.args[0].title == "Hippocampus sample study"
+
+
+def test_an_unreadable_invitation_is_refused_in_words(desk, service, heard, qtbot):
+    service.replies = [Refused(code="x", sentence="not an invitation", remedy="Ask again.")]
+    with qtbot.assertNotEmitted(desk.invitation_read):
+        desk.read_invitation("/x.fedjoin")
+    assert heard[0].sentence == "Not an invitation"
+
+
+def test_cases_left_out_count_from_the_next_computation(desk, service, qtbot):
+    with qtbot.waitSignal(desk.changed):
+        desk.switch_case("hippocampus_143", taken=False)
+    desk.switch_case("hippocampus_007", taken=False)
+    desk.switch_case("hippocampus_007", taken=True)
+    assert service.commands == []
+    desk.compute_fingerprint()
+    assert service.commands == [ComputeFingerprint(leave_out=("hippocampus_143",))]
+    assert desk.left_out is None
+
+
+def test_verdicts_go_to_the_book_and_back(desk, qtbot):
+    with qtbot.waitSignal(desk.changed):
+        desk.judge("case a", Verdict.FLAGGED, "too large")
+    assert desk.opinions() == {"case a": Opinion(verdict=Verdict.FLAGGED, comment="too large")}
+    assert desk.take_back() == "case a"
+    assert desk.take_back() is None
+
+
+def test_a_verdict_that_cannot_be_written_is_told(service, qapp):
+    class FullBook(MemoryBook):
+        def judge(self, case, verdict, comment):
+            raise SetupProblem("the disk is full", code=ErrorCode.DISK_FULL)
+
+    desk = Desk(service, clock=StillClock(0), verdicts=FullBook())
+    heard: list[Message] = []
+    desk.message_told.connect(heard.append)
+    desk.judge("case a", Verdict.ACCEPTED, "")
+    assert heard[0].sentence == "The disk is full"
+    assert heard[0].remedy
+
+
+def test_only_the_last_wished_case_is_shown(qapp, qtbot):
+    class LateService(RecordedService):
+        def __init__(self):
+            super().__init__()
+            self.waiting = []
+
+        def compute(self, work, on_result, on_problem):
+            self.waiting.append(lambda: on_result(work()))
+
+    service = LateService()
+    desk = Desk(service, clock=StillClock(0))
+    shown: list[LoadedCase] = []
+    desk.case_read.connect(lambda _place, loaded: shown.append(loaded))
+    for case in snapshots.dataset().held_out[:2]:
+        desk.read_case("review", CasePaths(case=case.name, image=case.channels[0]))
+    for finish in service.waiting:
+        finish()
+    assert [loaded.case for loaded in shown] == [snapshots.dataset().held_out[1].name]
+
+
+def test_a_case_that_cannot_be_read_is_told_where_it_would_stand(desk, qtbot, tmp_path):
+    with qtbot.waitSignal(desk.case_read) as told:
+        desk.read_case("data", CasePaths(case="x", image=str(tmp_path / "gone.nii.gz")))
+    place, message = told.args
+    assert place == "data"
+    assert isinstance(message, Message)
+    assert message.tone is Tone.DANGER

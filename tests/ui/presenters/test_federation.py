@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from helpers import snapshots
+from msgspec.structs import replace
+
+from app.control.messages import LinkState
+from app.ui.presenters.federation import LINK_WORDS, present_federation, present_invitation
+from app.ui.text import Tone
+
+
+def test_every_link_state_has_words():
+    assert set(LINK_WORDS) == set(LinkState)
+
+
+def test_before_joining_there_is_no_study():
+    state = present_federation(snapshots.checked())
+    assert state.study_title == ""
+    assert state.sites.rows == ()
+    assert state.sites.empty
+
+
+def test_sites_say_what_they_do():
+    state = present_federation(snapshots.training())
+    rows = {row.key: [cell.text for cell in row.cells] for row in state.sites.rows}
+    assert rows["north"] == [
+        "North (this site)",
+        "Connected",
+        "Training",
+        "24",
+        "3",
+        "Epoch 6, 12/20",
+        "now",
+    ]
+    assert rows["valley"][-1] == "35 s ago"
+
+
+def test_a_site_long_silent_stands_out():
+    state = present_federation(snapshots.joined())
+    away = next(row for row in state.sites.rows if row.key == "valley")
+    assert away.cells[1].text == "Away"
+    assert away.cells[6].tone is Tone.WARNING
+    assert away.cells[4].text == "–"
+
+
+def test_rounds_come_newest_first_with_a_column_per_label():
+    state = present_federation(snapshots.finished())
+    assert [row.key for row in state.rounds.rows] == ["6", "5", "4", "3", "2", "1"]
+    assert [column.title for column in state.rounds.columns][-2:] == ["Anterior *", "Posterior *"]
+    second = next(row for row in state.rounds.rows if row.key == "2")
+    assert second.cells[1].text == "Harbour and North"
+
+
+def test_a_round_with_missing_label_figures_keeps_its_columns():
+    base = snapshots.training()
+    short = replace(base.federation.rounds[0], pseudo_dice=(0.5,), validation_loss=None)
+    state = present_federation(replace(base, federation=replace(base.federation, rounds=(short,))))
+    assert [cell.text for cell in state.rounds.rows[0].cells][-3:] == ["–", "0.50", "–"]
+
+
+def test_traffic_and_words():
+    state = present_federation(snapshots.training())
+    assert state.traffic == "Sent 67.4 MB, received 90.2 MB"
+    assert len(state.words.split()) == 6
+
+
+def test_invitation_before_joining():
+    state = present_invitation("/x.fedjoin", snapshots.invitation(), now=snapshots.NOW)
+    facts = {fact.name: fact.value for fact in state.facts}
+    assert state.can_join
+    assert facts["Who runs it"] == "Study office, Harbour University Hospital"
+    assert facts["Valid until"].endswith("(6 days from now)")
+    assert facts["How it trains"] == "One common plan, all layers averaged"
+    assert state.sharing
+
+
+def test_invitation_with_a_problem_cannot_be_joined():
+    view = snapshots.invitation("the invitation expired", "Ask for a new one.")
+    state = present_invitation("/x.fedjoin", view, now=view.expires_at + 1)
+    assert not state.can_join
+    assert state.problem == "The invitation expired"
+    assert "from now" not in {fact.name: fact.value for fact in state.facts}["Valid until"]

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from helpers import snapshots
+from msgspec.structs import replace
+
+from app.domain.segmentation import Verdict
+from app.ui.presenters.review import Opinion, badness, neighbour, present_review
+
+WORST_FIRST = (
+    "hippocampus_197",  # predicted where the reference has nothing
+    "hippocampus_165",
+    "hippocampus_144",
+    "hippocampus_376",
+    "hippocampus_333",  # nothing defined: last
+)
+
+
+def test_cases_come_worst_first():
+    state = present_review(snapshots.finished())
+    assert tuple(detail.case for detail in state.details) == WORST_FIRST
+    assert [row.cells[1].text for row in state.cases.rows] == ["0.42", "0.56", "0.80", "0.80", "–"]
+
+
+def test_no_score_is_last():
+    assert badness(None, "x") > badness(snapshots.scores()[3], "a")[:2] + ("",)
+    assert badness(None, "x")[0] == 2.0
+
+
+def test_badges_name_what_is_odd():
+    details = {detail.case: detail for detail in present_review(snapshots.finished()).details}
+    assert [badge.text for badge in details["hippocampus_197"].badges] == [
+        "Posterior: not in the reference"
+    ]
+    assert [badge.text for badge in details["hippocampus_165"].badges] == ["Anterior: 3 pieces"]
+    assert details["hippocampus_144"].badges == ()
+
+
+def test_a_missed_structure_has_its_own_badge():
+    base = snapshots.finished()
+    from dataclasses import replace as changed
+
+    first = base.review.scores[0]
+    missed = changed(first.labels[0], prediction_ml=0.0, dice=0.0)
+    scores = (changed(first, labels=(missed,)), *base.review.scores[1:])
+    state = present_review(replace(base, review=replace(base.review, scores=scores)))
+    detail = state.detail(first.case)
+    assert detail is not None
+    assert [badge.text for badge in detail.badges] == ["Anterior: missed"]
+
+
+def test_opinions_are_counted_and_shown():
+    said = {
+        "hippocampus_197": Opinion(verdict=Verdict.FLAGGED, comment="Extra piece"),
+        "hippocampus_144": Opinion(verdict=Verdict.ACCEPTED),
+    }
+    state = present_review(snapshots.finished(), said)
+    assert state.summary == "2 of 5 cases reviewed, 1 flagged"
+    assert [row.group for row in state.cases.rows][:3] == ["Flagged", "To review", "Accepted"]
+    assert present_review(snapshots.finished()).summary == "0 of 5 cases reviewed"
+
+
+def test_models_newest_first_and_only_usable_while_nothing_runs():
+    state = present_review(snapshots.finished())
+    assert [model.title for model in state.models] == [
+        "Shared model, round 6",
+        "Shared model, round 5",
+    ]
+    assert state.can_segment
+    assert not present_review(snapshots.segmenting()).can_segment
+    assert not present_review(snapshots.training()).can_segment
+
+
+def test_legend_has_the_foreground_only():
+    state = present_review(snapshots.finished())
+    assert [(entry.name, entry.value) for entry in state.labels] == [
+        ("Anterior", 1),
+        ("Posterior", 2),
+    ]
+
+
+def test_means_per_structure():
+    facts = {fact.name: fact.value for fact in present_review(snapshots.finished()).facts}
+    assert facts == {"Mean Dice, anterior": "0.74", "Mean Dice, posterior": "0.55"}
+
+
+def test_empty_page_says_what_comes():
+    assert present_review(snapshots.empty()).empty == "There is nothing to review yet."
+    assert present_review(snapshots.segmenting()).empty.startswith("The model is at work")
+
+
+def test_neighbours_stop_at_the_ends_and_skip():
+    order = ("a", "b", "c")
+    assert neighbour(order, "a", 1) == "b"
+    assert neighbour(order, "c", 1) is None
+    assert neighbour(order, "a", -1) is None
+    assert neighbour(order, "a", 1, without=frozenset({"b"})) == "c"
+    assert neighbour(order, "gone", 1, without=frozenset({"a"})) == "b"
+    assert neighbour((), "", 1) is None

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import pytest
+from helpers import snapshots
+from msgspec.structs import replace
+
+from app.ui.presenters.training import log_lines, present_training, training_brief
+
+NOW = snapshots.NOW
+
+
+def test_before_training_there_is_nothing_to_pause():
+    state = present_training(snapshots.joined(), now=NOW)
+    assert not state.begun
+    assert state.tiles == ()
+    assert not (state.can_pause or state.can_resume)
+    assert present_training(None, now=NOW).attached is False
+
+
+def test_tiles_tell_round_epoch_and_time():
+    tiles = {tile.name: tile for tile in present_training(snapshots.training(), now=NOW).tiles}
+    assert tiles["Round"].value == "3 of 6"
+    # Epoch 6 is the second of two; 12 of its 20 steps are done.
+    assert tiles["Round"].share == pytest.approx((1 + 0.6) / 2)
+    assert tiles["Epoch"].value == "6 of 12"
+    assert tiles["Epoch"].share == pytest.approx(0.6)
+    assert tiles["Left in this round"].value == "38 s"
+    assert "estimate" in tiles["Overlap with the labels"].detail
+
+
+def test_curves_hold_what_was_measured():
+    state = present_training(snapshots.training(), now=NOW)
+    assert [(curve.name, len(curve.x)) for curve in state.loss] == [
+        ("Training", 5),
+        ("Validation", 5),
+    ]
+    assert [(curve.name, len(curve.x), curve.dashed) for curve in state.dice] == [
+        ("Anterior", 5, False),
+        ("Posterior", 4, False),
+        ("Moving average", 5, True),
+    ]
+    assert state.dice[1].x[0] == 2.0
+    assert [(curve.name, len(curve.x)) for curve in state.step_loss] == [
+        ("Epoch 5", 20),
+        ("Epoch 6", 12),
+    ]
+    assert state.learning_rate[0].y[0] == pytest.approx(0.01)
+
+
+def test_what_switching_off_costs():
+    assert "about 2 min of work" in present_training(snapshots.training(), now=NOW).pause_costs
+    base = snapshots.training()
+    none = replace(base, training=replace(base.training, last_checkpoint_at=None))
+    assert present_training(none, now=NOW).pause_costs.startswith("No checkpoint yet")
+
+
+def test_pause_and_resume():
+    running, paused = (
+        present_training(snapshot, now=NOW)
+        for snapshot in (snapshots.training(), snapshots.paused())
+    )
+    assert (running.can_pause, running.can_resume) == (True, False)
+    assert (paused.can_pause, paused.can_resume) == (False, True)
+    assert {tile.name: tile.value for tile in paused.tiles}["Left in this round"] == "Paused"
+
+
+def test_meters_with_and_without_a_card():
+    plain = present_training(snapshots.training(), now=NOW).meters
+    assert [meter.name for meter in plain] == ["Processor", "Memory", "Disk"]
+    card = present_training(snapshots.training(card=True), now=NOW).meters
+    assert [meter.name for meter in card] == [
+        "Processor",
+        "Memory",
+        "NVIDIA RTX A4000",
+        "Graphics memory",
+        "Disk",
+    ]
+    assert card[2].value.endswith("67 °C, 118 W")
+    assert all(0 <= share <= 1 for meter in card for share in meter.history)
+
+
+def test_log_filter_wants_every_word():
+    lines = ("Epoch 5 done", "Round 1: update delivered", "update refused in round 2")
+    assert log_lines(lines, "") == lines
+    assert log_lines(lines, "UPDATE round") == lines[1:]
+    assert log_lines(lines, "none such") == ()
+
+
+def test_brief_for_the_status_bar():
+    assert training_brief(snapshots.training().training) == "Training round 3 of 6, 38 s left"
+    assert training_brief(snapshots.paused().training) == "Training paused"
+    assert training_brief(snapshots.finished().training) == "12 epochs trained"
+    assert training_brief(snapshots.empty().training) == "Not training"

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers import snapshots
+
+from app.domain.errors import DataProblem
+from app.ui.presenters.volumes import CasePaths, place_to_look, read_case
+
+
+def paths(**changes) -> CasePaths:
+    case = snapshots.dataset().held_out[0]
+    fields = {
+        "case": case.name,
+        "image": case.channels[0],
+        "prediction": case.label,
+        "reference": case.label,
+    }
+    return CasePaths(**{**fields, **changes})
+
+
+def test_reads_image_and_maps():
+    loaded = read_case(paths())
+    assert loaded.image.array.ndim == 3
+    assert loaded.prediction is not None
+    assert loaded.prediction.shape == loaded.image.array.shape
+    assert loaded.remark == ""
+    z, y, x = loaded.voxel
+    assert loaded.reference[z, y, x] != 0
+
+
+def test_a_voxel_that_was_asked_for_wins():
+    assert read_case(paths(voxel=(1, 2, 3))).voxel == (1, 2, 3)
+
+
+def test_a_map_of_another_size_is_left_out_and_said():
+    other = snapshots.dataset().held_out[1].label
+    loaded = read_case(paths(reference=other))
+    assert loaded.reference is None
+    assert loaded.remark == "The label has another size than the image and is not shown."
+
+
+def test_a_missing_image_is_a_problem_for_a_person(tmp_path):
+    with pytest.raises(DataProblem) as caught:
+        read_case(paths(image=str(tmp_path / "gone.nii.gz")))
+    assert caught.value.remedy
+
+
+def test_place_to_look_is_the_slice_with_most_errors():
+    reference = np.zeros((5, 6, 7), np.uint8)
+    reference[1:4, 2:4, 2:4] = 1
+    prediction = reference.copy()
+    prediction[3, 0:2, 5] = 2
+    assert place_to_look(prediction, reference)[0] == 3
+    assert place_to_look(prediction, reference)[2] == 5
+
+
+def test_place_to_look_without_errors_is_the_fullest_slice():
+    reference = np.zeros((5, 6, 7), np.uint8)
+    reference[1, 2, 2] = 1
+    reference[2, 2:4, 2:4] = 1
+    assert place_to_look(reference, reference)[0] == 2
+    assert place_to_look(None, reference)[0] == 2
+    assert place_to_look(None, None) is None
+    assert place_to_look(None, np.zeros((2, 2, 2))) is None
+
+
+def test_place_to_look_lies_inside_a_bent_structure():
+    ring = np.zeros((1, 9, 9), np.uint8)
+    ring[0, 1:8, 1:8] = 1
+    ring[0, 3:6, 3:6] = 0
+    z, y, x = place_to_look(ring, None)
+    assert ring[z, y, x] == 1
