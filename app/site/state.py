@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 from typing import Final, TypeVar
@@ -15,7 +16,7 @@ from app.domain.findings import ValidationReport
 from app.domain.segmentation import CaseScore, SegmentationResult
 from app.domain.training import EpochRecord
 from app.site.rounds import RoundTask
-from app.system.atomic import make_folder
+from app.system.atomic import PRIVATE_FILE, disk_errors, make_folder
 from app.wire.messages import RoundSummary
 
 _VERSION: Final = 1
@@ -183,6 +184,9 @@ class SiteStore:
         """Open or make the database; raises SetupProblem when it cannot be used."""
         self._known: dict[type[Record], Record | None] = {}
         make_folder(path.parent)
+        with disk_errors(path):
+            # SQLite would make it readable by everyone on this computer.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE))
         try:
             self.database = sqlite3.connect(path)
             self.database.execute("PRAGMA journal_mode=WAL")
