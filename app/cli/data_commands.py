@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from app.cli import DONE, FAILED
 from app.cli.progress import progress_bar
@@ -121,6 +121,7 @@ def segment(parsed: argparse.Namespace) -> int:
 def score(parsed: argparse.Namespace) -> int:
     """Score predictions against references of the same file name."""
     from app.datasets.description import read_description
+    from app.datasets.images import read_volume
     from app.review.scores import mean_foreground_dice, score_pairs
 
     reference, prediction = parsed.reference.absolute(), parsed.prediction.absolute()
@@ -131,6 +132,7 @@ def score(parsed: argparse.Namespace) -> int:
         scores = score_pairs(
             pairs,
             description.labels,
+            read=read_volume,
             tolerance_mm=parsed.tolerance_mm,
             progress=advance,
             stopped=lambda: False,
@@ -218,20 +220,16 @@ def _figure(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def _print_report(report: ValidationReport, file: object = None) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(stderr=file is sys.stderr)
-    if report.findings:
-        table = Table("severity", "case", "finding", "what you can do")
-        for finding in report.findings:
-            table.add_row(
-                finding.severity.value, finding.case or "-", finding.sentence, finding.remedy
-            )
-        console.print(table)
+def _print_report(report: ValidationReport, file: TextIO | None = None) -> None:
+    """Print every finding as lines that can be searched and are never cut."""
+    for finding in report.findings:
+        place = f"{finding.case}: " if finding.case else ""
+        print(f"{finding.severity.value}: {place}{finding.sentence}", file=file)
+        print(f"  What you can do: {finding.remedy}", file=file)
     verdict = "cannot be used yet" if report.blocks else "can be used"
-    console.print(f"{report.cases} cases, {len(report.findings)} findings: this folder {verdict}")
+    cases = "1 case" if report.cases == 1 else f"{report.cases} cases"
+    findings = "1 finding" if len(report.findings) == 1 else f"{len(report.findings)} findings"
+    print(f"{cases}, {findings}: this folder {verdict}", file=file)
 
 
 def _print_json(value: object) -> None:

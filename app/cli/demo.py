@@ -96,14 +96,14 @@ def run_demo(parsed: argparse.Namespace) -> int:
 def _run(parsed: argparse.Namespace, study: SampleStudy) -> int:
     if parsed.headless:
         return asyncio.run(_headless(parsed, study))
-    asyncio.run(start(study, rounds=parsed.rounds, iterations=parsed.iterations))
+    asyncio.run(start(study, rounds=parsed.rounds, iterations_per_epoch=parsed.iterations))
     if parsed.baselines or parsed.json:
         _say("figures and baselines belong to --headless; the window shows the scores itself")
     from app.ui.main import main
 
     homes = [study.site(name) for name in study.names]
     code = main(homes[0], homes=homes, theme=parsed.theme)
-    if asyncio.run(_finished(study)):
+    if _finished(study):
         asyncio.run(stop(study))
     else:
         _say(f"training goes on; open the window again with: fednnunet demo --home {study.home}")
@@ -112,7 +112,7 @@ def _run(parsed: argparse.Namespace, study: SampleStudy) -> int:
 
 async def _headless(parsed: argparse.Namespace, study: SampleStudy) -> int:
     try:
-        await start(study, rounds=parsed.rounds, iterations=parsed.iterations)
+        await start(study, rounds=parsed.rounds, iterations_per_epoch=parsed.iterations)
         await _watch(study)
         scores = await segment_held_out(study)
         export(study)
@@ -129,24 +129,23 @@ async def _headless(parsed: argparse.Namespace, study: SampleStudy) -> int:
 # Starting and stopping
 
 
-async def start(study: SampleStudy, *, rounds: int | None, iterations: int | None) -> None:
+async def start(study: SampleStudy, **settings: int | None) -> None:
     """Create the study, join its sites and start every service; goes on where it was before.
+
+    `settings` replace whole numbers of the sample's study file when the study is new.
 
     Raises:
         SetupProblem: a service did not start; its log is named.
     """
-    from app.control.server import find_service
+    from app.site.membership import load as load_membership
 
     for folder in ("logs", "invitations", "sites"):
         (study.home / folder).mkdir(parents=True, exist_ok=True)
-    fresh = not (study.coordinator / "study.sqlite").exists()
-    if fresh:
+    if not (study.coordinator / "study.sqlite").exists():
         _say(f"sample study in {study.home}")
         text = (sample_folder() / "study.toml").read_text(encoding="utf-8")
         study_file = study.home / "study.toml"
-        study_file.write_text(
-            with_settings(text, rounds=rounds, iterations_per_epoch=iterations), encoding="utf-8"
-        )
+        study_file.write_text(with_settings(text, **settings), encoding="utf-8")
         where = ("--home", study.coordinator)
         address = ("--host", "localhost", "--port", _free_port())
         _command("coordinator", "create", study_file, *where, *address)
@@ -154,33 +153,38 @@ async def start(study: SampleStudy, *, rounds: int | None, iterations: int | Non
             _command(
                 "coordinator", "invite", *where, "--site", name, "--out", study.invitation(name)
             )
-    if find_service(study.coordinator) is None:
-        await _start_service(
-            study, "coordinator", study.coordinator,
-            ["coordinator", "serve", "--home", str(study.coordinator)],
-        )  # fmt: skip
+    await start_coordinator(study)
     for name in study.names:
         home = study.site(name)
-        if not home.exists():
+        if load_membership(home) is None:
             here = ("--home", home, "--data", sample_folder() / name)
             allow = ("--allow-fingerprint", OPERATOR)
             await asyncio.to_thread(_command, "site", "join", study.invitation(name), *here, *allow)
     for name in study.names:
-        if find_service(study.site(name)) is None:
-            await _start_service(
-                study, name, study.site(name),
-                ["site", "run", "--home", str(study.site(name)), "--threads", "1"],
-            )  # fmt: skip
+        home = study.site(name)
+        words = ("site", "run", "--home", str(home), "--threads", "1")
+        await _start_service(words, home=home, log=study.log(name))
 
 
-async def _start_service(study: SampleStudy, name: str, home: Path, words: list[str]) -> None:
+async def start_coordinator(study: SampleStudy) -> None:
+    """Start the coordinator service unless it runs; raises SetupProblem when it does not start."""
+    words = ("coordinator", "serve", "--home", str(study.coordinator))
+    await _start_service(words, home=study.coordinator, log=study.log("coordinator"))
+
+
+async def _start_service(words: tuple[str, ...], *, home: Path, log: Path) -> None:
     from app.control.server import find_service
     from app.jobs.detached import fednnunet_command, start_detached
 
-    start_detached([*fednnunet_command(), *words], log=study.log(name))
-    async with asyncio.timeout(_SERVICE_START_S):
-        while find_service(home) is None:  # noqa: ASYNC110 - another process: nothing to await
-            await asyncio.sleep(0.1)
+    if find_service(home) is not None:
+        return
+    start_detached([*fednnunet_command(), *words], log=log)
+    try:
+        async with asyncio.timeout(_SERVICE_START_S):
+            while find_service(home) is None:  # noqa: ASYNC110 - another process: nothing to await
+                await asyncio.sleep(0.1)
+    except TimeoutError as exc:
+        raise SetupProblem(f"“fednnunet {' '.join(words)}” did not start; {log} says why") from exc
 
 
 async def stop(study: SampleStudy) -> None:
@@ -255,10 +259,10 @@ async def _drain(client: ControlClient) -> None:
         pass
 
 
-async def _finished(study: SampleStudy) -> bool:
-    from app.control.coordinator_client import study_status
+def _finished(study: SampleStudy) -> bool:
+    from app.coordinator.service import resting_status
 
-    return (await study_status(study.coordinator)).state == "finished"
+    return resting_status(study.coordinator).state == "finished"
 
 
 async def _watch(study: SampleStudy) -> None:

@@ -41,9 +41,7 @@ class StudyTerms:
     `channel_names` and `labels` are as in nnU-Net's dataset.json (labels: name -> value, or
     several values for a region). `planner` is an nnU-Net planner class name. `fold` is "0".."4"
     or "all". `progress_deadline_minutes` is the time without any sign of progress after which a
-    round closes without a late site; it never bounds a round's total time. `max_patch_voxels`
-    is None, or caps nnU-Net's patch so that small machines can take part (the planner's GPU
-    memory target is lowered until the patch fits).
+    round closes without a late site; it never bounds a round's total time.
     """
 
     name: str

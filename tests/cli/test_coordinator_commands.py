@@ -1,0 +1,64 @@
+import json
+
+import pytest
+
+from app.cli import DONE, FAILED, run
+from app.federation.study_file import EXAMPLE, parse_study
+from app.wire.invitation import unseal
+
+
+@pytest.fixture
+def home(tmp_path):
+    (tmp_path / "study.toml").write_text(EXAMPLE, encoding="utf-8")
+    folder = str(tmp_path / "home")
+    assert run(["coordinator", "create", str(tmp_path / "study.toml"), "--home", folder]) == DONE
+    return folder
+
+
+def test_the_example_is_a_study_file(capsys):
+    assert run(["coordinator", "example"]) == DONE
+    assert parse_study(capsys.readouterr().out) == parse_study(EXAMPLE)
+
+
+def test_a_study_is_made_and_sites_invited(home, tmp_path, capsys):
+    out = tmp_path / "north.fedjoin"
+    assert run(["coordinator", "invite", "--home", home, "--site", "north", "--out", str(out)]) == 0
+    assert unseal(out.read_bytes()).site == "north"
+    assert "works once" in capsys.readouterr().out
+
+
+def test_the_status_needs_no_running_service(home, tmp_path, capsys):
+    out = str(tmp_path / "north.fedjoin")
+    run(["coordinator", "invite", "--home", home, "--site", "north", "--out", out])
+    capsys.readouterr()
+    assert run(["coordinator", "status", "--home", home, "--json"]) == DONE
+    status = json.loads(capsys.readouterr().out)
+    assert (status["state"], status["running"]) == ("enrolling", False)
+    assert [invitation["site"] for invitation in status["invitations"]] == ["north"]
+    assert run(["coordinator", "status", "--home", home]) == DONE
+    text = capsys.readouterr().out
+    assert "not running" in text
+    assert "invited, not joined yet: north" in text
+
+
+@pytest.mark.parametrize(
+    "words", [["begin"], ["pause"], ["resume"], ["approve", "a"], ["revoke", "a"]]
+)
+def test_orders_need_the_service(home, words, capsys):
+    assert run(["coordinator", *words, "--home", home]) == FAILED
+    assert "no service runs" in capsys.readouterr().err
+
+
+def test_there_is_nothing_to_export_before_a_round_is_closed(home, tmp_path, capsys):
+    words = ["coordinator", "export", "--home", home, "--out", str(tmp_path / "model.zip")]
+    assert run(words) == FAILED
+    assert "no round" in capsys.readouterr().err
+    assert not (tmp_path / "model.zip").exists()
+
+
+@pytest.mark.parametrize("command", ["status", "serve", "export"])
+def test_a_folder_without_a_study_is_said(tmp_path, command, capsys):
+    extra = ["--out", "m.zip"] if command == "export" else []
+    assert run(["coordinator", command, "--home", str(tmp_path / "none"), *extra]) == FAILED
+    assert "coordinator create" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
