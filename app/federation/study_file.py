@@ -52,9 +52,9 @@ channel_names = ["MRI"]
 # regions_class_order = [1, 2]
 
 # --- the method ---------------------------------------------------------------------------------
-method = "ffe"              # (default) "ffe": one plan for all sites | "asymfedavg": each its own
+method = "ffe"              # (default) one plan for all sites; "asymfedavg" is not ready yet
 aggregation = "cases"       # (default) "cases": by training cases | "paper": unweighted, as published
-configuration = "3d_fullres"     # (default) "2d" | "3d_lowres" | "3d_fullres" | "3d_cascade_fullres"
+configuration = "3d_fullres"     # (default) "2d" | "3d_lowres" | "3d_fullres"
 planner = "ExperimentPlanner"    # (default) or "nnUNetPlannerResEncM", "...L", "...XL"
 # gpu_memory_target_gb = 8.0     # (default: the planner's own) smaller makes smaller patches
 fold = "0"                  # (default) "0" to "4": that share of cases validates | "all": none
@@ -291,6 +291,7 @@ def _class_order(entry: str, value: object) -> tuple[int, ...]:
 
 def _check_together(terms: StudyTerms) -> None:
     """Check what single entries cannot tell; labels by the rules of nnU-Net's LabelManager."""
+    _refuse_unfinished(terms)
     values: set[int] = set()
     singles: list[int] = []
     for name, value in terms.labels.items():
@@ -323,6 +324,22 @@ def _check_together(terms: StudyTerms) -> None:
         raise StudyFileProblem(
             "rounds",
             f"and epochs_per_round make {terms.total_epochs} epochs; allowed are {MAXIMUM_EPOCHS}",
+        )
+
+
+def _refuse_unfinished(terms: StudyTerms) -> None:
+    """Refuse what a study may ask for one day, rather than run something else in its name."""
+    if terms.method is Method.ASYM:
+        raise StudyFileProblem(
+            "method",
+            f"is {terms.method.value!r}, which this version cannot run yet; allowed is "
+            f"{Method.FFE.value!r}",
+        )
+    if terms.configuration == "3d_cascade_fullres":
+        raise StudyFileProblem(
+            "configuration",
+            "is '3d_cascade_fullres', which this version cannot train yet; allowed are "
+            "'2d', '3d_lowres', '3d_fullres'",
         )
 
 
