@@ -78,6 +78,7 @@ DISCONNECTED_GRACE_S: Final = 600.0
 """How long the first round waits for a site that lost its line while it prepared."""
 _PREPARED_PHASES: Final = frozenset({"waiting", "training", "uploading"})
 _OVER: Final = frozenset({StudyState.FINISHED, StudyState.STOPPED})
+_TOLD_CHARACTERS: Final = 300
 _TOLD_SITES: Final = 250
 _TOLD_ROUNDS: Final = 50
 _TOLD_ROUNDS_BYTES: Final = 20_000
@@ -193,7 +194,7 @@ class Study:
             serial=record.serial,
             step=Step.WAIT,
             study_state=_state_text(record),
-            sentence=self._sentence(),
+            sentence=_short(self._sentence()),
             sites=summaries,
             closed_rounds=_newest_rounds(record.closed),
             rounds=self.terms.rounds,
@@ -221,9 +222,8 @@ class Study:
             return plain
         if member.prepared != record.plan.sha256:
             if member.refused_plan:
-                return replace(
-                    plain, sentence="This site does not use the study's plan. " + plain.sentence
-                )
+                sentence = "This site does not use the study's plan. " + self._sentence()
+                return replace(plain, sentence=_short(sentence))
             return replace(plain, step=Step.PREPARE)
         ask = _ask_of(record.round, site)
         if record.round is None or ask is None or member.state is not SiteState.WORKING:
@@ -1066,6 +1066,11 @@ def _newest_rounds(closed: tuple[ClosedRound, ...]) -> tuple[RoundSummary, ...]:
             break
         told.append(summary)
     return tuple(reversed(told))
+
+
+def _short(sentence: str) -> str:
+    """Cut a sentence to what a control message holds."""
+    return sentence if len(sentence) <= _TOLD_CHARACTERS else sentence[: _TOLD_CHARACTERS - 1] + "…"
 
 
 def _state_text(record: StudyRecord) -> str:

@@ -881,6 +881,20 @@ def test_sites_see_each_others_progress():
     assert summary.silent_s == 12
 
 
+def test_a_sentence_is_never_longer_than_a_message_takes():
+    bench = Bench()
+    bench.join("north", "harbour")
+    bench.share("north", "harbour")
+    bench.tell(Begin())
+    bench.tell(PlanningFailed(attempt=1, sentence="x" * 1000))
+    assert len(bench.told("north").sentence) == 300
+    bench = Bench()
+    bench.train("a", "b")
+    bench.deliver("a", "b")
+    bench.tell(AveragingFailed(round=1, attempt=1, sentence="y" * 1000))
+    assert len(bench.told("a").sentence) == 300
+
+
 def test_an_instruction_fits_into_one_control_message():
     msgspec = pytest.importorskip("msgspec")
     terms = replace(TERMS, rounds=200, minimum_sites=2)
