@@ -26,7 +26,15 @@ from app.site.membership import Membership
 from app.site.service import SiteService, open_site
 from app.site.state import Folder, StandingAllowance
 from app.system.hardware import MachineReading
-from app.wire.messages import Blob, Directive, Report, Step
+from app.wire.messages import (
+    Blob,
+    Directive,
+    FingerprintOffered,
+    PlanAccepted,
+    Report,
+    Step,
+    UpdateOffered,
+)
 
 STUDY = StudyId("5" * 32)
 OPERATOR = "Ada Operator"
@@ -314,3 +322,27 @@ class SiteHarness:
 
     def prepare(self) -> Directive:
         return self.coordinator.direct(Step.PREPARE, plan=self.plan, merged=self.merged)
+
+    async def to_prepared(self) -> None:
+        """Go from the start to a prepared plan with the training worker standing."""
+        self.join()
+        await self.start()
+        self.coordinator.direct(Step.SEND_FINGERPRINT)
+        await self.until(lambda: self.coordinator.told(FingerprintOffered), "fingerprint")
+        self.prepare()
+        await self.until(lambda: self.coordinator.told(PlanAccepted), "plan accepted")
+        await self.until(lambda: self.snapshot.training.device == "cpu", "worker stands")
+
+    async def to_finished(self) -> None:
+        """Train all three rounds and take the final model."""
+        for number in (1, 2, 3):
+            self.train(number)
+            await self.until(
+                lambda n=number: (
+                    [m.round for m in self.coordinator.told(UpdateOffered)][-1:] == [n]
+                ),
+                f"update {number}",
+            )
+        model = self.base(4)
+        self.coordinator.direct(Step.FINISH, plan=self.plan, model=model)
+        await self.until(lambda: len(self.snapshot.review.models) == 2, "models")

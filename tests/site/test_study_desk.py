@@ -1,0 +1,235 @@
+"""A site's part of the study in a running service: plan, rounds, update, model."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import pytest
+
+from app.control.messages import (
+    Changed,
+    StepTaken,
+)
+from app.domain.errors import ErrorCode, LinkProblem
+from app.jobs.events import Failed
+from app.wire.messages import (
+    PlanAccepted,
+    PlanRefused,
+    RoundSummary,
+    Step,
+    UpdateFailed,
+    UpdateOffered,
+)
+
+pytestmark = pytest.mark.asyncio
+
+
+async def test_a_hostile_plan_is_refused_with_a_sentence(site, expected_log):
+    expected_log("app.site.study_desk", "the plan is refused")
+    site.join()
+    await site.start()
+    hostile = site.coordinator.keep(
+        site.coordinator.blobs[site.plan.sha256].replace(b"InstanceNorm3d", b"Sequential")
+    )
+    site.coordinator.direct(Step.PREPARE, plan=hostile, merged=site.merged)
+    await site.until(lambda: site.coordinator.told(PlanRefused))
+    (refused,) = site.coordinator.told(PlanRefused)
+    assert refused.plan == hostile.sha256
+    assert refused.code == ErrorCode.PLANS_REFUSED.value
+    assert refused.sentence
+    assert "PreprocessJob" not in site.runner.kinds()
+    # A better plan is taken.
+    site.prepare()
+    await site.until(lambda: site.coordinator.told(PlanAccepted))
+
+
+async def test_the_page_says_what_the_federation_changes_here(site):
+    site.runner.spacing_mm = (3.0, 1.0, 1.0)
+    await site.to_prepared()
+    sentence = site.snapshot.fingerprint.merged_sentence
+    assert "Planned from 12 cases of all sites" in sentence
+    assert "3 x 1 x 1 mm" in sentence
+    assert "patches of" in sentence
+    assert site.snapshot.fingerprint.merged_pictures
+    assert site.snapshot.federation.plan.configuration == "3d_fullres"
+
+
+async def test_a_trained_update_waits_for_the_link_and_is_not_trained_again(site):
+    await site.to_prepared()
+    site.coordinator.blobs[site.base(1).sha256] = b"global model before round 1"
+    gate = site.runner.hold("trained")
+    site.train(1)
+    await site.until(lambda: site.runner.trained[1, 2] == 1)
+    site.coordinator.online.clear()
+    gate.set()
+    await site.until(lambda: site.snapshot.training.phase == "uploading")
+    await site.crash()
+    await site.start()
+    await site.until(lambda: site.snapshot.training.phase == "uploading")
+    assert site.coordinator.told(UpdateOffered) == []
+    site.coordinator.online.set()
+    await site.until(lambda: site.coordinator.told(UpdateOffered))
+    assert dict(site.runner.trained) == {(1, 1): 1, (1, 2): 1}
+
+
+async def test_a_lost_worker_is_started_again_from_its_checkpoint(site, expected_log):
+    expected_log("app.site", "trying again")
+    await site.to_prepared()
+    gate = site.runner.hold("epoch")
+    site.train(1)
+    await site.until(lambda: site.runner.trained[1, 1] == 1)
+    site.runner.kill("TrainJob")
+    gate.set()
+    await site.until(lambda: site.coordinator.told(UpdateOffered))
+    assert dict(site.runner.trained) == {(1, 1): 1, (1, 2): 1}
+    assert site.runner.kinds().count("TrainJob") == 2
+
+
+async def test_a_worker_that_is_always_lost_ends_the_round_not_the_study(site, expected_log):
+    expected_log("app.site", "trying again|nothing that counts")
+    await site.to_prepared()
+    site.runner.failures["step"] = [Failed(code="job-failed", sentence="it broke")] * 3
+    site.train(1)
+    await site.until(lambda: site.coordinator.told(UpdateFailed))
+    assert site.coordinator.told(UpdateFailed) == [
+        UpdateFailed(round=1, attempt=1, code="job-failed")
+    ]
+    site.train(2)
+    await site.until(lambda: site.coordinator.told(UpdateOffered))
+    assert [m.round for m in site.coordinator.told(UpdateOffered)] == [2]
+
+
+@pytest.mark.parametrize("code", ["gpu-memory", "not-finite"])
+async def test_what_would_fail_again_is_told_at_once_and_a_new_attempt_is_taken(
+    site, code, expected_log
+):
+    expected_log("app.site", "nothing that counts")
+    await site.to_prepared()
+    site.runner.failures["step"] = [Failed(code=code, sentence="it broke")]
+    site.train(1)
+    await site.until(lambda: site.coordinator.told(UpdateFailed))
+    assert site.coordinator.told(UpdateFailed) == [UpdateFailed(round=1, attempt=1, code=code)]
+    site.train(1, attempt=2)
+    await site.until(lambda: site.coordinator.told(UpdateOffered))
+    assert [command.attempt for command in site.runner.asked] == [1, 2]
+    assert site.coordinator.told(UpdateOffered)[0].attempt == 2
+
+
+async def test_a_new_attempt_from_the_same_base_is_not_trained_again(site):
+    await site.to_prepared()
+    site.train(1)
+    await site.until(lambda: site.coordinator.told(UpdateOffered))
+    site.train(1, attempt=2)
+    await site.until(lambda: len(site.coordinator.told(UpdateOffered)) == 2)
+    assert [m.attempt for m in site.coordinator.told(UpdateOffered)] == [1, 2]
+    assert dict(site.runner.trained) == {(1, 1): 1, (1, 2): 1}
+
+
+async def test_another_round_supersedes_the_one_in_hand(site):
+    await site.to_prepared()
+    gate = site.runner.hold("step")
+    site.train(1)
+    await site.until(lambda: site.snapshot.training.step == 1)
+    site.train(2)
+    await site.until(lambda: [command.round for command in site.runner.asked] == [1, 2])
+    gate.set()
+    await site.until(lambda: site.coordinator.told(UpdateOffered))
+    assert [m.round for m in site.coordinator.told(UpdateOffered)] == [2]
+    assert dict(site.runner.trained) == {(2, 3): 1, (2, 4): 1}
+
+
+async def test_an_older_directive_changes_nothing(site):
+    await site.to_prepared()
+    old = site.coordinator.directive
+    site.train(1)
+    await site.until(lambda: site.coordinator.told(UpdateOffered))
+    site.service.directive_received(msgspec.structs.replace(old, step=Step.STOP))
+    assert site.service.study.directive.step is Step.TRAIN
+
+
+async def test_what_was_not_heard_is_told_again_but_not_at_once(site):
+    await site.to_prepared()
+    site.train(1)
+    await site.until(lambda: site.coordinator.told(UpdateOffered))
+    site.coordinator.repeat()
+    await asyncio.sleep(0.03)
+    assert len(site.coordinator.told(UpdateOffered)) == 1
+    site.clock.advance(30)
+    site.coordinator.repeat()
+    await site.until(lambda: len(site.coordinator.told(UpdateOffered)) == 2)
+    assert dict(site.runner.trained) == {(1, 1): 1, (1, 2): 1}
+
+
+async def test_the_coordinator_pauses_and_resumes(site):
+    await site.to_prepared()
+    gate = site.runner.hold("epoch")
+    site.train(1)
+    await site.until(lambda: site.runner.trained[1, 1] == 1)
+    site.coordinator.direct(Step.PAUSE, plan=site.plan, merged=site.merged)
+    await site.until(lambda: not site.runner.running)
+    gate.set()
+    site.train(1)
+    await site.until(lambda: site.coordinator.told(UpdateOffered))
+    assert dict(site.runner.trained) == {(1, 1): 1, (1, 2): 1}
+
+
+async def test_a_refused_update_is_told_and_the_study_goes_on(site, expected_log):
+    expected_log("app.site", "is refused")
+    await site.to_prepared()
+    site.coordinator.refusals = [LinkProblem("not finite", code=ErrorCode.TENSORS_REFUSED)]
+    site.train(1)
+    await site.until(lambda: site.coordinator.told(UpdateFailed))
+    assert site.coordinator.told(UpdateFailed)[0].code == "tensors-refused"
+    site.train(2)
+    await site.until(lambda: site.coordinator.told(UpdateOffered))
+
+
+async def test_an_update_that_vanished_is_trained_again(site, expected_log):
+    expected_log("app.site", "is gone")
+    await site.to_prepared()
+    site.train(1)
+    await site.until(lambda: site.coordinator.told(UpdateOffered))
+    for path in (site.home / "training").glob("update-*"):
+        path.unlink()
+    site.train(1, attempt=2)
+    await site.until(lambda: len(site.coordinator.told(UpdateOffered)) == 2)
+    assert site.coordinator.told(UpdateOffered)[1].attempt == 2
+
+
+async def test_windows_hear_steps_and_sections(site):
+    await site.to_prepared()
+    site.events.clear()
+    site.train(1)
+    await site.until(lambda: site.coordinator.told(UpdateOffered))
+    steps = [e.record for e in site.events if isinstance(e, StepTaken)]
+    assert [(s.epoch, s.step) for s in steps] == [(e, s) for e in (1, 2) for s in (1, 2, 3)]
+    left = [e.seconds_left for e in site.events if isinstance(e, StepTaken)]
+    # 0.5 s a step, and from the first epoch's 2 s the rest that is no step.
+    assert left[:3] == [2.5, 2.0, 1.5]
+    assert left[3:] == [1.5, 1.0, 0.5]
+    # Sections that did not change are not sent.
+    assert all(e.data is None for e in site.events if isinstance(e, Changed))
+    assert site.snapshot.training.samples
+
+
+async def test_closed_rounds_are_kept_though_a_directive_names_only_the_newest(site):
+    await site.to_prepared()
+    for number in (1, 2):
+        site.coordinator.direct(
+            Step.WAIT,
+            plan=site.plan,
+            closed_rounds=(
+                RoundSummary(
+                    number=number,
+                    contributors=("alpha",),
+                    train_loss=0.1,
+                    validation_loss=None,
+                    pseudo_dice=(None,),
+                ),
+            ),
+        )
+    assert [row.number for row in site.snapshot.federation.rounds] == [1, 2]
+    await site.stop()
+    await site.start()
+    assert [row.number for row in site.snapshot.federation.rounds] == [1, 2]
