@@ -12,7 +12,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import safetensors
 import safetensors.torch
@@ -167,7 +167,7 @@ def write_checkpoint(content: Mapping[str, Any], path: Path) -> None:
         try:
             handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
             with os.fdopen(handle, "wb") as file:
-                torch.save(dict(content), file)
+                _save_checkpoint(dict(content), file)
                 file.flush()
                 os.fsync(file.fileno())
             beside.replace(path)
@@ -203,6 +203,34 @@ def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
         # safetensors writes by itself and hides the system's error number in a sentence.
         number = 28 if "os error 28" in str(exc) or "No space left" in str(exc) else 5
         raise OSError(number, str(exc)) from exc
+
+
+class _WatchedFile:
+    """Remembers the system's error, which torch.save buries under one of its own."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as exc:
+            self.error = exc
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def _save_checkpoint(content: dict[str, Any], file: BinaryIO) -> None:
+    watched: Any = _WatchedFile(file)
+    try:
+        torch.save(content, watched)
+    except RuntimeError as exc:
+        if watched.error is not None:
+            raise watched.error from exc
+        raise
 
 
 def _check_names(expected: frozenset[str], found: frozenset[str]) -> None:

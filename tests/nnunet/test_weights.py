@@ -1,4 +1,6 @@
 import math
+import os
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -194,6 +196,27 @@ def test_a_full_disk_keeps_the_old_file(network, tmp_path, monkeypatch):
     assert caught.value.code is ErrorCode.DISK_FULL
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["weights"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("buffering", [0, -1])
+def test_a_disk_that_fills_while_a_checkpoint_is_written(network, tmp_path, monkeypatch, buffering):
+    path = tmp_path / "checkpoint"
+    write_checkpoint({"epoch": 1}, path)
+    real = os.fdopen
+
+    def full(handle, mode):
+        real(handle, mode).close()
+        return Path("/dev/full").open(mode, buffering=buffering)
+
+    monkeypatch.setattr(os, "fdopen", full)
+    # torch.save hides the system's error behind a RuntimeError when a write fails at once.
+    with pytest.raises(SetupProblem) as caught:
+        write_checkpoint({"weights": torch.zeros(100_000)}, path)
+    monkeypatch.undo()
+    assert caught.value.code is ErrorCode.DISK_FULL
+    assert read_checkpoint(path) == {"epoch": 1}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["checkpoint"]
 
 
 def test_a_slim_checkpoint_is_plain_and_complete(unet, tmp_path):
