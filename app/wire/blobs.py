@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import math
 import struct
 import zlib
 from collections import deque
@@ -43,9 +44,11 @@ HEADER_BYTES: Final = _HEADER.size + _SEAL.size
 MAX_FRAME: Final = CHUNK + HEADER_BYTES
 
 WINDOW_START: Final = 2
-WINDOW_LIMIT: Final = 8
-"""Chunks in flight at most. What is behind a damaged chunk is sent again, so 1 % of damage costs
-about this many per cent; 2 MiB in flight still fill 40 MB/s at 50 ms of latency."""
+WINDOW_USUAL: Final = 4
+"""Chunks in flight that keep any usual line busy; what is in flight when a line or a coordinator
+breaks is sent again, so it is not more without need."""
+WINDOW_LIMIT: Final = 16
+"""Chunks in flight at most, on lines that are both fast and far."""
 _MAX_GENERATION: Final = 1_000_000
 
 
@@ -124,8 +127,9 @@ class BlobSender:
 
     Order of calls: `next_piece` until it gives None, then wait for `acknowledged` or `rejected`,
     and again, until `finished`. The window starts at 2 chunks and grows by one with each
-    acknowledgement, to 8 at most, while what is in flight takes less than `patience_s` at the
-    measured rate: a slow link must not fill buffers for longer than a heartbeat may take.
+    acknowledgement up to 4, and up to 16 where rate times latency asks for it; but what is in
+    flight never takes longer than `patience_s` at the measured rate: a slow line must not fill
+    buffers for longer than a heartbeat may take.
     """
 
     def __init__(self, *, size: int, offset: int, patience_s: float, chunk: int = CHUNK) -> None:
@@ -141,6 +145,7 @@ class BlobSender:
         self._patience_s = patience_s
         self._in_flight: deque[tuple[int, float]] = deque()  # (end offset, when sent)
         self._rate = 0.0
+        self._latency_s = math.inf
         self._heard_at = 0.0
 
     @property
@@ -181,6 +186,7 @@ class BlobSender:
         sent_at = now
         while self._in_flight and self._in_flight[0][0] <= offset:
             sent_at = self._in_flight.popleft()[1]
+            self._latency_s = min(self._latency_s, now - sent_at)
         # What a busy line carries between two acknowledgements is its rate.
         taken_s = now - max(sent_at, self._heard_at)
         self._heard_at = now
@@ -218,10 +224,11 @@ class BlobSender:
 
     def _adapt(self) -> None:
         if self._rate <= 0:
-            self._window = min(self._window + 1, WINDOW_LIMIT)
+            self._window = min(self._window + 1, WINDOW_USUAL)
             return
-        affordable = int(self._rate * self._patience_s / self._chunk)
-        self._window = max(1, min(self._window + 1, affordable, WINDOW_LIMIT))
+        useful = max(WINDOW_USUAL, math.ceil(2 * self._rate * self._latency_s / self._chunk))
+        bearable = int(self._rate * self._patience_s / self._chunk)
+        self._window = max(1, min(self._window + 1, useful, bearable, WINDOW_LIMIT))
 
 
 class Verdict(enum.Enum):

@@ -15,6 +15,7 @@ from app.wire.blobs import (
     MAX_FRAME,
     WINDOW_LIMIT,
     WINDOW_START,
+    WINDOW_USUAL,
     BlobReceiver,
     BlobSender,
     ChunkHeader,
@@ -109,16 +110,31 @@ def send_all(blob: BlobSender, now: float) -> list[int]:
     return offsets
 
 
-def test_the_window_opens_with_acknowledgements_and_never_beyond_its_limit():
+def largest_window(*, latency_s: float, bytes_per_s: float) -> tuple[int, float]:
+    """Send 100 chunks over a line; return the widest window and the share of its rate that was used."""
     blob = sender()
-    assert send_all(blob, 0.0) == [0, CHUNK]
-    assert blob.next_piece(0.0) is None
-    largest = WINDOW_START
-    for number in range(1, 60):
-        assert blob.acknowledged(offset=number * CHUNK, now=number * 0.01)
-        send_all(blob, number * 0.01)
-        largest = max(largest, blob.window)
-    assert largest == WINDOW_LIMIT
+    now, free_at, largest = 0.0, 0.0, WINDOW_START
+    arriving: list[tuple[float, int]] = []
+    while not blob.finished:
+        while (piece := blob.next_piece(now)) is not None:
+            free_at = max(now, free_at) + piece.length / bytes_per_s
+            arriving.append((free_at + latency_s, piece.offset + piece.length))
+        largest = max(largest, len(arriving))
+        now, end = arriving.pop(0)
+        blob.acknowledged(offset=end, now=now)
+    return largest, blob.size / bytes_per_s / now
+
+
+def test_the_window_is_as_wide_as_the_line_needs_and_no_wider():
+    assert send_all(sender(), 0.0) == [0, CHUNK]
+    near, used = largest_window(latency_s=0.001, bytes_per_s=12e6)
+    assert near == WINDOW_USUAL
+    assert used > 0.95
+    far, used = largest_window(latency_s=0.1, bytes_per_s=20e6)
+    assert WINDOW_USUAL < far <= WINDOW_LIMIT
+    assert used > 0.8
+    farthest, _ = largest_window(latency_s=0.6, bytes_per_s=100e6)
+    assert farthest == WINDOW_LIMIT
 
 
 def test_a_slow_link_never_has_more_in_flight_than_its_heartbeats_bear():
