@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QSettings, Qt
 from PySide6.QtGui import QGuiApplication
@@ -13,6 +14,10 @@ from PySide6.QtWidgets import QApplication
 from app.ui.text import NAME, site_title
 from app.ui.theme import Look, Theme
 from app.ui.window import Window
+
+if TYPE_CHECKING:
+    from app.ui.bridge import ServiceBridge
+    from app.ui.presenters.verdicts import SiteVerdicts
 
 
 def main(
@@ -78,10 +83,9 @@ class Sites(QObject):
         self, window: Window, homes: Sequence[Path], *, invitation: Path | None = None
     ) -> None:
         super().__init__(window)
-        from app.ui.bridge import ServiceBridge
-
         self._window, self._homes, self._invitation = window, tuple(homes), invitation
         self._bridge: ServiceBridge | None = None
+        self._verdicts: SiteVerdicts | None = None
         window.site_chosen.connect(self._attach)
 
     def open(self) -> None:
@@ -93,16 +97,21 @@ class Sites(QObject):
         if self._bridge is not None:
             self._bridge.close()
             self._bridge = None
+        if self._verdicts is not None:
+            self._verdicts.close()
+            self._verdicts = None
 
     def _attach(self, number: int) -> None:
         from app.system.clock import SystemClock
         from app.ui.bridge import ServiceBridge
         from app.ui.presenters.desk import Desk
+        from app.ui.presenters.verdicts import SiteVerdicts
 
         self.close()
         home = self._homes[number]
         bridge = ServiceBridge(home, start_service=start_service)
-        desk = Desk(bridge, clock=SystemClock())
+        self._verdicts = SiteVerdicts(home, clock=SystemClock())
+        desk = Desk(bridge, clock=SystemClock(), verdicts=self._verdicts)
         desk.setParent(self)
         bridge.snapshot_changed.connect(lambda _snapshot: desk.changed.emit())
         bridge.away_changed.connect(lambda _sentence: desk.changed.emit())

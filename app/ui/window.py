@@ -316,8 +316,8 @@ class Window(QMainWindow):
         page = ReviewPage()
         page.case_wished.connect(self._read_reviewed)
         page.judged.connect(
-            lambda case, verdict, comment: self._wish(
-                lambda desk: desk.judge(case, verdict, comment)
+            lambda case, verdict, comment, voxel: self._wish(
+                lambda desk: desk.judge(case, verdict, comment, voxel)
             )
         )
         page.undo_wished.connect(self._undo_verdict)

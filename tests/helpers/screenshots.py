@@ -72,9 +72,9 @@ def draw(asked: argparse.Namespace) -> None:
         service = RecordedService(snapshots.STAGES[stage]() if stage else None, away)
         book = MemoryBook()
         if stage == "finished":
-            cases = [case.name for case in snapshots.dataset().held_out]
-            book.judge(cases[0], Verdict.ACCEPTED, "")
-            book.judge(cases[2], Verdict.FLAGGED, "Extra piece behind the structure")
+            results = snapshots.finished().review.results
+            book.judge(results[0], Verdict.ACCEPTED, "", None)
+            book.judge(results[2], Verdict.FLAGGED, "Extra piece behind the structure", None)
         window = Window(look, settings, sites=("North", "Harbour", "Valley"))
         window.resize(width, height)
         desk = Desk(service, clock=StillClock(snapshots.NOW), verdicts=book)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from app.control.messages import Accepted, AnyCommand, InvitationView, Refused, Snapshot
 from app.domain.errors import FednnunetError
-from app.domain.segmentation import Verdict
+from app.domain.segmentation import SegmentationResult, Verdict
 from app.ui.presenters.review import Opinion
 
 
@@ -42,14 +42,23 @@ class MemoryBook:
     def __init__(self) -> None:
         self.said: list[tuple[str, Opinion]] = []
 
-    def opinions(self) -> dict[str, Opinion]:
+    def opinions(self, results: Sequence[SegmentationResult]) -> dict[str, Opinion]:
         return dict(self.said)
 
-    def judge(self, case: str, verdict: Verdict, comment: str) -> None:
-        self.said.append((case, Opinion(verdict=verdict, comment=comment)))
+    def judge(
+        self,
+        result: SegmentationResult,
+        verdict: Verdict,
+        comment: str,
+        voxel: tuple[int, int, int] | None,
+    ) -> None:
+        self.said.append((result.case, Opinion(verdict=verdict, comment=comment)))
 
     def take_back(self) -> str | None:
         return self.said.pop()[0] if self.said else None
+
+    def close(self) -> None:
+        pass
 
 
 class StillClock:

@@ -119,7 +119,7 @@ def test_system_look_follows_the_desktop(qapp: QApplication, monkeypatch):
     ):
 
         class Hints:
-            def colorScheme(self, said=scheme):
+            def colorScheme(self, said=scheme):  # noqa: N802 - Qt says it so
                 return said
 
         monkeypatch.setattr(look, "_application", Spoken(qapp, Hints()))
@@ -133,7 +133,7 @@ class Spoken:
     def __init__(self, application, hints):
         self._application, self._hints = application, hints
 
-    def styleHints(self):
+    def styleHints(self):  # noqa: N802 - Qt says it so
         return self._hints
 
     def __getattr__(self, name):

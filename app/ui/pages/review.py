@@ -45,8 +45,8 @@ class ReviewPage(QWidget):
     case_wished = Signal(object)
     """A `CaseDetail` to be read for the viewer."""
 
-    judged = Signal(str, object, str)
-    """Case, `Verdict`, comment."""
+    judged = Signal(str, object, str, object)
+    """Case, `Verdict`, comment, and the voxel (z, y, x) under the crosshair or None."""
 
     undo_wished = Signal()
     segment_wished = Signal(str, bool)
@@ -258,9 +258,14 @@ class ReviewPage(QWidget):
 
     # --- verdicts ------------------------------------------------------------------------------
 
+    def _judge(self, verdict: Verdict, comment: str) -> None:
+        if self._shown is not None:
+            voxel = self.viewer.view.crosshair if self.viewer.view is not None else None
+            self.judged.emit(self._shown.case, verdict, comment, voxel)
+
     def _accept(self) -> None:
         if self._shown is not None:
-            self.judged.emit(self._shown.case, Verdict.ACCEPTED, self.comment.text().strip())
+            self._judge(Verdict.ACCEPTED, self.comment.text().strip())
             self._go(1)
 
     def _ask_reason(self) -> None:
@@ -271,13 +276,12 @@ class ReviewPage(QWidget):
     def _flag(self, reason: str) -> None:
         if self._shown is not None:
             comment = self.comment.text().strip() or reason
-            self.judged.emit(self._shown.case, Verdict.FLAGGED, comment)
+            self._judge(Verdict.FLAGGED, comment)
             self._go(1)
 
     def _keep_comment(self) -> None:
         if self._shown is not None:
-            verdict = self._shown.opinion.verdict
-            self.judged.emit(self._shown.case, verdict, self.comment.text().strip())
+            self._judge(self._shown.opinion.verdict, self.comment.text().strip())
             self.cases.setFocus()
 
     def _go(self, step: int, *, without: frozenset[str] = frozenset()) -> None:

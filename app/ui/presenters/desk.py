@@ -32,6 +32,7 @@ from app.system.clock import Clock
 from app.ui.messages import Message, of_error, refusal, told
 from app.ui.presenters.federation import present_invitation
 from app.ui.presenters.review import Opinion
+from app.ui.presenters.verdicts import VerdictBook
 from app.ui.presenters.volumes import CasePaths, LoadedCase, read_case
 
 Reply = Accepted | Refused | InvitationView
@@ -52,18 +53,6 @@ class Service(Protocol):
         on_result: Callable[[Result], None],
         on_problem: Callable[[FednnunetError], None],
     ) -> None: ...
-
-
-class VerdictBook(Protocol):
-    """What people said of the segmentations of one home, by case; every call is durable."""
-
-    def opinions(self) -> Mapping[str, Opinion]: ...
-
-    def judge(self, case: str, verdict: Verdict, comment: str) -> None: ...
-
-    def take_back(self) -> str | None:
-        """Undo the last judgement and return its case; None when there is nothing to undo."""
-        ...
 
 
 class Desk(QObject):
@@ -87,6 +76,7 @@ class Desk(QObject):
         super().__init__()
         self._service, self._clock, self._verdicts = service, clock, verdicts
         self._wanted: dict[str, CasePaths] = {}
+        self._verdict_problem = ""
         self.left_out: frozenset[str] | None = None
         """Cases that the operator left out and that no fingerprint was computed without yet."""
 
@@ -188,11 +178,29 @@ class Desk(QObject):
 
     def opinions(self) -> Mapping[str, Opinion]:
         """Return what was said so far, by case."""
-        return self._verdicts.opinions() if self._verdicts is not None else {}
+        if self._verdicts is None or self.snapshot is None:
+            return {}
+        try:
+            return self._verdicts.opinions(self.snapshot.review.results)
+        except FednnunetError as exc:
+            # Told once: this is asked at every drawing.
+            if str(exc) != self._verdict_problem:
+                self._verdict_problem = str(exc)
+                self.message_told.emit(of_error(exc))
+            return {}
 
-    def judge(self, case: str, verdict: Verdict, comment: str) -> None:
-        """Write down a verdict; it is on disk when this returns."""
-        self._note(lambda book: book.judge(case, verdict, comment))
+    def judge(
+        self,
+        case: str,
+        verdict: Verdict,
+        comment: str,
+        voxel: tuple[int, int, int] | None = None,
+    ) -> None:
+        """Write down a verdict; it is on disk when this returns. `voxel` is what a comment means."""
+        results = self.snapshot.review.results if self.snapshot is not None else ()
+        result = next((one for one in results if one.case == case), None)
+        if result is not None:
+            self._note(lambda book: book.judge(result, verdict, comment, voxel))
 
     def take_back(self) -> str | None:
         """Undo the last verdict and return its case."""

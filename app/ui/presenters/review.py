@@ -8,6 +8,7 @@ from typing import Final
 
 from app.control.messages import ReviewView, Snapshot
 from app.domain.segmentation import CaseScore, LabelScore, SegmentationResult, Verdict
+from app.review.order import worst_first
 from app.ui import text
 from app.ui.models.rows import Cell, Column, Row, Table, number, words
 from app.ui.presenters.parts import Badge, Fact, Progress, failure_of, progress_of
@@ -104,7 +105,8 @@ def present_review(
     view = snapshot.review if snapshot is not None else ReviewView()
     said = opinions or {}
     scores = {score.case: score for score in view.scores}
-    ordered = sorted(view.results, key=lambda result: badness(scores.get(result.case), result.case))
+    place = {ranked.case: number for number, ranked in enumerate(worst_first(view.scores))}
+    ordered = sorted(view.results, key=lambda one: (place.get(one.case, len(place)), one.case))
     progress = progress_of(view.job)
     details = tuple(
         _detail(result, scores.get(result.case), said.get(result.case, Opinion()))
@@ -139,18 +141,6 @@ def present_review(
         ),
         details=details,
     )
-
-
-def badness(score: CaseScore | None, case: str) -> tuple[float, float, str]:
-    """Return a key that sorts worst first: by the worst label, then the mean; no score last."""
-    if score is None:
-        return (2.0, 2.0, case)
-    defined = [label.dice for label in score.labels if label.dice is not None]
-    if any(label.only_predicted for label in score.labels):
-        defined.append(0.0)
-    if not defined:
-        return (2.0, 2.0, case)
-    return (min(defined), sum(defined) / len(defined), case)
 
 
 def _detail(result: SegmentationResult, score: CaseScore | None, opinion: Opinion) -> CaseDetail:

@@ -114,23 +114,29 @@ def test_cases_left_out_count_from_the_next_computation(desk, service, qtbot):
     assert desk.left_out is None
 
 
-def test_verdicts_go_to_the_book_and_back(desk, qtbot):
+def test_verdicts_go_to_the_book_and_back(desk, service, qtbot):
+    service.snapshot = snapshots.finished()
     with qtbot.waitSignal(desk.changed):
-        desk.judge("case a", Verdict.FLAGGED, "too large")
-    assert desk.opinions() == {"case a": Opinion(verdict=Verdict.FLAGGED, comment="too large")}
-    assert desk.take_back() == "case a"
+        desk.judge("hippocampus_144", Verdict.FLAGGED, "too large")
+    said = {"hippocampus_144": Opinion(verdict=Verdict.FLAGGED, comment="too large")}
+    assert desk.opinions() == said
+    desk.judge("nobody", Verdict.FLAGGED, "")
+    assert desk.opinions() == said
+    assert desk.take_back() == "hippocampus_144"
     assert desk.take_back() is None
 
 
 def test_a_verdict_that_cannot_be_written_is_told(service, qapp):
+    service.snapshot = snapshots.finished()
+
     class FullBook(MemoryBook):
-        def judge(self, case, verdict, comment):
+        def judge(self, result, verdict, comment, voxel):
             raise SetupProblem("the disk is full", code=ErrorCode.DISK_FULL)
 
     desk = Desk(service, clock=StillClock(0), verdicts=FullBook())
     heard: list[Message] = []
     desk.message_told.connect(heard.append)
-    desk.judge("case a", Verdict.ACCEPTED, "")
+    desk.judge("hippocampus_144", Verdict.ACCEPTED, "")
     assert heard[0].sentence == "The disk is full"
     assert heard[0].remedy
 

@@ -4,7 +4,7 @@ from helpers import snapshots
 from msgspec.structs import replace
 
 from app.domain.segmentation import Verdict
-from app.ui.presenters.review import Opinion, badness, neighbour, present_review
+from app.ui.presenters.review import Opinion, neighbour, present_review
 
 WORST_FIRST = (
     "hippocampus_197",  # predicted where the reference has nothing
@@ -22,8 +22,11 @@ def test_cases_come_worst_first():
 
 
 def test_no_score_is_last():
-    assert badness(None, "x") > badness(snapshots.scores()[3], "a")[:2] + ("",)
-    assert badness(None, "x")[0] == 2.0
+    base = snapshots.finished()
+    scores = base.review.scores[1:]
+    state = present_review(replace(base, review=replace(base.review, scores=scores)))
+    assert state.details[-1].case == "hippocampus_144"
+    assert state.details[-1].scores.empty == "The scores are being computed."
 
 
 def test_badges_name_what_is_odd():

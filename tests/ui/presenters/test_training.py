@@ -13,7 +13,8 @@ def test_before_training_there_is_nothing_to_pause():
     state = present_training(snapshots.joined(), now=NOW)
     assert not state.begun
     assert state.tiles == ()
-    assert not (state.can_pause or state.can_resume)
+    assert not state.can_pause
+    assert not state.can_resume
     assert present_training(None, now=NOW).attached is False
 
 

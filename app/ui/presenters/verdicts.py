@@ -1,0 +1,112 @@
+"""What people say of segmentations, kept in the review store of the site that is shown."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, Protocol
+
+from app.domain.segmentation import SegmentationResult, Verdict
+from app.review.verdicts import ReviewEntry, VerdictStore
+from app.system.clock import Clock
+from app.ui.presenters.review import Opinion
+
+STORE_FILE: Final = "verdicts.sqlite"
+
+
+class VerdictBook(Protocol):
+    """Opinions by case; what `judge` was told is on disk when it returns."""
+
+    def opinions(self, results: Sequence[SegmentationResult]) -> Mapping[str, Opinion]:
+        """Return what was said of these segmentations, by case."""
+        ...
+
+    def judge(
+        self,
+        result: SegmentationResult,
+        verdict: Verdict,
+        comment: str,
+        voxel: tuple[int, int, int] | None,
+    ) -> None:
+        """Write down a verdict; raises SetupProblem when it cannot be kept."""
+        ...
+
+    def take_back(self) -> str | None:
+        """Undo the last judgement and return its case; None when there is nothing to undo."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the file."""
+        ...
+
+
+class SiteVerdicts:
+    """The verdicts of one home; the file is made with the first of them. For one thread."""
+
+    def __init__(self, home: Path, *, clock: Clock) -> None:
+        self._path, self._clock = home / STORE_FILE, clock
+        self._store: VerdictStore | None = None
+        self._read: tuple[tuple[SegmentationResult, ...], dict[str, Opinion]] | None = None
+
+    def opinions(self, results: Sequence[SegmentationResult]) -> Mapping[str, Opinion]:
+        """Return what was said of these segmentations; from memory while nothing changed."""
+        wanted = tuple(results)
+        if not wanted or (self._store is None and not self._path.exists()):
+            return {}
+        if self._read is None or self._read[0] != wanted:
+            self._read = (wanted, self._opinions(wanted))
+        return self._read[1]
+
+    def judge(
+        self,
+        result: SegmentationResult,
+        verdict: Verdict,
+        comment: str,
+        voxel: tuple[int, int, int] | None,
+    ) -> None:
+        """Write down a verdict, and a comment where it differs from the last one."""
+        before = self.opinions((result,)).get(result.case, Opinion())
+        new_comment = comment if comment != before.comment else ""
+        self._read = None
+        self._opened().record(
+            ReviewEntry(
+                case=result.case,
+                model_digest=result.model_digest,
+                reviewer=getpass.getuser(),
+                at=self._clock.now(),
+                verdict=verdict if verdict is not before.verdict else None,
+                comment=new_comment,
+                voxel=voxel if new_comment else None,
+            )
+        )
+
+    def take_back(self) -> str | None:
+        """Undo the last entry; it stays readable in the file."""
+        if self._store is None and not self._path.exists():
+            return None
+        self._read = None
+        entry = self._opened().undo()
+        return entry.case if entry is not None else None
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    def _opened(self) -> VerdictStore:
+        if self._store is None:
+            self._store = VerdictStore(self._path)
+        return self._store
+
+    def _opinions(self, results: tuple[SegmentationResult, ...]) -> dict[str, Opinion]:
+        by_model: dict[str, list[str]] = {}
+        for result in results:
+            by_model.setdefault(result.model_digest, []).append(result.case)
+        said: dict[str, Opinion] = {}
+        for model, cases in by_model.items():
+            for review in self._opened().reviews(model, cases):
+                comment = review.comments[-1].comment if review.comments else ""
+                said[review.case] = Opinion(verdict=review.verdict, comment=comment)
+        return said

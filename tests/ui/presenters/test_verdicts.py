@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from helpers import snapshots
+from helpers.window_desk import StillClock
+
+from app.domain.errors import SetupProblem
+from app.domain.segmentation import Verdict
+from app.review.verdicts import VerdictStore
+from app.ui.presenters.review import Opinion
+from app.ui.presenters.verdicts import STORE_FILE, SiteVerdicts
+
+RESULTS = snapshots.finished().review.results
+FIRST, SECOND = RESULTS[:2]
+
+
+@pytest.fixture
+def book(tmp_path):
+    made = SiteVerdicts(tmp_path, clock=StillClock(snapshots.NOW))
+    yield made
+    made.close()
+
+
+def test_looking_makes_no_file(book, tmp_path: Path):
+    assert book.opinions(RESULTS) == {}
+    assert book.take_back() is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_verdicts_outlive_the_window(book, tmp_path):
+    book.judge(FIRST, Verdict.ACCEPTED, "", None)
+    book.judge(SECOND, Verdict.FLAGGED, "Wrong border", (1, 2, 3))
+    book.close()
+    again = SiteVerdicts(tmp_path, clock=StillClock(0))
+    said = again.opinions(RESULTS)
+    again.close()
+    assert said[FIRST.case] == Opinion(verdict=Verdict.ACCEPTED)
+    assert said[SECOND.case] == Opinion(verdict=Verdict.FLAGGED, comment="Wrong border")
+    assert said[RESULTS[2].case] == Opinion()
+
+
+def test_the_comment_keeps_its_voxel_and_is_written_once(book, tmp_path):
+    book.judge(FIRST, Verdict.UNREVIEWED, "Look here", (4, 5, 6))
+    book.judge(FIRST, Verdict.ACCEPTED, "Look here", (7, 8, 9))
+    book.close()
+    with VerdictStore(tmp_path / STORE_FILE) as store:
+        entries = store.entries(FIRST.model_digest)
+    assert [(entry.verdict, entry.comment, entry.voxel) for entry in entries] == [
+        (None, "Look here", (4, 5, 6)),
+        (Verdict.ACCEPTED, "", None),
+    ]
+    assert all(entry.reviewer and entry.at == snapshots.NOW for entry in entries)
+
+
+def test_taking_back_names_the_case(book):
+    book.judge(FIRST, Verdict.ACCEPTED, "", None)
+    assert book.opinions(RESULTS)[FIRST.case].verdict is Verdict.ACCEPTED
+    assert book.take_back() == FIRST.case
+    assert book.opinions(RESULTS)[FIRST.case].verdict is Verdict.UNREVIEWED
+    assert book.take_back() is None
+
+
+def test_another_models_segmentation_is_not_judged_yet(book):
+    book.judge(FIRST, Verdict.ACCEPTED, "", None)
+    other = replace(FIRST, model_digest="7" * 64)
+    assert book.opinions((other,)) == {FIRST.case: Opinion()}
+
+
+def test_a_damaged_file_is_a_problem_in_words(tmp_path):
+    (tmp_path / STORE_FILE).write_bytes(b"this is no database" * 100)
+    book = SiteVerdicts(tmp_path, clock=StillClock(0))
+    with pytest.raises(SetupProblem):
+        book.opinions(RESULTS)
