@@ -13,6 +13,7 @@ from app.domain.rounds import BlobRef, GlobalModel, ModelUpdate
 from app.domain.study import StudyTerms
 from app.federation.round_machine import RoundState
 from app.federation.site_machine import SiteState
+from app.federation.study_events import SiteReport
 from app.federation.study_file import terms_from_json, terms_to_json
 from app.federation.study_machine import StudyState
 
@@ -65,6 +66,10 @@ class OpenRound:
     updates: tuple[ModelUpdate, ...] = ()
     averaging: int = 0
 
+    def ask_of(self, site: SiteName) -> Ask | None:
+        """Return how a site was asked, None when it was not."""
+        return next((ask for ask in self.asks if ask.site == site), None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClosedRound:
@@ -106,6 +111,21 @@ class StudyRecord:
     def base(self) -> BlobRef | None:
         """The newest shared model: the last average, or the first model before there is one."""
         return self.closed[-1].model.weights if self.closed else self.first_model
+
+    @property
+    def members(self) -> tuple[SiteRecord, ...]:
+        """The sites that take part, in order of admission."""
+        return tuple(site for site in self.sites if site.state is not SiteState.WITHDRAWN)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presence:
+    """What is known of a site's line. Not saved: times are monotonic seconds of this run."""
+
+    connected: bool
+    report: SiteReport | None
+    heard_s: float
+    progress_s: float
 
 
 class _Saved(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

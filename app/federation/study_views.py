@@ -1,12 +1,26 @@
-"""What a site is told to do, and what people see of a study."""
+"""What a site is told to do, and what people see of a study: pure functions of its record."""
 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
 
 from app.domain.ids import SiteName, StudyId
 from app.domain.rounds import BlobRef, GlobalModel
+from app.domain.study import StudyTerms
+from app.federation.round_machine import RoundState
+from app.federation.site_machine import SiteState
+from app.federation.study_machine import StudyState
+from app.federation.study_record import ClosedRound, OpenRound, Presence, SiteRecord, StudyRecord
+
+_TOLD_CHARACTERS: Final = 300
+_TOLD_SITES: Final = 250
+_TOLD_ROUNDS: Final = 50
+_TOLD_ROUNDS_BYTES: Final = 20_000
+
+Presences = Mapping[SiteName, Presence]
 
 
 class Step(enum.Enum):
@@ -99,3 +113,198 @@ class StudyStatus:
     closed_rounds: tuple[RoundSummary, ...]
     models: tuple[GlobalModel, ...]
     model: BlobRef | None
+
+
+def instruction(
+    terms: StudyTerms, record: StudyRecord, presence: Presences, site: SiteName, now: float
+) -> Instruction:
+    """What this site should do now; STOP for one that is no member."""
+    member = next((one for one in record.sites if one.name == site), None)
+    summaries = _summaries(record, presence, now)
+    if len(summaries) > _TOLD_SITES:
+        here = tuple(one for one in summaries if one.name == site)
+        others = tuple(one for one in summaries if one.name != site)
+        summaries = (*here, *others)[:_TOLD_SITES]
+    plain = Instruction(
+        serial=record.serial,
+        step=Step.WAIT,
+        study_state=_state_text(record),
+        sentence=_short(_sentence(terms, record)),
+        sites=summaries,
+        closed_rounds=_newest_rounds(record.closed),
+        rounds=terms.rounds,
+    )
+    if member is None or member.state is SiteState.WITHDRAWN:
+        return replace(
+            plain,
+            step=Step.STOP,
+            sentence="This site does not take part in the study.",
+            sites=(),
+            closed_rounds=(),
+        )
+    plain = replace(plain, plan=record.plan, merged=record.merged)
+    if record.state is StudyState.STOPPED:
+        return replace(plain, step=Step.STOP)
+    if record.state is StudyState.FINISHED:
+        return replace(plain, step=Step.FINISH, model=record.base)
+    if record.paused:
+        return replace(plain, step=Step.PAUSE)
+    if record.state in (StudyState.ENROLLING, StudyState.FINGERPRINTING):
+        if member.fingerprint is None:
+            return replace(plain, step=Step.SEND_FINGERPRINT)
+        return plain
+    if record.plan is None:
+        return plain
+    if member.prepared != record.plan.sha256:
+        if member.refused_plan:
+            sentence = "This site does not use the study's plan. " + _sentence(terms, record)
+            return replace(plain, sentence=_short(sentence))
+        return replace(plain, step=Step.PREPARE)
+    ask = record.round.ask_of(site) if record.round else None
+    if record.round is None or ask is None or member.state is not SiteState.WORKING:
+        return plain
+    return replace(
+        plain,
+        step=Step.TRAIN,
+        base=record.round.base,
+        round=record.round.number,
+        attempt=ask.attempt,
+        start_epoch=(record.round.number - 1) * terms.epochs_per_round,
+    )
+
+
+def status(terms: StudyTerms, record: StudyRecord, presence: Presences, now: float) -> StudyStatus:
+    """Everything the coordinator's people may see."""
+    statuses = []
+    for site, summary in zip(record.sites, _summaries(record, presence, now), strict=True):
+        here = presence.get(site.name)
+        report = here.report if here else None
+        problem = site.problem or (report.problem if report else None) or ""
+        statuses.append(
+            SiteStatus(
+                summary=summary,
+                has_fingerprint=site.fingerprint is not None,
+                fingerprint_cases=site.fingerprint_cases,
+                phase=report.phase if report else "",
+                problem=problem,
+                problem_sentence=site.problem_sentence,
+            )
+        )
+    return StudyStatus(
+        study=record.study,
+        name=terms.name,
+        serial=record.serial,
+        state=_state_text(record),
+        sentence=_sentence(terms, record),
+        sites=tuple(statuses),
+        round=record.round.number if record.round else 0,
+        rounds=terms.rounds,
+        plan=record.plan,
+        merged=record.merged,
+        closed_rounds=tuple(_round_summary(one) for one in record.closed),
+        models=tuple(one.model for one in record.closed),
+        model=record.base if record.closed else None,
+    )
+
+
+def _summaries(record: StudyRecord, presence: Presences, now: float) -> tuple[SiteSummary, ...]:
+    summaries = []
+    for site in record.sites:
+        here = presence.get(site.name)
+        report = here.report if here else None
+        summaries.append(
+            SiteSummary(
+                name=site.name,
+                state=site.state.value,
+                connected=here is not None and here.connected,
+                cases=site.cases or site.fingerprint_cases,
+                round=report.round if report else 0,
+                epoch=report.epoch if report else 0,
+                step=report.step if report else 0,
+                steps=report.steps if report else 0,
+                silent_s=max(0, int(now - here.heard_s)) if here else 0,
+            )
+        )
+    return tuple(summaries)
+
+
+def _sentence(terms: StudyTerms, record: StudyRecord) -> str:
+    members = record.members
+    if record.state is StudyState.STOPPED:
+        return "The study was stopped."
+    if record.state is StudyState.FINISHED:
+        return f"The study is finished: {terms.rounds} rounds are closed."
+    if record.paused:
+        return record.paused_because or "The coordinator has paused the study."
+    if record.state is StudyState.FAILED:
+        return record.failure
+    if record.state in (StudyState.ENROLLING, StudyState.FINGERPRINTING):
+        sent = sum(site.fingerprint is not None for site in members)
+        text = f"{sent} of {_sites(len(members))} sent a fingerprint"
+        if record.state is StudyState.ENROLLING:
+            return f"Sites are joining: {text}."
+        if len(members) < terms.minimum_sites:
+            return f"{text}; the study needs {_sites(terms.minimum_sites)}."
+        return f"Waiting for fingerprints: {text}."
+    if record.state is StudyState.PLANNING:
+        return f"Planning from {_sites(len(record.roster))} and their images' fingerprints."
+    ready = sum(site.state is SiteState.READY for site in members)
+    if record.round is None:
+        number = len(record.closed) + 1
+        needed = terms.minimum_sites
+        text = f"{ready} of {_sites(len(members))} ready"
+        if ready < needed:
+            text += f", {needed} needed"
+        return f"Round {number} of {terms.rounds} opens soon: {text}."
+    return _round_sentence(terms, record.round, members)
+
+
+def _round_sentence(terms: StudyTerms, opened: OpenRound, members: tuple[SiteRecord, ...]) -> str:
+    head = f"Round {opened.number} of {terms.rounds}: "
+    if opened.state is RoundState.AVERAGING:
+        return head + f"averaging the updates of {_sites(len(opened.updates))}."
+    outstanding = sum(site.state is SiteState.WORKING for site in members)
+    asked = outstanding + len(opened.updates)
+    absent = sum(site.state is SiteState.ABSENT for site in members)
+    tail = f"; {absent} absent" if absent else ""
+    if outstanding:
+        return head + f"waiting for {outstanding} of {_sites(asked)}{tail}."
+    missing = terms.minimum_sites - len(opened.updates)
+    return head + f"{_sites(missing)} more needed to go on{tail}."
+
+
+def _round_summary(closed: ClosedRound) -> RoundSummary:
+    return RoundSummary(
+        number=closed.model.round,
+        contributors=tuple(site for site, _ in closed.model.contributors),
+        train_loss=closed.train_loss,
+        validation_loss=closed.validation_loss,
+        pseudo_dice=closed.pseudo_dice,
+    )
+
+
+def _newest_rounds(closed: tuple[ClosedRound, ...]) -> tuple[RoundSummary, ...]:
+    """Return as many of the newest rounds as leave room in one control message."""
+    room = _TOLD_ROUNDS_BYTES
+    told: list[RoundSummary] = []
+    for one in reversed(closed[-_TOLD_ROUNDS:]):
+        summary = _round_summary(one)
+        room -= 100 + sum(len(site) + 2 for site in summary.contributors)
+        room -= 9 * len(summary.pseudo_dice)
+        if room < 0 and told:
+            break
+        told.append(summary)
+    return tuple(reversed(told))
+
+
+def _short(sentence: str) -> str:
+    """Cut a sentence to what a control message holds."""
+    return sentence if len(sentence) <= _TOLD_CHARACTERS else sentence[: _TOLD_CHARACTERS - 1] + "…"
+
+
+def _state_text(record: StudyRecord) -> str:
+    return "paused" if record.paused else record.state.value
+
+
+def _sites(number: int) -> str:
+    return "1 site" if number == 1 else f"{number} sites"

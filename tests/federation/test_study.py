@@ -20,7 +20,7 @@ from helpers.studies import (
 
 from app.domain.errors import ErrorCode, OurMistake
 from app.domain.rounds import GlobalModel
-from app.federation.study import MAXIMUM_TRIES, Study, UnexpectedStudyEvent
+from app.federation.study import Study
 from app.federation.study_events import (
     AverageRound,
     AveragingFailed,
@@ -52,6 +52,7 @@ from app.federation.study_events import (
     UploadProgressed,
 )
 from app.federation.study_machine import StudyState
+from app.federation.study_turn import MAXIMUM_TRIES, UnexpectedStudyEvent
 from app.federation.study_views import Step
 
 # --- enrolment and planning --------------------------------------------------------------------
