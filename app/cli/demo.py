@@ -113,7 +113,7 @@ def _run(parsed: argparse.Namespace, study: SampleStudy) -> int:
 async def _headless(parsed: argparse.Namespace, study: SampleStudy) -> int:
     try:
         await start(study, rounds=parsed.rounds, iterations_per_epoch=parsed.iterations)
-        await _watch(study)
+        await watch(study)
         scores = await segment_held_out(study)
         export(study)
         baselines = await train_baselines(study) if parsed.baselines else {}
@@ -265,7 +265,7 @@ def _finished(study: SampleStudy) -> bool:
     return resting_status(study.coordinator).state == "finished"
 
 
-async def _watch(study: SampleStudy) -> None:
+async def watch(study: SampleStudy) -> None:
     """Show progress until every site holds the final model.
 
     Raises:

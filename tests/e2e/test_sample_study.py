@@ -1,0 +1,125 @@
+"""The main job with real processes, real images, real certificates: shortened, but nothing played.
+
+The short form trains two rounds of two iterations and kills the coordinator (SIGKILL) after the first
+round. `--slow` runs the sample study in full and holds it to its Dice and its time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from app.cli import DONE, demo, run
+from app.cli.demo import SampleStudy, sample_folder
+from app.control.client import ControlClient
+from app.control.coordinator_client import study_status
+from app.control.server import find_service
+from app.coordinator.service import resting_status
+from app.federation import shared_codec
+
+pytestmark = [
+    pytest.mark.nnunet,
+    pytest.mark.e2e,
+    pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL"),
+]
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+async def closed_rounds(study: SampleStudy, number: int, within_s: float) -> None:
+    async with asyncio.timeout(within_s):
+        while len((await study_status(study.coordinator)).closed_rounds) < number:  # noqa: ASYNC110
+            await asyncio.sleep(0.2)
+
+
+async def run_study(study: SampleStudy) -> dict[str, object]:
+    await demo.start(study, rounds=2, iterations_per_epoch=2, validation_iterations=1)
+    try:
+        await closed_rounds(study, 1, 300)
+        address = find_service(study.coordinator)
+        assert address is not None
+        os.kill(address.holder.pid, signal.SIGKILL)
+        await demo.start_coordinator(study)
+        await demo.watch(study)
+        scores = await demo.segment_held_out(study)
+        await asyncio.to_thread(demo.export, study)
+        async with await ControlClient.connect(study.site("north")) as client:
+            snapshot = client.snapshot
+    finally:
+        await demo.stop(study)
+    return {"figures": demo.collect_figures(study, scores, {}), "snapshot": snapshot}
+
+
+@pytest.mark.timeout(900)
+def test_three_sites_train_one_model_though_the_coordinator_is_killed(tmp_path, monkeypatch):
+    monkeypatch.setenv("FEDNNUNET_HOME", str(tmp_path / "unused"))
+    study = SampleStudy(home=tmp_path / "study")
+    before = digests(sample_folder())
+    told = asyncio.run(run_study(study))
+
+    # Every round has all three sites, and nobody trained twice.
+    status = resting_status(study.coordinator)
+    assert status.state == "finished"
+    assert [closed.contributors for closed in status.closed_rounds] == [
+        ("harbour", "north", "valley")
+    ] * 2
+    # One plan, the same bytes everywhere.
+    for name in study.names:
+        plans = list((study.site(name) / "study").glob("plan-*.json"))
+        assert [hashlib.sha256(plan.read_bytes()).hexdigest() for plan in plans] == [
+            status.plan_digest
+        ]
+    # What left as a fingerprint is what the page showed and the operator allowed.
+    view = told["snapshot"].fingerprint
+    spool = study.coordinator / "spool" / "blobs"
+    sent = spool / view.outgoing_digest
+    assert sent.read_bytes() == view.outgoing.encode()
+    assert view.allowance.digest == view.outgoing_digest
+    assert view.allowance.sent
+    assert shared_codec.decode(sent.read_bytes()).cases == 24
+    # Nothing of a hospital's names is anywhere at the coordinator.
+    for path in study.coordinator.rglob("*"):
+        if path.is_file() and path.suffix not in (".log",):
+            assert b"hippocampus_" not in path.read_bytes(), path
+    # The sites' source files are as they were.
+    assert digests(sample_folder()) == before
+    # The result: a model zip, and a score for every held-out case.
+    assert zipfile.ZipFile(study.model).testzip() is None
+    figures = told["figures"]
+    assert set(figures["sites"]) == {"north", "harbour", "valley"}
+    assert [site["held_out_cases"] for site in figures["sites"].values()] == [5, 5, 5]
+    assert 0.0 <= figures["mean_foreground_dice"] <= 1.0
+    # Every process ended.
+    homes = [study.coordinator, *(study.site(name) for name in study.names)]
+    assert [find_service(home) for home in homes] == [None] * 4
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_the_sample_study_learns_within_its_time(tmp_path, capsys):
+    figures = tmp_path / "figures.json"
+    words = ["demo", "--headless", "--home", str(tmp_path / "study"), "--json", str(figures)]
+    started = time.monotonic()
+    assert run(words) == DONE
+    minutes = (time.monotonic() - started) / 60
+    told = msgspec.json.decode(figures.read_bytes())
+    assert told["mean_foreground_dice"] >= 0.50
+    assert minutes <= 20, f"{minutes:.1f} minutes: {json.dumps(told)}"
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"mean foreground Dice {told['mean_foreground_dice']:.4f}"
