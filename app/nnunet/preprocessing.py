@@ -6,9 +6,11 @@ cases that are done for the same plan and the same files are kept. Source files 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
@@ -23,7 +25,7 @@ from app.domain.dataset import Case, DatasetFolder
 from app.domain.errors import DataProblem, ErrorCode, JobFailed, PeerMistake
 from app.nnunet.convert import Json, PlanDocument
 from app.nnunet.environment import enter
-from app.system.atomic import disk_errors, make_folder, write_atomic
+from app.system.atomic import disk_errors, disk_problem, make_folder, write_atomic
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +33,8 @@ ALL: Final = "all"
 FOLDS: Final = 5
 # Beside the folder of the cases, in which nnU-Net tolerates no other kind of file.
 _DONE_SUFFIX: Final = ".done.json"
+# Less than one of blosc2's chunks.
+_FULL_DISK_BYTES: Final = 6 << 20
 _FILES_OF_CASE: Final = (".b2nd", "_seg.b2nd", ".pkl")
 
 Progress = Callable[[int, int, str], None]
@@ -159,6 +163,7 @@ def prepare_case(task: CaseTask, name: str) -> None:
 
     Raises:
         DataProblem: nnU-Net could not read or prepare it.
+        SetupProblem: the disk is full.
     """
     manager: Any = PlansManager(task.plans)
     configuration = manager.get_configuration(task.configuration)
@@ -174,6 +179,11 @@ def prepare_case(task: CaseTask, name: str) -> None:
         raise
     # nnU-Net and SimpleITK raise bare RuntimeError, AssertionError and IndexError for bad images.
     except Exception as exc:
+        # blosc2 says of a full disk only that an array could not be created.
+        full = shutil.disk_usage(target.parent).free < _FULL_DISK_BYTES
+        _remove_case(target)
+        if full:
+            raise disk_problem(OSError(errno.ENOSPC, "full"), target) from exc
         _log.exception("a case could not be prepared")
         raise DataProblem(
             f"case {name} could not be prepared: {type(exc).__name__}",

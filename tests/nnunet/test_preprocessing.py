@@ -1,13 +1,16 @@
 import dataclasses
 import json
 import os
+import pickle
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from helpers import volumes
 
-from app.domain.errors import DataProblem, ErrorCode, JobFailed, PeerMistake
+from app.domain.errors import DataProblem, ErrorCode, JobFailed, PeerMistake, SetupProblem
 from app.nnunet.convert import read_plan
 from app.nnunet.preprocessing import chosen_split, preprocess, splits_of
 
@@ -193,6 +196,27 @@ def test_a_case_that_nnunet_cannot_read_is_named(plan, data, tmp_path, expected_
     with pytest.raises(DataProblem, match=r"case case_001 could not be prepared: \w+") as caught:
         run(plan, data, tmp_path)
     assert caught.value.code is ErrorCode.CASE_UNREADABLE
+
+
+def test_a_full_disk_is_not_blamed_on_the_case(plan, data, tmp_path, prepared, monkeypatch):
+    from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+
+    def refuse(_data, _seg, _properties, target, **_options):
+        Path(f"{target}.b2nd").write_bytes(b"half")
+        raise RuntimeError("Error while creating the NDArray")  # as blosc2 says it
+
+    monkeypatch.setattr(nnUNetDatasetBlosc2, "save_case", refuse)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=4096))
+    with pytest.raises(SetupProblem, match=r"the disk that holds .* is full") as caught:
+        run(plan, data, tmp_path)
+    assert caught.value.code is ErrorCode.DISK_FULL
+    assert list((prepared / "nnUNetPlans_3d_fullres").iterdir()) == []
+
+
+def test_a_problem_comes_whole_out_of_another_process():
+    problem = DataProblem("case 7 is odd", code=ErrorCode.CASE_UNREADABLE)
+    back = pickle.loads(pickle.dumps(problem))
+    assert (str(back), back.code) == (str(problem), problem.code)
 
 
 def test_a_file_that_vanished_is_named(plan, data, tmp_path):
