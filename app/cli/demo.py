@@ -178,13 +178,23 @@ async def _start_service(words: tuple[str, ...], *, home: Path, log: Path) -> No
 
     if find_service(home) is not None:
         return
-    start_detached([*fednnunet_command(), *words], log=log)
-    try:
+    pid = start_detached([*fednnunet_command(), *words], log=log)
+    with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_SERVICE_START_S):
-            while find_service(home) is None:  # noqa: ASYNC110 - another process: nothing to await
+            while _lives(pid):  # noqa: ASYNC110 - another process: nothing to await
+                if find_service(home) is not None:
+                    return
                 await asyncio.sleep(0.1)
-    except TimeoutError as exc:
-        raise SetupProblem(f"“fednnunet {' '.join(words)}” did not start; {log} says why") from exc
+    raise SetupProblem(f"“fednnunet {' '.join(words)}” did not start; {log} says why")
+
+
+def _lives(pid: int) -> bool:
+    import psutil
+
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 async def stop(study: SampleStudy) -> None:

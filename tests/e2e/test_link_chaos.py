@@ -9,11 +9,12 @@ import socket
 import time
 
 import pytest
-from helpers.coordinator_process import coordinator_process
+from helpers.coordinator_process import CRASH_POINTS, CoordinatorProcess, coordinator_process
 from helpers.fault_link import Faults, faulty_links
 from helpers.loopback import QUICK, make_door, open_door, running_link, with_url, write_blob
 from helpers.tcp_proxy import Weather, tcp_proxy
 
+from app.domain.ids import SiteName
 from app.wire.messages import BlobKind
 
 MIB = 1 << 20
@@ -107,3 +108,38 @@ async def test_no_acknowledged_upload_is_lost(
     door.spool.close()
     assert coordinator.kills >= 3
     assert resent <= 0.5
+
+
+@pytest.mark.asyncio
+@pytest.mark.timeout(120)
+async def test_a_crash_at_any_point_loses_nothing(tmp_path):
+    home, port = tmp_path / "coordinator", free_port()
+    async with open_door(make_door(home, port=port)) as door:
+        member = await door.join()
+    blob = write_blob(tmp_path / "update", 3 * MIB)
+    answered_late = write_blob(tmp_path / "second", MIB, seed=9)
+    coordinator = CoordinatorProcess(home, port)
+    try:
+        async with running_link(*member) as run:
+            for path, named in ((tmp_path / "update", blob), (tmp_path / "second", answered_late)):
+                uploading = asyncio.create_task(run.link.upload(BlobKind.WEIGHTS, path, named))
+                points = CRASH_POINTS[:-1] if named is blob else CRASH_POINTS[-1:]
+                for point in points:
+                    await coordinator.start(point)
+                    await coordinator.crashed()
+                    assert not uploading.done()
+                await coordinator.start()
+                async with asyncio.timeout(20):
+                    await uploading
+                await coordinator.kill()
+            # The bytes that a crash between placing and recording sends again, and the chunks.
+            assert run.link.sent_bytes < 4.5 * 3 * MIB
+    finally:
+        if coordinator.process is not None:
+            await coordinator.stop()
+    door = make_door(home)
+    assert door.spool.received(SiteName("alpha")) == {blob.sha256, answered_late.sha256}
+    for named in (blob, answered_late):
+        door.spool.verify(named.sha256)
+    door.members.close()
+    door.spool.close()

@@ -1,0 +1,96 @@
+import asyncio
+import sys
+
+import msgspec
+import pytest
+from helpers.snapshots import empty
+
+from app.cli import demo
+from app.cli.demo import SampleStudy, with_settings
+from app.control.coordinator_messages import CoordinatorStatus
+from app.control.messages import TrainingView
+from app.domain.errors import SetupProblem
+from app.domain.segmentation import CaseScore, LabelScore
+from app.federation.study_file import parse_study
+
+
+def score(case: str, *dice: float | None) -> CaseScore:
+    return CaseScore(
+        case=case,
+        labels=tuple(
+            LabelScore(
+                label=str(number), dice=value, hausdorff95_mm=None, surface_dice=None,
+                reference_ml=1.0, prediction_ml=1.0, reference_components=1,
+                prediction_components=1,
+            )
+            for number, value in enumerate(dice)
+        ),
+    )  # fmt: skip
+
+
+def test_the_sample_study_is_a_study_that_sites_may_join_without_a_person():
+    terms = parse_study((demo.sample_folder() / "study.toml").read_text(encoding="utf-8"))
+    assert terms.admission.value == "invitation"
+    assert terms.channel_names == ("MRI",)
+    assert set(terms.labels) == {"background", "anterior", "posterior"}
+
+
+def test_sites_come_largest_first(tmp_path):
+    assert SampleStudy(home=tmp_path).names == ("north", "harbour", "valley")
+
+
+def test_settings_replace_whole_numbers_and_nothing_else():
+    text = (demo.sample_folder() / "study.toml").read_text(encoding="utf-8")
+    before, after = parse_study(text), parse_study(with_settings(text, rounds=2, seed=None))
+    assert after.rounds == 2
+    assert (after.seed, after.iterations_per_epoch) == (before.seed, before.iterations_per_epoch)
+    with pytest.raises(SetupProblem, match="no setting colour"):
+        with_settings(text, colour=3)
+
+
+def test_the_table_ends_with_the_mean_over_all_held_out_cases(tmp_path, capsys):
+    study = SampleStudy(home=tmp_path)
+    scores = {
+        "north": (score("a", 0.5, 0.7),),
+        "harbour": (score("b", 0.3, None),),
+        "valley": (score("c", 0.9, 0.5),),
+    }
+    figures = demo.collect_figures(study, scores, {"north": (score("a", 0.2, 0.2),)})
+    demo.print_table(figures)
+    out = capsys.readouterr().out
+    # First label: (0.5 + 0.3 + 0.9) / 3, second: (0.7 + 0.5) / 2.
+    assert out.splitlines()[-1] == f"mean foreground Dice {(1.7 / 3 + 0.6) / 2:.4f}"
+    assert "0.2000" in out
+    assert "alone" in out
+    assert figures["sites"]["north"]["training_cases"] == 24
+
+
+def test_without_baselines_the_table_has_no_column_for_them(tmp_path, capsys):
+    scores = {name: (score("a", 0.5),) for name in ("north", "harbour", "valley")}
+    demo.print_table(demo.collect_figures(SampleStudy(home=tmp_path), scores, {}))
+    assert "alone" not in capsys.readouterr().out
+
+
+def test_a_service_that_does_not_start_names_its_log(tmp_path):
+    study = SampleStudy(home=tmp_path)
+    with pytest.raises(SetupProblem, match=r"coordinator\.log says why"):
+        asyncio.run(demo.start_coordinator(study))
+    assert "there is no study" in study.log("coordinator").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the console is no file there")
+def test_progress_without_a_terminal_is_one_line_per_change(capsys):
+    status = CoordinatorStatus(
+        study="s", study_id="0" * 32, running=True, address="", state="training",
+        sentence="Round 1 of 2: waiting for 1 of 1 sites.", rounds=2, sites=(), invitations=(),
+        closed_rounds=(), plan_digest=None, model_digest=None,
+    )  # fmt: skip
+    with demo._StudyProgress() as progress:
+        for step in range(3):
+            view = TrainingView(
+                sentence=f"Round 1 of 2: training, {step} of 20 iterations, 9 s left."
+            )
+            progress.show(status, {"north": msgspec.structs.replace(empty(), training=view)})
+    told = capsys.readouterr().err
+    assert told.count("north") == 1
+    assert told.count("coordinator") == 1
