@@ -16,7 +16,6 @@ from msgspec import Meta
 from app.domain.errors import ErrorCode, PeerMistake
 from app.domain.shared import (
     CASE_MASS,
-    INTENSITY_BINS,
     LENGTH_UNIT_MM,
     SUM_FRACTION_BITS,
     Counts,
@@ -359,6 +358,3 @@ def _check_paper(statistics: PaperStatistics) -> None:
             raise FingerprintRefused(f"channel {number}", "has a mean outside its range")
         if channel.std > channel.maximum - channel.minimum + slack:
             raise FingerprintRefused(f"channel {number}", "has a deviation wider than its range")
-
-
-assert HIGHEST_INTENSITY_BIN < INTENSITY_BINS  # noqa: S101 - a fact about two constants

@@ -1,15 +1,18 @@
 import dataclasses
 import json
+import math
 
 import pytest
 from helpers.fingerprints import make_cases, minimal, paper
 from hypothesis import given, strategies as st
 
 from app.domain.errors import ErrorCode, PeerMistake
-from app.domain.shared import CASE_MASS, SharedFingerprint
+from app.domain.shared import CASE_MASS, INTENSITY_BINS, SharedFingerprint, intensity_of
 from app.domain.study import Policy
 from app.federation.canonical import canonical
 from app.federation.shared_codec import (
+    HIGHEST_INTENSITY_BIN,
+    LOWEST_INTENSITY_BIN,
     MAXIMUM_BYTES,
     FingerprintRefused,
     check_terms,
@@ -240,6 +243,13 @@ def test_a_changed_byte_is_refused_or_gives_another_fingerprint(data):
     except FingerprintRefused:
         return
     assert encode(fingerprint) == bytes(document)
+
+
+def test_the_bins_of_finite_numbers_lie_within_all_bins():
+    assert 0 < LOWEST_INTENSITY_BIN < HIGHEST_INTENSITY_BIN < INTENSITY_BINS
+    assert math.isfinite(intensity_of(LOWEST_INTENSITY_BIN))
+    assert math.isfinite(intensity_of(HIGHEST_INTENSITY_BIN))
+    assert not math.isfinite(intensity_of(HIGHEST_INTENSITY_BIN + 1))
 
 
 TERMS = parse_study(EXAMPLE)
