@@ -38,9 +38,15 @@ class Board:
         self.broadcast: Callable[[msgspec.Struct], None] = lambda _: None
 
     def change(self, change: Changed) -> None:
-        """Replace the sections that `change` holds; nothing is told when none differs."""
-        if apply(self.snapshot, change) != self.snapshot:
-            self._out(change)
+        """Replace the sections that `change` holds; of those that are as before nothing is told."""
+        told = {
+            name: section
+            for name in change.__struct_fields__
+            if (section := getattr(change, name)) is not None
+            and section != getattr(self.snapshot, name)
+        }
+        if told:
+            self._out(msgspec.structs.replace(Changed(), **told))
 
     def tell(self, event: StepTaken | EpochFinished | Sampled | Logged) -> None:
         """Add one event of the training section."""

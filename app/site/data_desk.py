@@ -418,7 +418,7 @@ class DataDesk:
         folder, checked = store.get(Folder), store.get(CheckedFolder)
         current = checked is not None and folder is not None and checked.serial == folder.serial
         outgoing, allowance = store.get(Outgoing), store.get(Allowance)
-        shown = self._shown.outgoing
+        shown = self._shown.outgoing if outgoing is not None else None
         self._site.board.change(
             Changed(
                 data=DataView(

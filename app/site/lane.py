@@ -16,6 +16,7 @@ _FIRST_DELAY_S: Final = 5.0
 _LONGEST_DELAY_S: Final = 300.0
 _RETRIED_FOREVER: Final = frozenset({ErrorCode.UNREACHABLE, ErrorCode.DISK_FULL})
 _RETRIED_OFTEN: Final = frozenset({ErrorCode.JOB_LOST, ErrorCode.MEMORY_FULL})
+_A_PERSON_CAN_HELP: Final = frozenset({ErrorCode.DISK_FULL, ErrorCode.MEMORY_FULL})
 _LOSSES: Final = 3
 _AGAIN_S: Final = 1.0
 
@@ -64,7 +65,7 @@ class Lane:
         self.work: Work | None = None
         """What is being done now."""
         self.problem: FednnunetError | None = None
-        """Why nothing is done, when the last work failed for good."""
+        """Why nothing is done, when a person is needed."""
 
     def wake(self) -> None:
         """Decide anew soon: something changed."""
@@ -119,16 +120,17 @@ class Lane:
     def _wanted(self) -> tuple[Work | None, float | None]:
         """Return what to do now, or None and how long what is wanted still rests."""
         wanted = self._decide()
-        if wanted is not None and wanted.kind in self._stopped:
-            return None, None
-        if wanted is None or wanted in self._parked:
-            if wanted is None:
-                self.problem = None
-            return None, None
-        if self.work != wanted and self.problem is not None:
+        if wanted is None:
             self.problem = None
+            return None, None
+        if wanted.kind in self._stopped or wanted in self._parked:
+            return None, None
         left = self._resting.get(wanted, 0.0) - asyncio.get_running_loop().time()
-        return (None, left) if left > 0 else (wanted, None)
+        if left > 0:
+            return None, left
+        if wanted != self.work:
+            self.problem = None
+        return wanted, None
 
     async def _something(self, task: asyncio.Task[None] | None, rest_s: float | None) -> None:
         """Wait until the work ends, something changed, or a rest is over."""
@@ -158,9 +160,10 @@ class Lane:
     def _give_up(self, work: Work, error: FednnunetError) -> None:
         count = self._failures[work] = self._failures.get(work, 0) + 1
         delay = self._patience(error, count)
+        if delay is None or error.code in _A_PERSON_CAN_HELP:
+            self.problem = error
         if delay is None:
             self._parked.add(work)
-            self.problem = error
         else:
             self._resting[work] = asyncio.get_running_loop().time() + delay
         self._failed(work, error, delay)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable
 from typing import Final
 
-from app.domain.errors import ErrorCode, JobFailed, OurMistake
+from app.domain.errors import ErrorCode, FednnunetError, JobFailed, OurMistake
 from app.jobs.events import AnyEvent, RoundTrained, SessionReady
 from app.jobs.runner import JobRunner, RunningJob
 from app.jobs.spec import Finish, TrainJob, TrainRound
+
+logger = logging.getLogger(__name__)
 
 _READY_TIMEOUT_S: Final = 900.0
 """Imports, loaders and a first CUDA context on a slow disk take minutes, never this long."""
@@ -99,7 +102,10 @@ class TrainingSession:
     async def stop(self) -> None:
         """Stop the worker at its next checkpoint, by force when it does not."""
         if self._running is not None and self._watch is not None:
-            await self._running.stop(_CHECKPOINT_GRACE_S)
+            if self.alive:
+                # How it ended is what the watch says.
+                with contextlib.suppress(FednnunetError):
+                    await self._running.stop(_CHECKPOINT_GRACE_S)
             await asyncio.wait({self._watch})
 
     async def _ended(self, running: RunningJob) -> None:
@@ -128,8 +134,16 @@ class TrainingSession:
         self._on_event(event)
 
     async def _until_end(self, running: RunningJob, ended: Callable[[], None]) -> None:
-        outcome = await running.wait()
-        self._failure = JobFailed(outcome.sentence, code=outcome.code or ErrorCode.JOB_LOST)
+        try:
+            outcome = await running.wait()
+        except FednnunetError as exc:
+            # What we do with an event failed (a full disk): the runner has ended the worker.
+            self._failure = JobFailed(str(exc), code=exc.code)
+        except Exception as exc:
+            logger.exception("an event of the training worker could not be taken")
+            self._failure = JobFailed(f"training was ended by a mistake of this program: {exc!r}")
+        else:
+            self._failure = JobFailed(outcome.sentence, code=outcome.code or ErrorCode.JOB_LOST)
         for future in (self._ready, self._trained):
             if future is not None and not future.done():
                 future.set_exception(self._failure)

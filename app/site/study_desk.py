@@ -546,7 +546,8 @@ class StudyDesk:
         """Count a lost worker; what would be lost in the same way again is told instead."""
         task = self._wanted_task()
         self.session = None
-        if error.code is ErrorCode.JOB_STOPPED:
+        if error.code in (ErrorCode.JOB_STOPPED, ErrorCode.DISK_FULL):
+            # Not the round's fault: it goes on from its checkpoint when it can.
             raise error
         if error.code in _ONLY_AGAIN or task.losses + 1 >= _MOST_LOSSES:
             logger.warning("round %d gives nothing that counts: %s", task.round, error)

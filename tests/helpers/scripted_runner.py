@@ -87,6 +87,8 @@ class ScriptedJob:
             task.cancel()
         await asyncio.gather(self._script, stopped, return_exceptions=True)
         self._runner.running.discard(self)
+        if self._script.done() and not self._script.cancelled():
+            self._script.result()
         if self.result is not None:
             return JobOutcome(
                 state=JobState.SUCCEEDED, sentence="done", code=None, result=self.result
@@ -102,8 +104,6 @@ class ScriptedJob:
             return JobOutcome(
                 state=JobState.STOPPED, sentence="stopped", code=ErrorCode.JOB_STOPPED, result=None
             )
-        if not self._script.cancelled():
-            self._script.result()
         return JobOutcome(
             state=JobState.LOST, sentence="lost", code=ErrorCode.JOB_LOST, result=None
         )

@@ -176,3 +176,18 @@ async def test_a_kind_that_a_person_stopped_rests_until_forgiven():
 )
 def test_patience(error, delays):
     assert [patience(error, count) for count in range(1, len(delays) + 1)] == delays
+
+
+@pytest.mark.asyncio
+async def test_a_full_disk_is_shown_while_it_is_tried_again():
+    bench = Bench(wait_s=0.05)
+    bench.errors = [FednnunetError("full", code=ErrorCode.DISK_FULL)]
+    async with bench.running():
+        bench.want(ONE)
+        await eventually(lambda: bench.lane.problem is not None)
+        bench.lane.wake()
+        await asyncio.sleep(0.01)
+        assert bench.lane.problem is not None
+        bench.gate.set()
+        await eventually(lambda: bench.log[-1] == "end check")
+        assert bench.lane.problem is None

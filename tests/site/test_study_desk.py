@@ -11,7 +11,7 @@ from app.control.messages import (
     Changed,
     StepTaken,
 )
-from app.domain.errors import ErrorCode, LinkProblem
+from app.domain.errors import ErrorCode, LinkProblem, SetupProblem
 from app.jobs.events import Failed
 from app.wire.messages import (
     PlanAccepted,
@@ -233,3 +233,24 @@ async def test_closed_rounds_are_kept_though_a_directive_names_only_the_newest(s
     await site.stop()
     await site.start()
     assert [row.number for row in site.snapshot.federation.rounds] == [1, 2]
+
+
+async def test_a_disk_that_is_full_when_an_epoch_ends_costs_no_round(
+    site, monkeypatch, expected_log
+):
+    expected_log("app.site", "the disk is full")
+    await site.to_prepared()
+    store, full = site._site.store, [SetupProblem("the disk is full", code=ErrorCode.DISK_FULL)]
+    keep = store.add_epoch
+
+    def add_epoch(record):
+        if full:
+            raise full.pop()
+        keep(record)
+
+    monkeypatch.setattr(store, "add_epoch", add_epoch)
+    site.train(1)
+    await site.until(lambda: site.coordinator.told(UpdateOffered))
+    assert site.coordinator.told(UpdateFailed) == []
+    assert [e.epoch for e in site.snapshot.training.epochs] == [1, 2]
+    assert site.snapshot.service.problem == ""

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import pytest
+from helpers.scripted_runner import step_record
+from helpers.site_home import make_membership
+
+from app.control.messages import FederationView, LinkState
+from app.site.agenda import Work, WorkKind
+from app.site.context import JoinedStudy
+from app.site.rounds import RoundState, RoundTask
+from app.site.views import federation_view, study_view, training_sentence
+from app.wire.messages import Directive, SitePhase, SiteSummary, Step
+
+JOINED = JoinedStudy(membership=make_membership())
+
+
+def peer(name, state="ready"):
+    return SiteSummary(
+        name=name, state=state, connected=True, cases=5, round=1, epoch=1, step=2, steps=3,
+        silent_s=4,
+    )  # fmt: skip
+
+
+def directive(step, sentence="", sites=()):
+    return Directive(
+        serial=1, step=step, study_state="open", sentence=sentence, sites=sites, closed_rounds=()
+    )
+
+
+def task(state):
+    return RoundTask(round=2, attempt=1, base="b", base_size=1, start_epoch=2, state=state)
+
+
+def sentence(**changes):
+    facts = {
+        "joined": JOINED, "phase": SitePhase.WAITING, "work": None, "directive": None,
+        "task": None, "step": None, "seconds_left": None, "paused": False,
+        "link": LinkState.CONNECTED, "problem": "", "blocked": "",
+    }  # fmt: skip
+    return training_sentence(**(facts | changes))
+
+
+TRAIN = Work(kind=WorkKind.TRAIN)
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"joined": None}, "No study is joined."),
+        ({"problem": "the disk is full"}, "Stopped: the disk is full."),
+        ({"work": TRAIN, "task": task(RoundState.TRAINING)}, "Round 2 of 3: training."),
+        (
+            {
+                "work": TRAIN,
+                "task": task(RoundState.TRAINING),
+                "step": step_record(2, 3, 1),
+                "seconds_left": 240.0,
+            },
+            "Round 2 of 3: training, 1 of 3 iterations, 4 min left.",
+        ),
+        # A step of the round before says nothing about this one.
+        (
+            {"work": TRAIN, "task": task(RoundState.TRAINING), "step": step_record(1, 1, 1)},
+            "Round 2 of 3: training.",
+        ),
+        ({"work": Work(kind=WorkKind.DELIVER)}, "Sending this site's update."),
+        ({"paused": True}, "Training is paused at this site; resume it when you are ready."),
+        ({}, "Waiting for the coordinator."),
+        ({"link": LinkState.PENDING}, "Waiting for the coordinator to approve this site."),
+        (
+            {
+                "phase": SitePhase.AWAITING_CONSENT,
+                "directive": directive(Step.SEND_FINGERPRINT),
+            },
+            "Waiting for you: look at the fingerprint and allow it to be shared.",
+        ),
+        (
+            {
+                "phase": SitePhase.AWAITING_CONSENT,
+                "directive": directive(Step.SEND_FINGERPRINT),
+                "blocked": "too few cases",
+            },
+            "The fingerprint cannot be shared yet: too few cases.",
+        ),
+        (
+            {"directive": directive(Step.FINISH)},
+            "The study is finished; its model is ready for review.",
+        ),
+        ({"directive": directive(Step.STOP, "by hand")}, "The study has ended: by hand"),
+        ({"directive": directive(Step.PAUSE)}, "The coordinator has paused the study."),
+        ({"directive": directive(Step.WAIT, "2 sites missing")}, "2 sites missing"),
+        (
+            {
+                "directive": directive(
+                    Step.WAIT, sites=(peer("alpha", "delivered"), peer("beta", "working"))
+                ),
+                "task": task(RoundState.DELIVERED),
+            },
+            "Round 2 of 3: your part is done, waiting for 1 of 2 sites.",
+        ),
+        (
+            {"directive": directive(Step.TRAIN), "task": task(RoundState.DELIVERED)},
+            "Round 2 of 3: your part is done, waiting for the average.",
+        ),
+        (
+            {"directive": directive(Step.TRAIN), "task": task(RoundState.TOLD)},
+            "Round 2 of 3: this site gave no update; it goes on with the next.",
+        ),
+    ],
+)
+def test_the_one_sentence(facts, expected):
+    assert sentence(**facts) == expected
+
+
+def test_every_work_that_takes_time_has_words():
+    silent = {
+        WorkKind.CHECK, WorkKind.FINGERPRINT, WorkKind.SHARE, WorkKind.ALLOW, WorkKind.TRAIN,
+        WorkKind.OPEN_SESSION, WorkKind.CLOSE_SESSION, WorkKind.TELL_REFUSED,
+    }  # fmt: skip
+    for kind in set(WorkKind) - silent:
+        assert sentence(work=Work(kind=kind)) != "Waiting for the coordinator.", kind
+
+
+def test_the_study_is_shown_as_it_was_agreed_to():
+    view = study_view(JOINED)
+    assert (view.site, view.labels, view.rounds) == ("alpha", ("anterior", "posterior"), 3)
+    assert len(view.words.split()) == 6
+    assert view.coordinator == "wss://localhost:1"
+
+
+def test_sites_are_shown_and_a_peers_words_made_safe():
+    view = federation_view(
+        joined=JOINED,
+        link=LinkState.CONNECTED,
+        link_sentence="Connected.",
+        directive=directive(Step.WAIT, "a\u202eb", (peer("alpha", "x\x00"), peer("beta"))),
+        rounds=(),
+        plan=None,
+        summary=None,
+        transfer=None,
+    )
+    assert view.sentence == "a\N{REPLACEMENT CHARACTER}b"
+    assert [(site.name, site.here) for site in view.sites] == [("alpha", True), ("beta", False)]
+    assert view.sites[0].state == "x\N{REPLACEMENT CHARACTER}"
+
+
+def test_without_a_study_there_is_nothing_to_show():
+    view = federation_view(
+        joined=None, link=LinkState.NONE, link_sentence="", directive=None, rounds=(), plan=None,
+        summary=None, transfer=None,
+    )  # fmt: skip
+    assert view == FederationView()
