@@ -41,7 +41,7 @@ CONTOUR_PIXELS: Final = 2
 _ERROR_OPACITY: Final = 0.75
 _FALSE_POSITIVE, _FALSE_NEGATIVE, _CASING = 253, 254, 255
 _HATCH, _HATCH_LINE = 8, 4
-_DASH, _DASH_GAP = 12, 4
+_DASH, _DASH_LINE = 12, 8
 _LIGHTER: Final = 0.45
 """How much white the lines of the reference get, to be told from those of the prediction."""
 
@@ -89,10 +89,16 @@ class GreyPaint:
 
 
 class OverlayPaint:
-    """Tables of one style for label codes whose labels are `values`. Compared by identity."""
+    """Tables of one style for label codes whose labels are `values`. Compared by identity.
 
-    def __init__(self, style: OverlayStyle, values: npt.NDArray[np.int64]) -> None:
+    `compared` says that a prediction and a reference are both shown.
+    """
+
+    def __init__(
+        self, style: OverlayStyle, values: npt.NDArray[np.int64], *, compared: bool = False
+    ) -> None:
         self.style = style
+        self.compared = compared
         self.shown: Bytes = np.array(
             [255 * (value != 0 and int(value) not in style.hidden) for value in values], np.uint8
         )
@@ -132,13 +138,27 @@ def fill_table(colours: Pixels, filled: Mask, opacity: float) -> Pixels:
     return table
 
 
-def slice_pixels(codes: Array, grey: Pixels, labels: Bytes | None, fill: Pixels) -> Pixels:
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelSlice:
+    """Label codes (rows, columns), contiguous, and the rows and columns that hold a label."""
+
+    codes: Bytes
+    box: tuple[slice, slice]
+
+
+def label_slice(codes: Array) -> LabelSlice | None:
+    """Look where a slice of label codes holds labels; None when nowhere."""
+    codes = np.ascontiguousarray(codes)
+    box = label_box(codes)
+    return None if box is None else LabelSlice(codes, box)
+
+
+def slice_pixels(codes: Array, grey: Pixels, labels: LabelSlice | None, fill: Pixels) -> Pixels:
     """Turn a slice of image codes into RGB32 pixels, with the fill of `labels` over them."""
     pixels: Pixels = grey.take(codes, mode="clip")
-    box = None if labels is None else label_box(labels)
-    if labels is not None and box is not None:
-        part = pixels[box]
-        index = labels[box].astype(np.uint16)
+    if labels is not None:
+        part = pixels[labels.box]
+        index = labels.codes[labels.box].astype(np.uint16)
         index <<= 8
         index |= part.astype(np.uint8)  # the lowest byte: blue is as good as any of a grey
         part[...] = fill.reshape(-1).take(index, mode="clip")
@@ -192,8 +212,8 @@ class ScreenPart:
 
 
 def line_parts(
-    prediction: Bytes | None,
-    reference: Bytes | None,
+    prediction: LabelSlice | None,
+    reference: LabelSlice | None,
     rows: ScreenAxis,
     columns: ScreenAxis,
     paint: OverlayPaint,
@@ -202,14 +222,10 @@ def line_parts(
 
     The prediction has solid lines, the reference lighter dashed ones over it, so that both can
     be told apart without colour; with errors, false positives and false negatives are
-    hatched in opposite directions. A reference alone is drawn like a prediction.
+    hatched in opposite directions. None is a slice without labels.
     """
     style = paint.style
-    boxes = [
-        box
-        for labels in (prediction, reference)
-        if labels is not None and (box := label_box(labels)) is not None
-    ]
+    boxes = [labels.box for labels in (prediction, reference) if labels is not None]
     if not boxes:
         return []
     box = (_union(boxes, 0), _union(boxes, 1))
@@ -220,18 +236,19 @@ def line_parts(
         None if labels is None else paint.visible(_on_screen(labels, box, place, rows, columns))
         for labels in (prediction, reference)
     )
-    alone = referenced if predicted is None else predicted if referenced is None else None
     layers: list[tuple[Bytes, Pixels]] = []
-    if alone is not None:
-        if style.contour:
-            layers.append((_contour(alone), paint.lines))
-    elif predicted is not None and referenced is not None:
-        under = _contour(predicted) if style.contour else np.zeros_like(predicted)
-        if style.errors:
-            under = np.where(under > 0, under, _errors(predicted, referenced, place))
+    under = None if predicted is None or not style.contour else _contour(predicted)
+    if style.errors and paint.compared:
+        errors = _errors(predicted, referenced, place)
+        under = errors if under is None else np.where(under > 0, under, errors)
+    if under is not None:
         layers.append((under, paint.lines))
-        if style.contour:
-            layers.append((_dashed(_contour(referenced), place), paint.reference_lines))
+    if referenced is not None and style.contour:
+        line = _contour(referenced)
+        if paint.compared:
+            layers.append((line * _stripes(place, _DASH, _DASH_LINE), paint.reference_lines))
+        else:
+            layers.append((line, paint.lines))
     return [
         ScreenPart(left=place[1][0], top=place[0][0], pixels=lines.take(codes, mode="clip"))
         for codes, lines in layers
@@ -246,11 +263,15 @@ def _union(boxes: list[tuple[slice, slice]], axis: int) -> slice:
 
 
 def _on_screen(
-    labels: Bytes, box: tuple[slice, slice], place: _Place, rows: ScreenAxis, columns: ScreenAxis
+    labels: LabelSlice,
+    box: tuple[slice, slice],
+    place: _Place,
+    rows: ScreenAxis,
+    columns: ScreenAxis,
 ) -> Bytes:
     height, width = box[0].stop - box[0].start, box[1].stop - box[1].start
     padded = np.zeros((height + 1, width + 1), np.uint8)
-    padded[:-1, :-1] = labels[box]  # index -1 reads the empty last row or column
+    padded[:-1, :-1] = labels.codes[box]  # index -1 reads the empty last row or column
     row, column = rows.index(*place[0]) - box[0].start, columns.index(*place[1]) - box[1].start
     row[(row < 0) | (row >= height)] = -1
     column[(column < 0) | (column >= width)] = -1
@@ -285,11 +306,11 @@ def _shifted(step: int, axis: int) -> tuple[tuple[slice, slice], tuple[slice, sl
     return ((low, whole), (high, whole)) if axis == 0 else ((whole, low), (whole, high))
 
 
-def _dashed(codes: Bytes, place: _Place) -> Bytes:
-    return codes * _stripes(place, _DASH, _DASH - _DASH_GAP)
-
-
-def _errors(predicted: Bytes, referenced: Bytes, place: _Place) -> Bytes:
+def _errors(predicted: Bytes | None, referenced: Bytes | None, place: _Place) -> Bytes:
+    (top, bottom), (left, right) = place
+    empty = np.zeros((bottom - top, right - left), np.uint8)
+    predicted = empty if predicted is None else predicted
+    referenced = empty if referenced is None else referenced
     wrong = (predicted != referenced).view(np.uint8)
     surplus = (predicted > 0).view(np.uint8) * wrong * _stripes(place, _HATCH, _HATCH_LINE)
     missed = (referenced > 0).view(np.uint8) * wrong

@@ -24,7 +24,6 @@ from PySide6.QtGui import (
     QMouseEvent,
     QPainter,
     QPaintEvent,
-    QPen,
     QResizeEvent,
     QWheelEvent,
 )
@@ -40,11 +39,12 @@ from PySide6.QtWidgets import (
 
 from app.datasets.geometry import Plane, PlaneView
 from app.ui.widgets.rendering import (
-    Bytes,
     GreyPaint,
+    LabelSlice,
     OverlayPaint,
     Pixels,
     ScreenAxis,
+    label_slice,
     line_parts,
     slice_pixels,
 )
@@ -67,9 +67,11 @@ _LEAST_ZOOM, _MOST_ZOOM = 0.2, 40.0
 _SETTLE_MS: Final = 150
 """Images are smoothed only when nothing has moved for so long."""
 _FIT: Final = 0.94
+_GAP: Final = 9
+"""Logical pixels around the crosshair's centre that its lines leave free."""
 _STILL_PIXELS: Final = 4
 """A press that moves less is a click."""
-_NARROW: Final = 250
+_NARROW: Final = 280
 """Panes narrower than this show only what must be on screen."""
 
 
@@ -140,6 +142,17 @@ class PlaneScene:
     crosshair: tuple[int, int] | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Rendered:
+    """A slice as pixels, with the labels whose lines are still to be drawn over it."""
+
+    content: SliceContent
+    step: int
+    pixels: Pixels
+    prediction: LabelSlice | None
+    reference: LabelSlice | None
+
+
 class SliceView(QWidget):
     """A pane that shows one plane.
 
@@ -166,7 +179,8 @@ class SliceView(QWidget):
         self._empty_text = ""
         self._zoom = 1.0
         self._pan = QPointF()
-        self._slice: tuple[SliceContent, int, Pixels] | None = None
+        self._last_rendered: _Rendered | None = None
+        self._canvas: QImage | None = None
         self._picture: QImage | None = None
         self._smooth = False
         self._tool: Tool | None = None
@@ -184,6 +198,7 @@ class SliceView(QWidget):
         self.setMinimumSize(120, 120)
         self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
         self.setAccessibleName(f"{plane.value} plane")
+        self._take_font()
 
     # What is shown
 
@@ -231,6 +246,10 @@ class SliceView(QWidget):
         """Move the slice in the pane, in logical pixels."""
         self._pan += QPointF(right, down)
         self._redraw()
+
+    def _take_font(self) -> None:
+        self._font_key = self.font().key()
+        self._line_height = QFontMetricsF(self.font()).height()
 
     def _redraw(self) -> None:
         self._picture, self._smooth = None, False
@@ -309,19 +328,23 @@ class SliceView(QWidget):
     def _draw(self, content: SliceContent, ratio: float) -> QImage:
         """Draw everything but the crosshair and the letters."""
         size = QSize(round(self.width() * ratio), round(self.height() * ratio))
-        picture = QImage(size, QImage.Format.Format_RGB32)
+        picture = self._canvas
+        if picture is None or picture.size() != size:
+            picture = self._canvas = QImage(size, QImage.Format.Format_RGB32)
+        picture.setDevicePixelRatio(1.0)
         picture.fill(Qt.GlobalColor.black)
         painter = QPainter(picture)
-        self._draw_slice(painter, content, ratio)
+        self._draw_slice(painter, content, ratio, size)
         painter.end()
         picture.setDevicePixelRatio(ratio)
         painter.begin(picture)
-        painter.setFont(self.font())
         self._draw_notes(painter, content, ratio)
         painter.end()
         return picture
 
-    def _draw_slice(self, painter: QPainter, content: SliceContent, ratio: float) -> None:
+    def _draw_slice(
+        self, painter: QPainter, content: SliceContent, ratio: float, size: QSize
+    ) -> None:
         """Draw the slice and the lines of its labels; the painter counts in device pixels."""
         target = self._target(content)
         left, top = round(target.x() * ratio), round(target.y() * ratio)
@@ -329,7 +352,8 @@ class SliceView(QWidget):
         rows, columns = content.extent
         # A radiograph may have ten times as many pixels as the screen shows.
         step = 1 if self._smooth else max(1, min(rows // height, columns // width))
-        pixels = self._slice_pixels(content, step)
+        rendered = self._rendered(content, step)
+        pixels = rendered.pixels
         painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, self._smooth)
         painter.drawImage(
             QRectF(
@@ -342,12 +366,11 @@ class SliceView(QWidget):
         )
         if content.overlay is None:
             return
-        device = painter.device()
         for part in line_parts(
-            _cut(content.prediction, content),
-            _cut(content.reference, content),
-            ScreenAxis(start=top, scale=height / rows, count=rows, pixels=device.height()),
-            ScreenAxis(start=left, scale=width / columns, count=columns, pixels=device.width()),
+            rendered.prediction,
+            rendered.reference,
+            ScreenAxis(start=top, scale=height / rows, count=rows, pixels=size.height()),
+            ScreenAxis(start=left, scale=width / columns, count=columns, pixels=size.width()),
             content.overlay,
         ):
             painter.drawImage(
@@ -355,36 +378,44 @@ class SliceView(QWidget):
                 _image(part.pixels, QImage.Format.Format_ARGB32_Premultiplied),
             )
 
-    def _slice_pixels(self, content: SliceContent, step: int) -> Pixels:
-        if self._slice is not None and self._slice[1] == step and self._slice[0] == content:
-            return self._slice[2]
+    def _rendered(self, content: SliceContent, step: int) -> _Rendered:
+        """Turn a slice into pixels unless that was done already; `step` leaves rows out."""
+        last = self._last_rendered
+        if last is not None and last.step == step and last.content == content:
+            return last
         self.renders += 1
-        codes = content.volume.cut(content.view, content.number)
-        labels, fill = None, _NO_FILL
+        prediction, reference = (
+            None if labels is None else label_slice(labels.cut(content.view, content.number))
+            for labels in (content.prediction, content.reference)
+        )
+        codes = content.volume.cut(content.view, content.number)[::step, ::step]
+        filled, fill = None, _NO_FILL
         if content.overlay is not None:
-            both = content.prediction is not None and content.reference is not None
-            if not (both and content.overlay.style.errors):
-                filled = content.reference if content.prediction is None else content.prediction
-                labels, fill = _cut(filled, content), content.overlay.fill
-        if step > 1:
-            codes = codes[::step, ::step]
-            labels = None if labels is None else labels[::step, ::step]
-        pixels = slice_pixels(codes, content.grey.table, labels, fill)
-        self._slice = content, step, pixels
-        return pixels
+            hatched = content.overlay.compared and content.overlay.style.errors
+            if not hatched:
+                filled = reference if content.prediction is None else prediction
+                fill = content.overlay.fill
+        if filled is not None and step > 1:
+            filled = label_slice(filled.codes[::step, ::step])
+        self._last_rendered = _Rendered(
+            content=content,
+            step=step,
+            pixels=slice_pixels(codes, content.grey.table, filled, fill),
+            prediction=prediction,
+            reference=reference,
+        )
+        return self._last_rendered
 
     def _paint_crosshair(self, painter: QPainter, crosshair: tuple[int, int]) -> None:
         centre = self.position_of(*crosshair)
-        x, y = centre.x(), centre.y()
-        gap = 9.0
-        colour = QColor(PLANE_COLOURS[self.plane])
-        colour.setAlpha(190)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
-        painter.setPen(QPen(colour, 1))
-        painter.drawLine(QPointF(0, y), QPointF(x - gap, y))
-        painter.drawLine(QPointF(x + gap, y), QPointF(self.width(), y))
-        painter.drawLine(QPointF(x, 0), QPointF(x, y - gap))
-        painter.drawLine(QPointF(x, y + gap), QPointF(x, self.height()))
+        x, y = round(centre.x()), round(centre.y())
+        # Filled and opaque: for anything else Qt hands 600 spans to other threads and waits for
+        # them, which took 2 ms a line on a busy machine and takes 0.02 ms so.
+        colour = QColor(PLANE_COLOURS[self.plane]).darker(125)
+        painter.fillRect(0, y, x - _GAP, 1, colour)
+        painter.fillRect(x + _GAP, y, self.width() - x - _GAP, 1, colour)
+        painter.fillRect(x, 0, 1, y - _GAP, colour)
+        painter.fillRect(x, y + _GAP, 1, self.height() - y - _GAP, colour)
 
     def _paint_letters(self, painter: QPainter, view: PlaneView, ratio: float) -> None:
         """Name the sides, over the crosshair: nothing may cover these letters."""
@@ -397,19 +428,18 @@ class SliceView(QWidget):
         ):
             if not letters:
                 continue
-            note = _note(letters, self.font().key(), True, _TEXT, ratio)
-            size = note.deviceIndependentSize()
+            note, width, height = _note(letters, self._font_key, True, _TEXT, ratio)
             painter.drawImage(
                 QPointF(
-                    margin + across * (self.width() - size.width() - 2 * margin),
-                    margin + down * (self.height() - size.height() - 2 * margin),
+                    margin + across * (self.width() - width - 2 * margin),
+                    margin + down * (self.height() - height - 2 * margin),
                 ),
                 note,
             )
 
     def _draw_notes(self, painter: QPainter, content: SliceContent, ratio: float) -> None:
         painter.fillRect(QRectF(0, 0, self.width(), 2), QColor(PLANE_COLOURS[self.plane]))
-        line = QFontMetricsF(self.font()).height()
+        line = self._line_height
         top, bottom = 7.0, self.height() - 6 - line
         window = content.grey.window
         notes = [
@@ -430,19 +460,16 @@ class SliceView(QWidget):
         painter.fillRect(QRectF(right - length, self.height() - 8, length, 2), _TEXT)
         notes.append((f"{length_mm:g} mm", _TEXT, 1, bottom - 5))
         for text, colour, side, y in notes:
-            note = _note(text, self.font().key(), False, colour, ratio)
-            x = right - note.deviceIndependentSize().width() if side else 7.0
+            note, width, _ = _note(text, self._font_key, False, colour, ratio)
+            x = right - width if side else 7.0
             painter.drawImage(QPointF(x, y), note)
         if content.banner:
             self._draw_banner(painter, content.banner, bottom - 2.4 * line, ratio)
 
     def _draw_banner(self, painter: QPainter, text: str, y: float, ratio: float) -> None:
-        note = _note(text, self.font().key(), True, _WARNING, ratio)
-        size = note.deviceIndependentSize()
-        x = (self.width() - size.width()) / 2
-        painter.fillRect(
-            QRectF(x - 8, y - 3, size.width() + 16, size.height() + 6), QColor(40, 30, 0, 205)
-        )
+        note, width, height = _note(text, self._font_key, True, _WARNING, ratio)
+        x = (self.width() - width) / 2
+        painter.fillRect(QRectF(x - 8, y - 3, width + 16, height + 6), QColor(46, 36, 8))
         painter.drawImage(QPointF(x, y), note)
 
     def _scale(self, content: SliceContent) -> tuple[float, float]:
@@ -526,6 +553,7 @@ class SliceView(QWidget):
 
     def changeEvent(self, event: QEvent) -> None:
         if event.type() == QEvent.Type.FontChange:
+            self._take_font()
             self._redraw()
         super().changeEvent(event)
 
@@ -541,13 +569,6 @@ class SliceView(QWidget):
 _NO_FILL: Final[Pixels] = np.zeros((1, 256), np.uint32)
 
 
-def _cut(labels: LabelVolume | None, content: SliceContent) -> Bytes | None:
-    if labels is None:
-        return None
-    # Contiguous: every later step reads it several times.
-    return np.ascontiguousarray(labels.cut(content.view, content.number))
-
-
 def _image(pixels: Pixels, form: QImage.Format) -> QImage:
     """Wrap contiguous pixels; the caller paints the image before the array goes away."""
     height, width = pixels.shape
@@ -555,8 +576,10 @@ def _image(pixels: Pixels, form: QImage.Format) -> QImage:
 
 
 @lru_cache(maxsize=512)
-def _note(text: str, font_key: str, bold: bool, colour: str, ratio: float) -> QImage:
-    """Write `text` to be laid over an image: black casing keeps letters readable on white.
+def _note(
+    text: str, font_key: str, bold: bool, colour: str, ratio: float
+) -> tuple[QImage, float, float]:
+    """Return `text` to be laid over an image, its width and height: black casing keeps letters readable on white.
 
     Kept, because drawing letters five times costs more than drawing a slice.
     """
@@ -564,8 +587,8 @@ def _note(text: str, font_key: str, bold: bool, colour: str, ratio: float) -> QI
     font.fromString(font_key)
     font.setBold(bold)
     metrics = QFontMetricsF(font)
-    width = np.ceil(metrics.horizontalAdvance(text) + 2)
-    height = np.ceil(metrics.height())
+    width = float(np.ceil(metrics.horizontalAdvance(text) + 2))
+    height = float(np.ceil(metrics.height()))
     note = QImage(
         int(np.ceil(width * ratio)), int(np.ceil(height * ratio)),
         QImage.Format.Format_ARGB32_Premultiplied,
@@ -581,4 +604,4 @@ def _note(text: str, font_key: str, bold: bool, colour: str, ratio: float) -> QI
     painter.setPen(QColor(colour))
     painter.drawText(base, text)
     painter.end()
-    return note
+    return note, width, height

@@ -30,7 +30,9 @@ from app.ui.widgets.rendering import OverlayStyle
 from app.ui.widgets.viewer_volumes import Window
 
 SIDE_WIDTH: Final = 232
-_MOST = 1e9
+_MOST: Final = 1e9
+_LINES: Final = "Solid lines: prediction. Dashed: reference."
+_ERRORS: Final = "Blue: only in the prediction. Orange: missed. Crossed: another label."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +83,9 @@ class ViewerSide(QWidget):
                 item.setIcon(0, _swatch(row.colour))
                 item.setToolTip(0, f"{row.name} (label {row.value})")
                 for place in (1, 2):
-                    item.setTextAlignment(place, Qt.AlignmentFlag.AlignRight)
+                    item.setTextAlignment(
+                        place, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+                    )
                 item.setData(0, Qt.ItemDataRole.UserRole, row.value)
                 item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
                 item.setCheckState(
@@ -104,6 +108,9 @@ class ViewerSide(QWidget):
         self._opacity.setEnabled((prediction or reference) and style.fill)
         with QSignalBlocker(self._opacity):
             self._opacity.setValue(round(style.opacity * 100))
+        both = prediction and reference
+        self._lines.setText(_ERRORS if both and style.errors else _LINES if both else "")
+        self._lines.setVisible(both)
         self._legend.setColumnHidden(1, not prediction)
         self._legend.setColumnHidden(2, not reference)
 
@@ -197,6 +204,11 @@ class ViewerSide(QWidget):
         self._opacity.setToolTip("Opacity of the fill (- and =)")
         self._opacity.valueChanged.connect(self._wish_style)
         grid.addWidget(self._opacity, 2, 1)
+        self._lines = QLabel("", self)
+        self._lines.setProperty("role", "muted")
+        self._lines.setWordWrap(True)
+        grid.addWidget(self._lines, 3, 0, 1, 2)
+        grid.setColumnStretch(1, 1)
         return grid
 
     def _make_window(self) -> QGridLayout:
@@ -208,6 +220,7 @@ class ViewerSide(QWidget):
         ):
             box.setRange(least, _MOST)
             box.setKeyboardTracking(False)
+            box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
             box.setMinimumWidth(64)
             box.setAccessibleName(f"{name} of the greys")
             box.valueChanged.connect(self._wish_window)

@@ -96,6 +96,7 @@ class VolumeView(QWidget):
         self._shape: Voxel | None = None
         self._views: dict[Plane, PlaneView] = {}
         self._banner = ""
+        self._oblique = False
         self._prediction: LabelVolume | None = None
         self._reference: LabelVolume | None = None
         self._names: dict[int, str] = {}
@@ -342,6 +343,7 @@ class VolumeView(QWidget):
         whole.setSpacing(4)
         whole.addLayout(self._grid, 1)
         foot = QHBoxLayout()
+        foot.setContentsMargins(6, 0, 6, 2)
         self._status = QLabel("", self)
         self._status.setObjectName("viewerStatus")
         # Ignored: a new text must not lay out the window anew while the mouse moves.
@@ -621,14 +623,17 @@ class VolumeView(QWidget):
             self._views = {
                 plane: plane_view(self._geometry, plane, self._convention) for plane in Plane
             }
+            self._oblique = self._geometry.known and is_oblique(self._geometry)
             if not self._geometry.known:
                 self._banner = "Orientation unknown: sides are not named"
-            elif is_oblique(self._geometry):
-                self._banner = "Oblique: planes follow the scan"
 
     def _set_overlay(self) -> None:
         labels = self._prediction or self._reference
-        self._overlay = None if labels is None else OverlayPaint(self._style, labels.values)
+        compared = self._prediction is not None and self._reference is not None
+        compared = compared and self._style.prediction and self._style.reference
+        self._overlay = (
+            None if labels is None else OverlayPaint(self._style, labels.values, compared=compared)
+        )
         self._side.show_style(
             self._style,
             prediction=self._prediction is not None,
@@ -730,7 +735,11 @@ class VolumeView(QWidget):
             position_mm=self._geometry.point_of((middle[0], middle[1], middle[2]))[axis],
             grey=channel.grey,
             overlay=self._overlay if shown else None,
-            corner=self._convention.value if sided else "",
+            corner=", ".join(
+                word
+                for word, holds in ((self._convention.value, sided), ("oblique", self._oblique))
+                if holds
+            ),
             banner=self._banner,
         )
         return PlaneScene(
