@@ -1,0 +1,69 @@
+import asyncio
+from pathlib import Path
+
+import pytest
+from helpers.played_jobs import PlayedRunner
+
+from app.coordinator import exporting
+from app.coordinator.spool import Spool
+from app.coordinator.store import StudyStore
+from app.coordinator.workspace import CoordinatorHome, create_study
+from app.domain.errors import DataProblem, ErrorCode
+from app.federation.study_file import EXAMPLE
+from app.jobs.events import Exported
+from app.system.clock import SystemClock
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "study.toml").write_text(EXAMPLE, encoding="utf-8")
+    made = tmp_path / "home"
+    create_study(tmp_path / "study.toml", made, host="h", port=1, clock=SystemClock())
+    return made
+
+
+def keep(folder, name: str, data: bytes) -> None:
+    home = CoordinatorHome(folder=folder)
+    store = StudyStore.open(home.database)
+    spool = Spool(home.spool, study=store.identity, clock=SystemClock())
+    blob = spool.keep_bytes(data)
+    store.keep_artefact(name, blob.sha256, blob.size)
+    spool.close()
+    store.close()
+
+
+@pytest.fixture
+def exported(monkeypatch):
+    jobs = []
+
+    def play(job):
+        jobs.append(job)
+        return Exported(output=job.output, sha256="a" * 64)
+
+    monkeypatch.setattr(exporting, "JobRunner", lambda folder: PlayedRunner(play))
+    return jobs
+
+
+def export(folder, tmp_path, **options):
+    return asyncio.run(exporting.export_model(folder, tmp_path / "model.zip", **options))
+
+
+def test_the_newest_average_is_exported_unless_a_round_is_named(folder, tmp_path, exported):
+    keep(folder, "plan", b"{}")
+    for number in (1, 2, 10):
+        keep(folder, f"model-{number}", b"%d" % number)
+    assert export(folder, tmp_path) == "a" * 64
+    export(folder, tmp_path, round_number=2)
+    assert [Path(job.weights).read_bytes() for job in exported] == [b"10", b"2"]
+    assert exported[0].output == str(tmp_path / "model.zip")
+
+
+@pytest.mark.parametrize("options", [{}, {"round_number": 3}])
+def test_there_is_nothing_to_export_before_the_round_is_closed(folder, tmp_path, exported, options):
+    keep(folder, "plan", b"{}")
+    if options:
+        keep(folder, "model-1", b"1")
+    with pytest.raises(DataProblem) as caught:
+        export(folder, tmp_path, **options)
+    assert caught.value.code is ErrorCode.STUDY_STATE
+    assert exported == []

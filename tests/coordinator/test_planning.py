@@ -1,0 +1,109 @@
+import asyncio
+import hashlib
+from pathlib import Path
+
+import pytest
+from helpers.fingerprints import make_cases, minimal
+from helpers.plans import document_of, stock_plan, terms_of
+from helpers.played_jobs import PlayedRunner
+
+from app.coordinator.planning import UnfitFingerprint, plan_study
+from app.coordinator.spool import Spool
+from app.coordinator.translation import reference
+from app.domain.errors import ErrorCode, FednnunetError, PeerMistake
+from app.domain.ids import SiteName, study_id
+from app.domain.plans import PlanSummary
+from app.federation import shared_codec
+from app.federation.merging import decode_merged
+from app.jobs import events, spec
+from app.system.clock import SystemClock
+
+ENTRY = stock_plan("ExperimentPlanner", "hippocampus")
+SUMMARY = PlanSummary(
+    configuration="3d_fullres", spacing_mm=(1.0, 1.0, 1.0), patch=(8, 8, 8), batch_size=2,
+    stages=2, features=(32,), normalisation=("ZScoreNormalization",), network="PlainConvUNet",
+)  # fmt: skip
+
+
+@pytest.fixture
+def spool(tmp_path):
+    opened = Spool(tmp_path / "spool", study=study_id("0" * 32), clock=SystemClock())
+    yield opened
+    opened.close()
+
+
+def play(document: bytes):
+    def played(job):
+        if isinstance(job, spec.PlanJob):
+            Path(job.output).write_bytes(document)
+            return events.Planned(output=job.output, digest="0" * 64, summary=SUMMARY)
+        Path(job.output).write_bytes(b"tensors")
+        return events.ModelDrawn(output=job.output, sha256="0" * 64, size=7, tensors=())
+
+    return PlayedRunner(played)
+
+
+def sites(spool, **cases):
+    return [
+        (
+            SiteName(name),
+            reference(spool.keep_bytes(shared_codec.encode(minimal(make_cases(seed, count))))),
+        )
+        for seed, (name, count) in enumerate(cases.items())
+    ]
+
+
+def plan(spool, tmp_path, fingerprints, runner):
+    return asyncio.run(
+        plan_study(
+            terms_of(ENTRY), fingerprints, spool=spool, runner=runner, workspace=tmp_path / "w"
+        )
+    )
+
+
+def test_one_plan_is_made_from_all_cases_together(spool, tmp_path):
+    runner = play(document_of(ENTRY))
+    planned = plan(spool, tmp_path, sites(spool, north=24, valley=10), runner)
+    merged = decode_merged(spool.path(planned.merged.sha256).read_bytes())
+    assert merged.cases == 34
+    assert planned.plan.sha256 == hashlib.sha256(document_of(ENTRY)).hexdigest()
+    assert spool.path(planned.initial.sha256).read_bytes() == b"tensors"
+    [plan_job, model_job] = runner.jobs
+    assert Path(plan_job.merged).read_bytes() == spool.path(planned.merged.sha256).read_bytes()
+    assert model_job.seed == terms_of(ENTRY).seed
+
+
+def test_a_second_try_begins_in_an_empty_workspace(spool, tmp_path):
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w" / "half-written").write_text("x")
+    plan(spool, tmp_path, sites(spool, north=24, valley=10), play(document_of(ENTRY)))
+    assert not (tmp_path / "w" / "half-written").exists()
+
+
+@pytest.mark.parametrize(
+    "data", [b"{}", b"\xff", shared_codec.encode(minimal(make_cases(1, 9), "CT"))]
+)
+def test_a_fingerprint_that_does_not_fit_names_its_site(spool, tmp_path, data):
+    fingerprints = sites(spool, north=24, valley=10)
+    fingerprints[1] = (SiteName("valley"), reference(spool.keep_bytes(data)))
+    runner = play(document_of(ENTRY))
+    with pytest.raises(UnfitFingerprint, match="valley") as caught:
+        plan(spool, tmp_path, fingerprints, runner)
+    assert caught.value.site == "valley"
+    assert runner.jobs == []
+
+
+def test_a_plan_that_no_site_would_take_is_not_sent(spool, tmp_path):
+    hostile = document_of(ENTRY).replace(b"PlainConvUNet", b"os.system")
+    with pytest.raises(PeerMistake) as caught:
+        plan(spool, tmp_path, sites(spool, north=24, valley=10), play(hostile))
+    assert caught.value.code is ErrorCode.PLANS_REFUSED
+
+
+def test_a_job_that_fails_says_why(spool, tmp_path):
+    def fails(job):
+        raise FednnunetError("the disk is full", code=ErrorCode.DISK_FULL)
+
+    with pytest.raises(FednnunetError, match="the disk is full") as caught:
+        plan(spool, tmp_path, sites(spool, north=24, valley=10), PlayedRunner(fails))
+    assert caught.value.code is ErrorCode.DISK_FULL
