@@ -20,7 +20,7 @@ from typing import Final
 
 from app.datasets.description import Labels
 from app.datasets.digest import content_digest
-from app.datasets.facts import CaseFacts, ExaminationStopped, ImageFacts, examine
+from app.datasets.facts import CaseFacts, ImageFacts, examine
 from app.datasets.geometry import Difference, differences, is_orthonormal, orientation_code
 from app.datasets.identifiers import suspicion
 from app.datasets.images import Fault
@@ -127,7 +127,7 @@ def check(
             for done, future in enumerate(as_completed(waiting), start=1):
                 facts[waiting[future]] = future.result()
                 progress(done, len(cases), "checking cases")
-        except ExaminationStopped:
+        except BaseException:  # stopped, interrupted, or a mistake of ours: begin no more cases
             pool.shutdown(cancel_futures=True)
             raise
     ordered = tuple(facts[number] for number in range(len(cases)))

@@ -100,19 +100,24 @@ def examine(case: Case, *, stopped: Callable[[], bool]) -> CaseFacts:
 
 
 def image_facts(path: Path, *, label: bool) -> ImageFacts:
-    """Read one file; `label` counts its values."""
+    """Read one file; `label` counts its values. What goes wrong is a fact in `problem`."""
     try:
-        header = read_header(path)
-        hidden = _hidden_by_reader(path, header)
-        volume = read_volume(path, header=header)
+        return _read_facts(path, label=label)
     except ImageProblem as problem:
         return ImageFacts(path=str(path), problem=problem)
-    except DataProblem as problem:
-        if problem.code is not ErrorCode.MEMORY_FULL:
+    except (MemoryError, DataProblem) as exc:
+        if isinstance(exc, DataProblem) and exc.code is not ErrorCode.MEMORY_FULL:
             raise
-        return ImageFacts(
-            path=str(path), problem=ImageProblem(path, Fault.MEMORY, "it does not fit into memory")
-        )
+        fault, reason = Fault.MEMORY, "it does not fit into memory"
+    except OSError as exc:  # a network drive can go away between two reads
+        fault, reason = Fault.FORMAT, f"the disk reports “{exc.strerror}”"
+    return ImageFacts(path=str(path), problem=ImageProblem(path, fault, reason))
+
+
+def _read_facts(path: Path, *, label: bool) -> ImageFacts:
+    header = read_header(path)
+    hidden = _hidden_by_reader(path, header)
+    volume = read_volume(path, header=header)
     array = volume.array
     finite = _finite(array)
     not_finite = 0 if finite is None else int(array.size - np.count_nonzero(finite))

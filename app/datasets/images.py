@@ -27,6 +27,7 @@ VoxelArray = npt.NDArray[np.generic]
 _NIFTI_NOTES: Final = ("descrip", "aux_file", "db_name", "intent_name")
 _GIPL_HEADER_BYTES: Final = 256
 _NIFTI_HEADER_BYTES: Final = 352
+_FEWEST_DIMENSIONS: Final = 2
 _LARGEST_DIMENSION: Final = 3
 
 
@@ -263,6 +264,8 @@ def _header(path: Path, reader: Any, *, slices: Path | None = None) -> Header:  
         raise ImageProblem(
             path, Fault.DIMENSIONS, f"it has {len(size)} dimensions ({volumes} volumes in one file)"
         )
+    if len(size) < _FEWEST_DIMENSIONS or 0 in size:
+        raise ImageProblem(path, Fault.DIMENSIONS, "it is no picture: its size is " + _sizes(size))
     components = int(reader.GetNumberOfComponents())
     if components > 1:
         raise ImageProblem(
@@ -289,6 +292,10 @@ def _header(path: Path, reader: Any, *, slices: Path | None = None) -> Header:  
     return Header(
         geometry=geometry, voxel_type=str(pixel.dtype), voxel_bytes=pixel.itemsize, notes=notes
     )
+
+
+def _sizes(size: tuple[int, ...]) -> str:
+    return " x ".join(map(str, size))
 
 
 def _geometry(source: Any, *, known: bool) -> Geometry:  # noqa: ANN401
@@ -371,6 +378,9 @@ def _map(path: Path, header: Header) -> Volume | None:
     layout = raw_layout(path)
     if layout is None or layout.voxel_type.itemsize != header.voxel_bytes:
         return None
+    found, expected = path.stat().st_size, layout.offset + header.bytes_in_memory
+    if found < expected:
+        raise cut_off(path, found, expected)
     array = np.memmap(
         path, dtype=layout.voxel_type, mode="r", offset=layout.offset, shape=header.geometry.shape
     )

@@ -6,6 +6,7 @@ by 0 without a word (measured with SimpleITK 2.5.7), so both are looked for in t
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from collections.abc import Iterator
@@ -44,7 +45,7 @@ class NiftiContent:
 
 
 def read_layout(path: Path) -> NiftiLayout | None:
-    """Read the header of a .nii or .nii.gz file; None when not even that is whole."""
+    """Read the header of a .nii or .nii.gz file; None when not even that is whole and sane."""
     start = b""
     try:
         for chunk in _unpacked(path, _HEADER_CHUNK_BYTES):
@@ -64,6 +65,8 @@ def read_layout(path: Path) -> NiftiLayout | None:
     else:
         kind, bits = struct.unpack_from(order + "hh", start, 70)
         (offset,) = struct.unpack_from(order + "f", start, 108)
+    if not math.isfinite(offset) or offset < 0:
+        return None
     floats = np.dtype(order + _FLOATS[kind]) if kind in _FLOATS else None
     return NiftiLayout(offset=int(offset), bits=int(bits), floats=floats)
 

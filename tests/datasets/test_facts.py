@@ -7,10 +7,11 @@ import pytest
 from helpers.image_folders import write_image
 from hypothesis import given, settings, strategies as st
 
+from app.datasets import facts as facts_module
 from app.datasets.facts import ExaminationStopped, examine, image_facts
 from app.datasets.images import Fault
 from app.domain.dataset import Case
-from app.domain.errors import ErrorCode, JobFailed
+from app.domain.errors import DataProblem, ErrorCode, JobFailed
 
 
 def test_facts_of_an_image(tmp_path):
@@ -71,6 +72,29 @@ def test_a_file_that_cannot_be_read_is_a_fact(tmp_path):
     facts = image_facts(tmp_path / "gone.nii.gz", label=True)
     assert facts.problem is not None
     assert facts.problem.fault is Fault.MISSING
+
+
+@pytest.mark.parametrize(
+    ("error", "fault", "reason"),
+    [
+        (OSError(5, "Input/output error"), Fault.FORMAT, "the disk reports “Input/output error”"),
+        (MemoryError(), Fault.MEMORY, "it does not fit into memory"),
+        (
+            DataProblem("too large", code=ErrorCode.MEMORY_FULL),
+            Fault.MEMORY,
+            "it does not fit into memory",
+        ),
+    ],
+)
+def test_what_goes_wrong_between_two_reads_is_a_fact(tmp_path, monkeypatch, error, fault, reason):
+    def fail(*_args, **_kwargs):
+        raise error
+
+    path = write_image(tmp_path / "a.nrrd", np.zeros((2, 3, 4), np.uint8))
+    monkeypatch.setattr(facts_module, "read_volume", fail)
+    problem = image_facts(path, label=False).problem
+    assert problem is not None
+    assert (problem.fault, problem.reason) == (fault, reason)
 
 
 def test_a_case_is_read_file_by_file_until_it_is_stopped(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import gzip
 import struct
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import numpy as np
 import pytest
 import SimpleITK
 from helpers.image_folders import shared_data, write_image
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from app.datasets.geometry import orientation_code
 from app.datasets.images import Fault, ImageProblem, read_geometry, read_header, read_volume
-from app.domain.errors import ErrorCode
+from app.domain.errors import DataProblem, ErrorCode
 
 ENDINGS = [".nii.gz", ".nii", ".nrrd", ".mha", ".gipl"]
 
@@ -180,6 +182,16 @@ def test_four_dimensions(tmp_path):
     assert problem.reason == "it has 4 dimensions (3 volumes in one file)"
 
 
+def test_one_dimension(tmp_path):
+    path = write_image(tmp_path / "image.nii", voxels((2, 3, 4)))
+    raw = bytearray(path.read_bytes())
+    struct.pack_into("<8h", raw, 40, 1, 24, 1, 1, 1, 1, 1, 1)
+    path.write_bytes(bytes(raw))
+    problem = refused(path)
+    assert problem.fault is Fault.DIMENSIONS
+    assert problem.reason == "it is no picture: its size is 24"
+
+
 @pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".mha", ".png"])
 def test_colours(tmp_path, ending):
     path = tmp_path / f"image{ending}"
@@ -268,3 +280,44 @@ def test_real_files_in_awkward_shapes(name, shape, code):
 def test_free_texts_of_the_header_are_told():
     notes = dict(read_header(shared_data("formats", "CT_pitch.nii.gz")).notes)
     assert notes == {"aux_file": "STEREOTAXIS", "descrip": "Time=93808.000"}
+
+
+@pytest.mark.parametrize("ending", [".nii", ".mha", ".nrrd"])
+def test_a_file_that_ends_early_is_not_mapped(tmp_path, ending):
+    path = tmp_path / f"image{ending}"
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(voxels((9, 20, 21))), str(path), False)
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(ImageProblem) as problem:
+        read_volume(path, map_above_bytes=1)
+    assert problem.value.fault is Fault.CUT_OFF
+
+
+SOUND = np.random.default_rng(2).normal(size=(4, 5, 6)).astype(np.float32)
+
+
+@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    ending=st.sampled_from(ENDINGS),
+    changes=st.lists(st.tuples(st.integers(0, 359), st.integers(0, 255)), min_size=1, max_size=6),
+    keep=st.floats(0.1, 1.0) | st.just(1.0),
+)
+def test_any_damage_gives_a_volume_or_a_sentence(tmp_path_factory, ending, changes, keep):
+    path = tmp_path_factory.mktemp("fuzz") / f"image{ending}"
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(SOUND), str(path), False)
+    raw = bytearray(path.read_bytes())
+    if ending == ".nii.gz":  # damage the header, not the packing around it
+        raw = bytearray(gzip.decompress(bytes(raw)))
+    for place, value in changes:
+        raw[place % len(raw)] = value
+    kept = bytes(raw[: int(len(raw) * keep)])
+    path.write_bytes(gzip.compress(kept) if ending == ".nii.gz" else kept)
+    try:
+        volume = read_volume(path)
+    except DataProblem as problem:
+        sentence = str(problem)
+        volume = None
+    else:
+        sentence = ""
+    assert bool(sentence) is (volume is None)
+    if volume is not None:
+        assert volume.array.shape == volume.geometry.shape
