@@ -126,7 +126,8 @@ def next_study_work(facts: StudyFacts) -> Work | None:
     """Return what the study lane does next, None when it waits for the coordinator or operator."""
     directive = facts.directive
     if directive is None:
-        return None
+        # The site has left, or is refused: nobody asks for training.
+        return _close(facts)
     match directive.step:
         case Step.STOP:
             return _close(facts)

@@ -262,6 +262,7 @@ class SiteService:
             except LinkProblem as exc:
                 self._link_problem = exc
                 self.link_changed(LinkState.REFUSED, str(exc))
+                self.study.refused()
                 return
             except Exception:
                 logger.exception("the link ended by a mistake of this program")
@@ -336,6 +337,9 @@ class SiteService:
                 self._changed()
             case ResumeTraining():
                 self._site.store.drop(OperatorPause)
+                if self._link_problem is not None:
+                    await self._stop_link()
+                    self._start_link()
                 self._study_lane.forgive()
                 self._changed()
             case SegmentCases():

@@ -150,6 +150,11 @@ class StudyDesk:
         if session is not None:
             await session.stop()
 
+    def refused(self) -> None:
+        """Take note that the coordinator refuses this site: nothing is wanted any more."""
+        self.directive = None
+        self._changed()
+
     def forget(self) -> None:
         """Forget the study in memory; the service has removed what was on disk."""
         self.directive, self.link, self.plan_summary = None, None, None
@@ -259,6 +264,9 @@ class StudyDesk:
     async def perform(self, work: Work) -> None:
         """Do one piece of work of the study lane."""
         joined, link, directive = self._site.joined, self.link, self.directive
+        if work.kind is WorkKind.CLOSE_SESSION:
+            await self._close_session(directive)
+            return
         if joined is None or link is None or directive is None:
             raise LinkProblem("there is no link to a study yet")
         match work.kind:
@@ -274,8 +282,6 @@ class StudyDesk:
                 await self._tell_accepted(link)
             case WorkKind.OPEN_SESSION:
                 await self._open_session(joined)
-            case WorkKind.CLOSE_SESSION:
-                await self._close_session(directive)
             case WorkKind.TRAIN:
                 await self._train(joined, link)
             case WorkKind.DELIVER:
@@ -485,11 +491,11 @@ class StudyDesk:
         checkpoint = self._site.home.checkpoint
         checkpoint.replace(checkpoint.with_suffix(".damaged"))
 
-    async def _close_session(self, directive: Directive) -> None:
+    async def _close_session(self, directive: Directive | None) -> None:
         session, self.session = self.session, None
         if session is None:
             return
-        if directive.step in (Step.FINISH, Step.STOP):
+        if directive is not None and directive.step in (Step.FINISH, Step.STOP):
             await session.finish()
         else:
             await session.stop()

@@ -154,7 +154,7 @@ STARTS = {"session_alive": True, "session_stands": False}
     ("facts", "kind"),
     [
         ({}, None),
-        (STANDS, None),
+        (STANDS, WorkKind.CLOSE_SESSION),
         (SEND, None),
         (SEND | {"allowed": allowance()}, WorkKind.SEND_FINGERPRINT),
         (SEND | {"allowed": allowance(sent=True)}, None),

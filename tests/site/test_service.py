@@ -150,12 +150,46 @@ async def test_stopping_the_service_stops_the_worker_at_its_checkpoint(site):
     assert dict(site.runner.trained) == {(1, 1): 1, (1, 2): 1}
 
 
-async def test_a_revoked_site_stops_and_says_so(site):
+async def test_a_revoked_site_stops_says_so_and_can_be_tried_again(site):
     await site.to_prepared()
-    site.coordinator.ended.set_result(LinkProblem("this site was revoked", code=ErrorCode.REVOKED))
+    gate = site.runner.hold("epoch")
+    site.train(1)
+    await site.until(lambda: site.runner.trained[1, 1] == 1)
+    ended = site.coordinator.ended
+    site.coordinator.ended = asyncio.get_running_loop().create_future()
+    ended.set_result(LinkProblem("this site was revoked", code=ErrorCode.REVOKED))
     await site.until(lambda: site.snapshot.federation.link is LinkState.REFUSED)
+    await site.until(lambda: not site.runner.running)
     assert site.snapshot.service.problem == "this site was revoked"
     assert site.snapshot.training.sentence == "Stopped: this site was revoked."
+    gate.set()
+    # Admitted again: the operator resumes, and no epoch is trained twice.
+    await site.service.command(ResumeTraining())
+    await site.until(lambda: site.coordinator.told(UpdateOffered))
+    assert site.snapshot.service.problem == ""
+    assert dict(site.runner.trained) == {(1, 1): 1, (1, 2): 1}
+
+
+async def test_reports_tell_a_change_at_once_and_progress_every_two_seconds(site):
+    await site.to_prepared()
+    reports = site.coordinator.reports
+    gate = site.runner.hold("step")
+    site.train(1)
+    await site.until(lambda: reports[-1].phase is SitePhase.TRAINING)
+    before = len(reports)
+    assert (reports[-1].round, reports[-1].plan) == (1, site.plan.sha256)
+    site.clock.advance(3)
+    gate.set()
+    await site.until(lambda: site.coordinator.told(UpdateOffered))
+    await site.until(lambda: reports[-1].phase is SitePhase.WAITING)
+    # The clock stood still but for three seconds: six steps gave one report of progress, and the
+    # changes to uploading and waiting one each.
+    assert [report.phase for report in reports[before:]] == [
+        SitePhase.TRAINING,
+        SitePhase.UPLOADING,
+        SitePhase.WAITING,
+    ]
+    assert reports[before].step > 0
 
 
 async def test_a_person_joins_through_the_window(site, tmp_path):
