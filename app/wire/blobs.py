@@ -44,9 +44,8 @@ HEADER_BYTES: Final = _HEADER.size + _SEAL.size
 MAX_FRAME: Final = CHUNK + HEADER_BYTES
 
 WINDOW_START: Final = 2
-WINDOW_USUAL: Final = 4
-"""Chunks in flight that keep any usual line busy; what is in flight when a line or a coordinator
-breaks is sent again, so it is not more without need."""
+"""Chunks in flight at first, and on a line that needs no more to be busy. What is in flight when a
+line or a coordinator breaks is sent again."""
 WINDOW_LIMIT: Final = 16
 """Chunks in flight at most, on lines that are both fast and far."""
 _MAX_GENERATION: Final = 1_000_000
@@ -127,8 +126,8 @@ class BlobSender:
 
     Order of calls: `next_piece` until it gives None, then wait for `acknowledged` or `rejected`,
     and again, until `finished`. The window starts at 2 chunks and grows by one with each
-    acknowledgement up to 4, and up to 16 where rate times latency asks for it; but what is in
-    flight never takes longer than `patience_s` at the measured rate: a slow line must not fill
+    acknowledgement while twice the product of rate and latency asks for it, up to 16; but what is
+    in flight never takes longer than `patience_s` at the measured rate: a slow line must not fill
     buffers for longer than a heartbeat may take.
     """
 
@@ -224,9 +223,9 @@ class BlobSender:
 
     def _adapt(self) -> None:
         if self._rate <= 0:
-            self._window = min(self._window + 1, WINDOW_USUAL)
+            self._window = min(self._window + 1, 2 * WINDOW_START)
             return
-        useful = max(WINDOW_USUAL, math.ceil(2 * self._rate * self._latency_s / self._chunk))
+        useful = max(WINDOW_START, math.ceil(2 * self._rate * self._latency_s / self._chunk))
         bearable = int(self._rate * self._patience_s / self._chunk)
         self._window = max(1, min(self._window + 1, useful, bearable, WINDOW_LIMIT))
 
