@@ -36,12 +36,21 @@ from app.domain.errors import (
 )
 from app.domain.rounds import TensorSpec
 from app.domain.training import EpochRecord, StepRecord
-from app.jobs.events import AnyEvent, Checkpointed, EpochEnded, RoundTrained, SessionReady, Stepped
+from app.jobs.events import (
+    AnyEvent,
+    Checkpointed,
+    EpochEnded,
+    Noted,
+    RoundTrained,
+    SessionReady,
+    Stepped,
+)
 from app.jobs.spec import TrainJob, TrainRound
 from app.nnunet import devices
 from app.nnunet.convert import fold_of, read_plan
 from app.nnunet.environment import enter
 from app.nnunet.weights import (
+    CheckpointDamaged,
     all_finite,
     manifest,
     plain,
@@ -104,6 +113,9 @@ class TrainingSession:
     def open(self) -> SessionReady:
         """Build the trainer and its loaders, or go on from the checkpoint; tells SessionReady.
 
+        A damaged checkpoint is put aside: training then goes on from the next round's base and
+        the schedule's place, only without the optimizer's momentum.
+
         Raises:
             SetupProblem: no such device, no prepared images, or a checkpoint of another study.
             PeerMistake: the plan is not one.
@@ -128,6 +140,9 @@ class TrainingSession:
             dataset_json=load_json(str(dataset_file)),
             device=device,
         )
+        # nnU-Net itself fails on an empty folder with an assertion about file endings.
+        if not any(Path(trainer.preprocessed_dataset_folder).glob("*.b2nd")):
+            raise SetupProblem("the images are not prepared for training")
         # Before `initialize`, which builds the learning-rate schedule over `num_epochs`.
         trainer.num_epochs = job.total_epochs
         trainer.num_iterations_per_epoch = job.iterations_per_epoch
@@ -144,6 +159,12 @@ class TrainingSession:
             self._training_cases = len(training)
             if self._checkpoint.exists():
                 self._restore(read_checkpoint(self._checkpoint), str(plan.digest))
+        except CheckpointDamaged:
+            self.close()
+            self._checkpoint.replace(self._checkpoint.with_name(f"{self._checkpoint.name}.damaged"))
+            _log.exception("the checkpoint is put aside")
+            self._tell(Noted(text="the checkpoint is damaged; training goes on without it"))
+            return self.open()
         except BaseException:
             self.close()
             raise
@@ -359,9 +380,7 @@ class TrainingSession:
             # Last: making the loaders has drawn from the generators.
             restore_random_states(content["random"])
         except (KeyError, ValueError, RuntimeError, msgspec.ValidationError) as exc:
-            raise SetupProblem(
-                "the checkpoint is damaged; training starts from the last round"
-            ) from exc
+            raise CheckpointDamaged from exc
 
     def _identity(self, digest: str) -> dict[str, Any]:
         job = self._job

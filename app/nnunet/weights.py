@@ -39,6 +39,13 @@ _DTYPES: Final = {
 }
 
 
+class CheckpointDamaged(SetupProblem):
+    """Raised for a file that is not, or no longer, a whole checkpoint of ours."""
+
+    def __init__(self) -> None:
+        super().__init__("the checkpoint is damaged")
+
+
 def plain(network: torch.nn.Module) -> torch.nn.Module:
     """Return the network inside the wrappers of DistributedDataParallel and torch.compile."""
     for attribute in ("module", "_orig_mod"):
@@ -180,7 +187,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint that `write_checkpoint` wrote. It can hold tensors and plain types only.
 
     Raises:
-        SetupProblem: it is damaged, or holds anything else.
+        CheckpointDamaged: it is damaged, or holds anything else.
+        SetupProblem: it is not there.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251 - here
@@ -188,11 +196,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise SetupProblem("the checkpoint is not there") from exc
     # torch.load's errors are of a dozen classes (zip, pickle, key, runtime); all mean the same.
     except Exception as exc:
-        raise SetupProblem(
-            "the checkpoint is damaged; training starts from the last round"
-        ) from exc
+        raise CheckpointDamaged from exc
     if not isinstance(content, dict):
-        raise SetupProblem("the checkpoint is damaged; training starts from the last round")
+        raise CheckpointDamaged
     return content
 
 

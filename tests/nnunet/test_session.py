@@ -14,7 +14,7 @@ from helpers import volumes
 from app.domain.errors import ErrorCode, JobFailed, OurMistake, PeerMistake, SetupProblem
 from app.domain.ids import site_name
 from app.federation.averaging import average
-from app.jobs.events import Checkpointed, EpochEnded, RoundTrained, SessionReady, Stepped
+from app.jobs.events import Checkpointed, EpochEnded, Noted, RoundTrained, SessionReady, Stepped
 from app.jobs.spec import TrainJob, TrainRound
 from app.nnunet.convert import read_plan
 from app.nnunet.environment import enter
@@ -341,22 +341,43 @@ def test_a_checkpoint_of_another_study_is_refused(study, change):
         study.session(**change).open()
 
 
-def test_a_damaged_checkpoint_is_refused(study):
+@pytest.mark.parametrize("damage", ["half of it", "a part is missing"])
+def test_a_damaged_checkpoint_is_put_aside(study, expected_log, damage):
+    expected_log("app.nnunet.session", "the checkpoint is put aside")
     session = study.session()
     session.open()
-    session.train(study.round(1, base=study.base, epochs=1))
+    first = session.train(study.round(1, base=study.base, epochs=1))
     session.close()
     path = study.folder / "checkpoint.pth"
-    content = read_checkpoint(path)
-    del content["optimizer"]
-    write_checkpoint(content, path)
-    with pytest.raises(SetupProblem, match="the checkpoint is damaged"):
-        study.session().open()
+    if damage == "half of it":
+        path.write_bytes(path.read_bytes()[:20_000])
+    else:
+        content = read_checkpoint(path)
+        del content["log"]
+        write_checkpoint(content, path)
+    study.events.clear()
+    session = study.session()
+    assert session.open().epoch == 0
+    assert study.events[0] == Noted(text="the checkpoint is damaged; training goes on without it")
+    second = session.train(study.round(2, base=Path(first.update), epochs=1))
+    session.close()
+    assert [record.epoch for record in second.epochs] == [2]
+    assert sorted(entry.name for entry in study.folder.glob("checkpoint*")) == [
+        "checkpoint.pth", "checkpoint.pth.damaged",
+    ]  # fmt: skip
 
 
 def test_a_session_without_prepared_images_says_so(study, tmp_path):
     with pytest.raises(SetupProblem, match="the images are not prepared for training"):
         study.session(workspace=str(tmp_path / "empty")).open()
+
+
+def test_a_session_whose_images_were_removed_says_so(study, tmp_path):
+    empty = tmp_path / "workspace"
+    shutil.copytree(study.prepared / "workspace", empty)
+    shutil.rmtree(empty / "nnUNet_preprocessed/Dataset001_Study/nnUNetPlans_3d_fullres")
+    with pytest.raises(SetupProblem, match="the images are not prepared for training"):
+        study.session(workspace=str(empty)).open()
 
 
 def test_an_epoch_beyond_the_study_is_our_mistake(study):
