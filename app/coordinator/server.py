@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import secrets
 import ssl
 from collections import deque
@@ -32,7 +33,7 @@ from app.system.blob_transfer import STALL_S, FileReceiver, FileSender, Transfer
 from app.system.clock import Clock
 from app.wire import codec, handshake
 from app.wire.blobs import LIMITS, MAX_FRAME, is_chunk, unpack_header
-from app.wire.closing import Closing, closing_of
+from app.wire.closing import Closing, closing_of, named
 from app.wire.messages import (
     PROTOCOL,
     SUBPROTOCOL,
@@ -72,6 +73,7 @@ _FROM_SITES: Final = frozenset({BlobKind.FINGERPRINT, BlobKind.WEIGHTS})
 _MAX_OUTBOX: Final = 256
 _RETRY_AFTER_S: Final = 60
 _WATCH_S: Final = 0.5
+_EXPIRE_EVERY_S: Final = 3600.0
 _CLOSE_S: Final = 1.0
 _MAX_RESTARTS: Final = 3
 
@@ -213,6 +215,9 @@ class CoordinatorServer:
         """Queue a message for a member; False when it is not connected. Never waits for the net.
 
         Of several waiting directives only the newest is sent.
+
+        Raises:
+            OurMistake: the message is larger than the codec allows.
         """
         session = self._sessions.get(site)
         return session is not None and session.active and session.post(message)
@@ -236,9 +241,13 @@ class CoordinatorServer:
     # --- connections
 
     async def _watch_members(self) -> None:
-        """Notice what another process wrote to the member store."""
+        """Notice what another process wrote to the member store; now and then clear the spool."""
         version = self.members.version
+        expired_at = -math.inf
         while True:
+            if self.clock.monotonic() >= expired_at + _EXPIRE_EVERY_S:
+                expired_at = self.clock.monotonic()
+                await asyncio.to_thread(self.spool.expire)
             await asyncio.sleep(_WATCH_S)
             if version != (version := self.members.version):
                 await self.members_changed()
@@ -369,8 +378,8 @@ class _Session:
         self.ended = asyncio.Event()
         self._server = server
         self._socket = socket
-        self._outbox: deque[AnyMessage] = deque()
-        self._directive: Directive | None = None
+        self._outbox: deque[bytes] = deque()
+        self._directive: bytes | None = None
         self._posted = asyncio.Event()
         self._closing = False
         self._upload: _Upload | None = None
@@ -398,18 +407,23 @@ class _Session:
             await self._wind_up(writer)
 
     def post(self, message: AnyMessage) -> bool:
-        """Queue a message; False when the session is ending."""
+        """Queue a message; False when the session is ending.
+
+        Raises:
+            OurMistake: the message is too large; told here, where someone made it.
+        """
         if self._closing:
             return False
+        data = codec.encode(message)
         if isinstance(message, Directive):
-            self._directive = message
+            self._directive = data
         elif len(self._outbox) >= _MAX_OUTBOX:
             _log.warning("site %s does not read its messages", self.site)
             self._closing = True
             self._socket.transport.abort()
             return False
         else:
-            self._outbox.append(message)
+            self._outbox.append(data)
         self._posted.set()
         return True
 
@@ -432,7 +446,7 @@ class _Session:
         code = (
             Closing.REPLACED
             if refusal.code == ErrorCode.UNREACHABLE.value
-            else closing_of(ErrorCode(refusal.code))
+            else closing_of(named(refusal.code))
         )
         await close(self._socket, code, refusal.code)
 
@@ -445,10 +459,10 @@ class _Session:
                 await self._posted.wait()
                 self._posted.clear()
                 while self._outbox:
-                    await self._socket.send(codec.encode(self._outbox.popleft()))
+                    await self._socket.send(self._outbox.popleft())
                 if self._directive is not None:
                     directive, self._directive = self._directive, None
-                    await self._socket.send(codec.encode(directive))
+                    await self._socket.send(directive)
 
     async def _read(self) -> None:
         with contextlib.suppress(ConnectionClosed):

@@ -157,6 +157,7 @@ async def speed(files, member, certificate, authority_pem: str) -> dict[str, flo
         "raw_tls_mb_per_s": size_mb / statistics.median(raw_s),
         "upload_mb_per_s": size_mb / statistics.median(whole_s),
         "ratio": statistics.median(a / b for a, b in zip(raw_s, whole_s, strict=True)),
+        "best_ratio": max(a / b for a, b in zip(raw_s, whole_s, strict=True)),
         "transfer_ratio": statistics.median(a / b for a, b in zip(raw_s, moving_s, strict=True)),
     }
 

@@ -5,9 +5,11 @@ import contextlib
 import dataclasses
 import errno
 import gc
+import os
 import socket
 import time
 
+import msgspec
 import psutil
 import pytest
 from helpers.loopback import (
@@ -24,7 +26,7 @@ from websockets.frames import Frame, Opcode
 
 from app.coordinator.gate import GateLimits
 from app.coordinator.server import ServerLimits
-from app.domain.errors import ErrorCode
+from app.domain.errors import ErrorCode, OurMistake
 from app.domain.ids import SiteName
 from app.site.link import Link
 from app.system import tls
@@ -44,6 +46,7 @@ from app.wire.messages import (
     Refusal,
     Report,
     SitePhase,
+    SiteSummary,
     UploadBegin,
     UploadCommit,
     UploadState,
@@ -318,6 +321,32 @@ async def test_a_directive_that_waits_is_replaced_by_a_newer_one(tmp_path):
                 assert await door.server.send(ALPHA, directive(serial))
             assert (await receive(websocket)).serial == 99
             assert not await door.server.send(SiteName("beta"), directive(1))
+
+
+@pytest.mark.asyncio
+async def test_a_message_that_is_too_large_is_told_to_whoever_made_it(tmp_path):
+    async with open_door(make_door(tmp_path)) as door:
+        _, key = await door.join()
+        async with member(door, key) as websocket:
+            summary = SiteSummary(
+                name="a" * 40, state="x" * 300, connected=True, cases=1, round=1, epoch=1,
+                step=1, steps=1, silent_s=1,
+            )  # fmt: skip
+            large = msgspec.structs.replace(directive(), sites=(summary,) * 500)
+            with pytest.raises(OurMistake, match="larger than 65536"):
+                await door.server.send(ALPHA, large)
+            assert await door.server.send(ALPHA, directive(5))
+            assert (await receive(websocket)).serial == 5, "the session goes on"
+
+
+@pytest.mark.asyncio
+async def test_forgotten_uploads_are_cleared_at_the_start(tmp_path):
+    door = make_door(tmp_path)
+    old = tmp_path / "spool" / "partial" / f"alpha.{'0' * 32}.part"
+    old.write_bytes(b"x")
+    os.utime(old, (1, 1))
+    async with open_door(door):
+        await until(lambda: not old.exists())
 
 
 @pytest.mark.asyncio

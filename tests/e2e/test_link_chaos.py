@@ -30,7 +30,7 @@ def free_port() -> int:
 @pytest.mark.parametrize(
     ("seed", "sites", "uploads", "mib", "kill_every_mib", "bytes_per_s"),
     [
-        pytest.param(1, 2, 6, 4, 6, 5e6, id="short"),
+        pytest.param(3, 2, 6, 4, 6, 5e6, id="short"),
         *(
             pytest.param(seed, 4, 4, 24, 14, 20e6, id=f"long-{seed}", marks=pytest.mark.slow)
             for seed in (1, 2, 3)
@@ -111,6 +111,8 @@ async def test_no_acknowledged_upload_is_lost(
     door.members.close()
     door.spool.close()
     assert coordinator.kills >= 3
+    assert faults.corrupted
+    assert faults.doubled
     assert resent <= 0.5
 
 
