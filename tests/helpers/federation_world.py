@@ -250,6 +250,11 @@ class World:
             self.to_coordinator.append(site.report())
             self._send(name)
 
+    def remind(self, name: SiteName) -> None:
+        """Send a site its instruction, as the service does every minute."""
+        if name in self.study.members():
+            self._send(name)
+
     def disconnect(self, name: SiteName) -> None:
         if self.sites[name].connected:
             self.sites[name].connected = False
@@ -330,10 +335,9 @@ class World:
                 return True
             self.now += 60.0
             self.tell(Tick())
-            for name, site in self.sites.items():
+            for name in self.sites:
                 self.connect(name)
-                if site.connected:
-                    self._send(name)  # the service sends every site its instruction every minute
+                self.remind(name)
             while self.to_site:
                 self.deliver_down(0)
             for name in self.sites:

@@ -8,7 +8,7 @@ import random
 from dataclasses import replace
 
 import pytest
-from helpers.federation_world import World, with_rounds
+from helpers.federation_world import EPOCH_STEPS, World, with_rounds
 from helpers.studies import TERMS
 from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -20,12 +20,13 @@ ROUNDS = 8
 NAMES = ["a", "b", "c", "d", "e", "f"]
 POSITION = st.integers(0, 1000)
 NAME = st.sampled_from(NAMES)
+SOME = st.sets(NAME, min_size=1)
 
 
 class Federation(RuleBasedStateMachine):
     """Any order of any faults; in the end, when messages flow again, no study may hang."""
 
-    @initialize(minimum=st.integers(1, 3), joined=st.integers(3, 6), training=st.booleans())
+    @initialize(minimum=st.integers(1, 4), joined=st.integers(4, 6), training=st.booleans())
     def open(self, minimum, joined, training):
         terms = replace(with_rounds(TERMS, ROUNDS, minimum), minimum_cases=1)
         self.world = World(terms, NAMES)
@@ -37,75 +38,24 @@ class Federation(RuleBasedStateMachine):
             while self.world.study.record.round is None:
                 assert not self.world.calm(turns=1)
 
-    # --- time and the coordinator --------------------------------------------------------------
+    # --- what usually happens (hypothesis draws rules evenly, so these are several) -------------
 
-    @rule(without_missing=st.booleans())
-    def begin(self, without_missing):
-        self.world.tell(Begin(without_missing=without_missing))
+    @rule(names=SOME, steps=st.integers(1, 3))
+    def work(self, names, steps):
+        for name in names:
+            for _ in range(steps):
+                self.world.work(name)
 
-    @rule(minutes=st.sampled_from([1, 11, 100, 241]))
-    def time_passes(self, minutes):
-        self.world.now += 60.0 * minutes
-        self.world.tell(Tick())
-
-    @rule(position=POSITION, outcome=st.sampled_from(["good", "good", "good", "site", "bad"]))
-    def finish_a_job(self, position, outcome):
-        self.world.work_on_job(position, outcome=outcome)
-
-    @rule()
-    def restart_coordinator(self):
-        self.world.restart_coordinator()
-
-    @rule()
-    def pause(self):
-        self.world.tell(Pause())
-
-    @rule()
-    def resume(self):
-        self.world.tell(Resume())
-
-    @rule(name=NAME)
-    def admit(self, name):
-        self.world.admit(name)
-
-    @rule(name=NAME, left=st.booleans())
-    def withdraw(self, name, left):
-        if len(self.world.study.members()) > self.world.terms.minimum_sites:
-            self.world.tell(Left(site=name) if left else Revoked(site=name))
-
-    # --- sites ---------------------------------------------------------------------------------
-
-    @rule(name=NAME)
-    def connect(self, name):
-        self.world.connect(name)
-
-    @rule(name=NAME)
-    def disconnect(self, name):
-        self.world.disconnect(name)
-
-    @rule(name=NAME)
-    def restart_site(self, name):
-        self.world.disconnect(name)
-        self.world.sites[name].restart()
-
-    @rule(name=NAME, steps=st.integers(1, 3))
-    def work(self, name, steps):
-        for _ in range(steps):
-            self.world.work(name)
-
-    @rule(name=NAME)
-    def fail(self, name):
-        self.world.work(name, fails=True)
-
-    # --- the network ---------------------------------------------------------------------------
-
-    @rule(position=POSITION, crash=st.sampled_from(["", "", "", "before", "after"]))
-    def deliver_up(self, position, crash):
-        self.world.deliver_up(position, crash=crash)
-
-    @rule(position=POSITION)
-    def deliver_down(self, position):
-        self.world.deliver_down(position)
+    @rule(names=SOME)
+    def some_get_their_work_done(self, names):
+        for name in names:
+            self.world.connect(name)
+            self.world.remind(name)
+        self.deliver_everything()
+        for name in names:
+            for _ in range(EPOCH_STEPS):
+                self.world.work(name)
+        self.deliver_everything()
 
     @rule()
     def deliver_everything(self):
@@ -114,33 +64,76 @@ class Federation(RuleBasedStateMachine):
         for _ in range(len(self.world.to_coordinator)):
             self.world.deliver_up(0)
 
-    @rule(position=POSITION)
-    def lose_up(self, position):
-        if self.world.to_coordinator:
-            self.world.to_coordinator.pop(position % len(self.world.to_coordinator))
-
-    @rule(position=POSITION)
-    def lose_down(self, position):
-        if self.world.to_site:
-            self.world.to_site.pop(position % len(self.world.to_site))
-
-    @rule(position=POSITION)
-    def double_up(self, position):
-        if self.world.to_coordinator:
-            waiting = self.world.to_coordinator
-            waiting.append(waiting[position % len(waiting)])
-
-    @rule(position=POSITION)
-    def double_down(self, position):
-        if self.world.to_site:
-            waiting = self.world.to_site
-            waiting.append(waiting[position % len(waiting)])
-
-    @rule()
-    def everybody_works(self):
+    @rule(minutes=st.sampled_from([1, 11, 100]))
+    def everybody_is_online(self, minutes):
+        self.world.now += 60.0 * minutes
+        self.world.tell(Tick())
         for name in self.world.sites:
             self.world.connect(name)
-            self.world.work(name)
+            self.world.remind(name)
+
+    @rule(position=POSITION, outcome=st.sampled_from(["good", "good", "good", "site", "bad"]))
+    def finish_a_job(self, position, outcome):
+        self.world.work_on_job(position, outcome=outcome)
+        if outcome == "bad":
+            self.world.tell(Resume())
+
+    # --- what goes wrong -----------------------------------------------------------------------
+
+    @rule(fault=st.sampled_from(["late", "lost", "doubled"]), up=st.booleans(), position=POSITION)
+    def the_network_errs(self, fault, up, position):
+        waiting = self.world.to_coordinator if up else self.world.to_site
+        if not waiting:
+            return
+        position %= len(waiting)
+        if fault == "lost":
+            waiting.pop(position)
+        elif fault == "doubled":
+            waiting.append(waiting[position])
+        elif up:
+            self.world.deliver_up(position)  # before all that were sent earlier
+        else:
+            self.world.deliver_down(position)
+
+    @rule(fault=st.sampled_from(["cut", "restart", "fails"]), name=NAME)
+    def a_site_errs(self, fault, name):
+        if fault == "fails":
+            self.world.work(name, fails=True)
+            return
+        self.world.disconnect(name)
+        if fault == "restart":
+            self.world.sites[name].restart()
+
+    @rule(when=st.sampled_from(["between", "before", "after"]), position=POSITION)
+    def the_coordinator_is_killed(self, when, position):
+        if when == "between":
+            self.world.restart_coordinator()
+        else:
+            self.world.deliver_up(position, crash=when)
+
+    @rule(
+        what=st.sampled_from(
+            ["begin", "without", "pause", "admit", "left", "revoked", "silence", "silence"]
+        ),
+        name=NAME,
+    )
+    def something_rare(self, what, name):
+        world = self.world
+        if what == "begin":
+            world.tell(Begin())
+        elif what == "without":
+            world.tell(Begin(without_missing=True))
+        elif what == "pause":
+            world.tell(Pause())
+            self.deliver_everything()
+            world.tell(Resume())
+        elif what == "admit":
+            world.admit(name)
+        elif what == "silence":
+            world.now += 241 * 60.0
+            world.tell(Tick())
+        elif len(world.study.members()) > world.terms.minimum_sites:
+            world.tell(Left(site=name) if what == "left" else Revoked(site=name))
 
     @invariant()
     def holds(self):
