@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 LARGEST_COMMAND: Final = 1 << 20
 """Bytes of one frame from a client; commands are small."""
 _ANSWER_GRACE_S: Final = 2.0
+_OUR_NAMES: Final = frozenset({HOST, "localhost"})
 LONGEST_QUEUE: Final = 2000
 """Frames that wait for one client before it counts as stuck."""
 
@@ -113,7 +114,8 @@ class ControlServer:
         """Refuse web pages (they send Origin), rebound names (Host) and everyone without the token."""
         if "Origin" in request.headers:
             return connection.respond(http.HTTPStatus.FORBIDDEN, "not for web pages\n")
-        if request.headers.get("Host") != f"{HOST}:{self.port}":
+        # A forwarded port (SSH) changes the number, never the name.
+        if request.headers.get("Host", "").rpartition(":")[0] not in _OUR_NAMES:
             return connection.respond(http.HTTPStatus.FORBIDDEN, "not for this name\n")
         given = request.headers.get("Authorization", "")
         if not hmac.compare_digest(given.encode(), authorization(self._token).encode()):

@@ -20,7 +20,7 @@ class Recorder(Generic[T]):
         self.items.append(item)
         self._changed.set()
 
-    async def until(self, holds: Callable[[list[T]], bool], *, timeout_s: float = 5.0) -> None:
+    async def until(self, holds: Callable[[list[T]], bool], *, timeout_s: float = 20.0) -> None:
         """Wait until `holds` is true of the items; fails the test with the items otherwise."""
         try:
             async with asyncio.timeout(timeout_s):
@@ -31,7 +31,7 @@ class Recorder(Generic[T]):
             raise AssertionError(f"never happened; told so far: {self.items}") from None
 
 
-async def eventually(holds: Callable[[], bool], *, timeout_s: float = 5.0, what: str = "") -> None:
+async def eventually(holds: Callable[[], bool], *, timeout_s: float = 20.0, what: str = "") -> None:
     """Wait until `holds` is true; for conditions that nothing announces."""
     try:
         async with asyncio.timeout(timeout_s):

@@ -289,7 +289,7 @@ class SiteHarness:
 
     async def until(self, holds, what: str = "") -> None:
         await eventually(
-            lambda: self._alive() and holds(), timeout_s=5.0, what=f"{what} {self._state()}"
+            lambda: self._alive() and holds(), timeout_s=20.0, what=f"{what} {self._state()}"
         )
 
     def _alive(self) -> bool:

@@ -176,6 +176,7 @@ async def test_reports_tell_a_change_at_once_and_progress_every_two_seconds(site
     gate = site.runner.hold("step")
     site.train(1)
     await site.until(lambda: reports[-1].phase is SitePhase.TRAINING)
+    await site.until(lambda: site.snapshot.training.step == 1)
     before = len(reports)
     assert (reports[-1].round, reports[-1].plan) == (1, site.plan.sha256)
     site.clock.advance(3)
