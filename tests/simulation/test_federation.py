@@ -164,13 +164,14 @@ TestFederation.settings = settings(
 )
 
 
+class LongFederation(Federation):
+    """The same rules for longer."""
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_the_long_form():
-    Federation.TestCase.settings = settings(
-        max_examples=3000, stateful_step_count=120, deadline=None
-    )
-    Federation.TestCase("runTest").runTest()
+@pytest.mark.timeout(3600)
+class TestLongFederation(LongFederation.TestCase):
+    settings = settings(max_examples=2000, stateful_step_count=120, deadline=None)
 
 
 def storm(seed: int, sites: int, rounds: int) -> World:
