@@ -144,8 +144,9 @@ class GatedSocket(socket.socket):
     gate: Gate | None = None
 
     def accept(self) -> tuple[socket.socket, Any]:
-        descriptor, address = self._accept()  # type: ignore[attr-defined]  # as socket.accept does
-        connection = GatedConnection(self.family, self.type, self.proto, fileno=descriptor)
+        accepted, address = super().accept()
+        connection = GatedConnection(self.family, self.type, self.proto, fileno=accepted.detach())
+        connection.setblocking(False)  # detaching forgets what `accept` had set
         peer = (str(address[0]), int(address[1]))
         if self.gate is not None:
             if not self.gate.enter(peer, connection):

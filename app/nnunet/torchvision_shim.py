@@ -55,7 +55,8 @@ def ensure() -> Torchvision:
         return Torchvision.NATIVE
     for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
         del sys.modules[name]
-    library: Any = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+    make_library: Any = torch.library.Library  # its constructor has no types
+    library = make_library("torchvision", "FRAGMENT")
     for operator in _OPERATORS:
         if not _exists(operator):
             library.define(operator + _SIGNATURE)
