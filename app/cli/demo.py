@@ -115,7 +115,7 @@ async def _headless(parsed: argparse.Namespace, study: SampleStudy) -> int:
         await start(study, rounds=parsed.rounds, iterations_per_epoch=parsed.iterations)
         await watch(study)
         scores = await segment_held_out(study)
-        export(study)
+        await asyncio.to_thread(export, study)
         baselines = await train_baselines(study) if parsed.baselines else {}
     finally:
         await stop(study)
@@ -181,7 +181,7 @@ async def _start_service(words: tuple[str, ...], *, home: Path, log: Path) -> No
     pid = start_detached([*fednnunet_command(), *words], log=log)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_SERVICE_START_S):
-            while _lives(pid):  # noqa: ASYNC110 - another process: nothing to await
+            while _lives(pid):
                 if find_service(home) is not None:
                     return
                 await asyncio.sleep(0.1)
