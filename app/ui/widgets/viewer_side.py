@@ -108,7 +108,7 @@ class ViewerSide(QWidget):
         self._opacity.setEnabled((prediction or reference) and style.fill)
         with QSignalBlocker(self._opacity):
             self._opacity.setValue(round(style.opacity * 100))
-        both = prediction and reference
+        both = prediction and reference and style.prediction and style.reference
         self._lines.setText(_ERRORS if both and style.errors else _LINES if both else "")
         self._lines.setVisible(both)
         self._legend.setColumnHidden(1, not prediction)

@@ -200,8 +200,8 @@ class VolumeView(QWidget):
         self._prediction, self._reference = label_volumes([prediction, reference])
         if names is not None:
             self._names = {value: name for value, name in names.items() if value != 0}
-        self._set_overlay()
         self._prepare_later()
+        self._set_overlay()
         self._refresh()
 
     def prepare(self) -> None:

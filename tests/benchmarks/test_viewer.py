@@ -1,0 +1,25 @@
+"""The slice viewer's budget against plain image views, in the same run on the same machine.
+
+Processor time, not the clock, because tests share the machine. The limits are for a small volume,
+where the plain views are at their best; `viewer.py` measures the large one.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("PySide6")
+
+from benchmarks.viewer import measure
+
+
+@pytest.mark.window
+@pytest.mark.filterwarnings("ignore")  # pyqtgraph's, not ours
+def test_slices_are_shown_many_times_faster_than_by_plain_views(qapp):
+    figures = measure(slices=96, side=384, rounds=20)
+    assert figures["linked ratio (work)"] >= 5, figures
+    assert figures["linked, no contours ratio (work)"] >= 7, figures
+    assert figures["scroll ratio (work)"] >= 3, figures
+    assert figures["memory ratio"] <= 4.5, figures
+    assert figures["renders per 30 queued wheel events"] == 1, figures
+    assert figures["renders per wheel event"] <= 1.1, figures
