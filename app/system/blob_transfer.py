@@ -1,8 +1,12 @@
-"""Files on their way through an open session: reading, hashing and writing off the event loop.
+"""Files on their way through an open session, chunk by chunk.
 
 The rules (window, generation, who owns the offset) are in `app.wire.blobs`; here they meet the
 disk. Both ends use both classes: a site sends updates and fetches models, the coordinator the
 other way round. Nothing here is cancelled half-way: a session that ends calls `stop`.
+
+A chunk is read, hashed or written on the event loop: that takes 0.2 to 0.3 ms, while a hop to a
+thread and back was measured at 0.5 ms, half of the whole transfer. Forcing bytes out to the disk,
+which may take as long as it likes, is done in a thread.
 """
 
 from __future__ import annotations
@@ -111,7 +115,7 @@ class FileSender:
                 raise TransferStopped
             piece = self._sender.next_piece(self._clock.monotonic())
             if piece is not None:
-                await self._send(await asyncio.to_thread(self._load, file, piece))
+                await self._send(self._load(file, piece))
                 continue
             self._news.clear()
             try:
@@ -128,7 +132,7 @@ class FileSender:
         return self._path.open("rb")
 
     def _load(self, file: BufferedReader, piece: Piece) -> bytearray:
-        """Read one piece and make its chunk. Runs in a thread."""
+        """Read one piece and make its chunk."""
         frame = bytearray(HEADER_BYTES + piece.length)
         file.seek(piece.offset)
         with memoryview(frame) as view:
@@ -175,7 +179,10 @@ class FileReceiver:
             PeerMistake: the chunk goes beyond the end of the file.
             OSError: the disk does not take it.
         """
-        match await asyncio.to_thread(self._keep, header, frame):
+        verdict = self._keep(header, frame)
+        if self.partial.sync_due:
+            await asyncio.to_thread(self.partial.sync)
+        match verdict:
             case Verdict.KEEP | Verdict.REPEATED:
                 return Acknowledged(
                     upload=self.upload, generation=header.generation, offset=self.offset

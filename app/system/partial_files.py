@@ -3,7 +3,7 @@
 Beside the growing file lies a journal with one record per chunk (offset, length, SHA-256). After
 a crash, whole chunks that the journal vouches for are kept and the rest is cut off, so nothing is
 sent twice but what was in flight, and a torn write or rotten bit never counts as received. Every
-8 MiB the bytes are forced to disk, so that a power failure costs no more than that.
+8 MiB the bytes should be forced to disk (`sync_due`), so that a power failure costs no more.
 
 Commit is: check the digest of what the disk holds, force it out, rename, force the folder out.
 """
@@ -30,7 +30,8 @@ _BLOCK: Final = 1 << 20
 class PartialFile:
     """One arriving file; `offset` bytes from its beginning are there and intact.
 
-    Every method may block on the disk and belongs in a thread. Calls from several threads take
+    Every method may block on the disk; only `append`, which takes 0.1 ms a chunk, may be called on
+    an event loop. Calls from several threads take
     turns, and after `close` nothing is written any more: a thread that comes late must not write
     into whatever file has the same descriptor by then. OSError is the caller's to explain (a full
     disk is ENOSPC, a closed file EBADF).
@@ -61,8 +62,11 @@ class PartialFile:
             self._records += 1
             self.offset += len(data)
             self._unsynced += len(data)
-            if self._unsynced >= SYNC_EVERY:
-                self.sync()
+
+    @property
+    def sync_due(self) -> bool:
+        """Whether so much was appended that `sync` should be called now."""
+        return self._unsynced >= SYNC_EVERY
 
     def sync(self) -> None:
         """Force what was appended to the disk."""

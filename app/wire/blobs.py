@@ -143,7 +143,7 @@ class BlobSender:
         self._window = WINDOW_START
         self._patience_s = patience_s
         self._in_flight: deque[tuple[int, float]] = deque()  # (end offset, when sent)
-        self._rate = 0.0
+        self._pace = 0.0  # seconds per byte
         self._latency_s = math.inf
         self._heard_at = 0.0
 
@@ -186,12 +186,11 @@ class BlobSender:
         while self._in_flight and self._in_flight[0][0] <= offset:
             sent_at = self._in_flight.popleft()[1]
             self._latency_s = min(self._latency_s, now - sent_at)
-        # What a busy line carries between two acknowledgements is its rate.
-        taken_s = now - max(sent_at, self._heard_at)
+        # How long a busy line takes per byte. Times are averaged, not rates: acknowledgements come
+        # in bursts, and the mean of rates would be that of the bursts.
+        pace = (now - max(sent_at, self._heard_at)) / gained
         self._heard_at = now
-        if taken_s > 0:
-            rate = gained / taken_s
-            self._rate = rate if self._rate == 0 else 0.7 * self._rate + 0.3 * rate
+        self._pace = pace if self._pace == 0 else 0.7 * self._pace + 0.3 * pace
         self._adapt()
         return True
 
@@ -222,11 +221,12 @@ class BlobSender:
         self._window = max(WINDOW_START, self._window // 2)
 
     def _adapt(self) -> None:
-        if self._rate <= 0:
+        if self._pace <= 0:
             self._window = min(self._window + 1, 2 * WINDOW_START)
             return
-        useful = max(WINDOW_START, math.ceil(2 * self._rate * self._latency_s / self._chunk))
-        bearable = int(self._rate * self._patience_s / self._chunk)
+        chunk_s = self._pace * self._chunk
+        useful = max(WINDOW_START, math.ceil(2 * self._latency_s / chunk_s))
+        bearable = int(self._patience_s / chunk_s)
         self._window = max(1, min(self._window + 1, useful, bearable, WINDOW_LIMIT))
 
 

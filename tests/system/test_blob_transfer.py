@@ -80,6 +80,28 @@ async def test_a_file_arrives_whatever_the_wire_does(tmp_path, harm, largest_ove
 
 
 @pytest.mark.asyncio
+async def test_what_arrives_is_forced_out_as_it_grows(tmp_path, monkeypatch):
+    synced: list[int] = []
+    real = PartialFile.sync
+
+    def sync(self) -> None:
+        synced.append(self.offset)
+        real(self)
+
+    monkeypatch.setattr(PartialFile, "sync", sync)
+    blob = write_blob(tmp_path / "file", 70 * CHUNK)
+    partial = PartialFile(tmp_path / "part")
+    wire = Wire(FileReceiver(partial=partial, size=blob.size, upload=UPLOAD), seed=1)
+    wire.sender = sender_of(tmp_path / "file", blob, wire.send)
+    carrying = asyncio.create_task(wire.carry())
+    await wire.sender.run()
+    carrying.cancel()
+    await asyncio.wait({carrying})
+    assert synced == [8 << 20, 16 << 20]
+    partial.discard()
+
+
+@pytest.mark.asyncio
 async def test_a_sender_can_be_stopped_and_gives_up_on_silence(tmp_path):
     blob = write_blob(tmp_path / "file", 5 * CHUNK)
     frames: list[bytearray] = []

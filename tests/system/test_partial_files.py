@@ -126,14 +126,17 @@ def test_bytes_are_forced_out_before_the_name_appears(tmp_path, monkeypatch):
     assert order == ["pwrite", "pwrite", "fdatasync", "rename", "fsync"]
 
 
-def test_what_was_appended_is_forced_out_every_8_mib(tmp_path, monkeypatch):
+def test_bytes_should_be_forced_out_every_8_mib(tmp_path, monkeypatch):
     synced: list[int] = []
     monkeypatch.setattr(partial_files, "force_data", synced.append)
     partial = PartialFile(tmp_path / "x.part")
     chunk = bytes(1 << 18)
-    for _ in range(63):
+    for _ in range(31):
         partial.append(chunk, digest(chunk))
-    assert len(synced) == 2
+    assert not partial.sync_due
     partial.append(chunk, digest(chunk))
-    assert len(synced) == 4
+    assert partial.sync_due
+    partial.sync()
+    assert len(synced) == 2, "the file and its journal"
+    assert not partial.sync_due
     partial.discard()
