@@ -151,12 +151,13 @@ class CoordinatorService:
         try:
             await self._stopping.wait()
         finally:
+            # The doors first: what still comes in through them may start work.
+            await self._control.stop()
+            await self._server.stop()
             work = (ticker, *self._work.values())
             for task in work:
                 task.cancel()
             await asyncio.gather(*work, return_exceptions=True)
-            await self._control.stop()
-            await self._server.stop()
 
     def stop(self) -> None:
         """Ask `run` to end; harmless when it is ending already."""
