@@ -211,9 +211,12 @@ class Look(QObject):
         dark = follows_dark if self.theme is Theme.SYSTEM else self.theme is Theme.DARK
         self.colours = DARK if dark else LIGHT
         _Current.colours = self.colours
-        self._application.setPalette(qt_palette(self.colours))
-        self._application.setStyleSheet(style_sheet(self.colours, self._base_points))
-        self.changed.emit()
+        sheet = style_sheet(self.colours, self._base_points)
+        # Setting it lays out every widget anew; the system tells of changes that are none.
+        if self._application.styleSheet() != sheet:
+            self._application.setPalette(qt_palette(self.colours))
+            self._application.setStyleSheet(sheet)
+            self.changed.emit()
 
 
 class _Current:

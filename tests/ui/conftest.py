@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from helpers import snapshots
 from helpers.window_desk import MemoryBook, RecordedService, StillClock
-from PySide6.QtCore import QSettings
+from PySide6.QtCore import QCoreApplication, QEvent, QSettings
 from PySide6.QtWidgets import QApplication, QWidget
 
 from app.control.messages import Snapshot
@@ -21,8 +21,10 @@ from app.ui.window import Asking, Window
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # The offscreen platform says so whenever a window with a smallest size is shown.
-    quiet = pytest.mark.qt_log_ignore("This plugin does not support propagateSizeHints")
+    # The offscreen platform says so of smallest sizes and of windows that come to the front.
+    quiet = pytest.mark.qt_log_ignore(
+        r"This plugin does not support (propagateSizeHints|raise|grabbing)"
+    )
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(quiet)
@@ -34,12 +36,23 @@ def qapp() -> QApplication:
     return make_application()
 
 
+@pytest.fixture(scope="session")
+def _one_look(qapp: QApplication) -> Look:
+    return Look(qapp, Theme.DARK)
+
+
 @pytest.fixture
-def look(qapp: QApplication) -> Iterator[Look]:
-    made = Look(qapp, Theme.DARK)
-    yield made
-    made.setParent(None)
-    made.deleteLater()
+def look(_one_look: Look) -> Look:
+    """The look, dark at first."""
+    _one_look.choose(Theme.DARK)
+    return _one_look
+
+
+@pytest.fixture(autouse=True)
+def _widgets_gone(qapp: QApplication) -> Iterator[None]:
+    """Delete what pytest-qt closed: without a loop, deleteLater waits for ever."""
+    yield
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
 
 
 @dataclass(kw_only=True)

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import pytest
+from helpers import snapshots
+
+from app.ui.pages.federation import FederationPage, is_invitation
+from app.ui.presenters.federation import present_federation, present_invitation
+
+
+@pytest.fixture
+def page(qtbot):
+    made = FederationPage()
+    qtbot.addWidget(made)
+    made.show()
+    return made
+
+
+def invited(problem: str = "", remedy: str = ""):
+    return present_invitation(
+        "/x.fedjoin", snapshots.invitation(problem, remedy), now=snapshots.NOW
+    )
+
+
+def test_only_invitation_files_can_be_dropped(tmp_path):
+    good = tmp_path / "north.fedjoin"
+    good.write_text("x")
+    assert is_invitation(good)
+    (tmp_path / "folder.fedjoin").mkdir()
+    assert not is_invitation(tmp_path / "folder.fedjoin")
+    other = tmp_path / "north.txt"
+    other.write_text("x")
+    assert not is_invitation(other)
+
+
+def test_joining_is_a_second_step(page, qtbot):
+    page.draw(present_federation(snapshots.checked()))
+    page.show_invitation(invited())
+    with qtbot.waitSignal(page.join_wished) as told:
+        page._join.click()
+    assert told.args == ["/x.fedjoin"]
+
+
+def test_a_bad_invitation_says_why_and_cannot_be_joined(page):
+    page.draw(present_federation(snapshots.checked()))
+    page.show_invitation(invited("the invitation expired", "Ask for a new one."))
+    assert not page._join.isEnabled()
+    assert page._invitation_problem.text() == "The invitation expired"
+    assert page._invitation_remedy.isVisible()
+
+
+def test_an_invitation_can_be_put_away(page):
+    page.draw(present_federation(snapshots.checked()))
+    page.show_invitation(invited())
+    page._put_away()
+    assert page._empty.isVisible()
+    page._wish_join()  # nothing is open any more
+
+
+def test_the_study_takes_the_place_of_the_invitation(page):
+    page.show_invitation(invited())
+    page.draw(present_federation(snapshots.training()))
+    assert page._study_page.isVisible()
+    assert page._words.text() == "amber canyon velvet orbit lantern maple"
+    assert page.sites.keys() == ("harbour", "north", "valley")
+    page.draw(present_federation(snapshots.checked()))
+    assert page._empty.isVisible()

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import pytest
+from helpers import snapshots
+from msgspec.structs import replace
+
+from app.ui.pages.training import TrainingPage
+from app.ui.presenters.training import present_training
+from app.ui.text import ESTIMATE
+from app.ui.widgets.labels import label
+
+
+@pytest.fixture
+def page(qtbot):
+    made = TrainingPage()
+    qtbot.addWidget(made)
+    made.resize(1000, 900)
+    made.show()
+    return made
+
+
+def present(snapshot):
+    return present_training(snapshot, now=snapshots.NOW)
+
+
+def test_pause_and_resume_are_one_button(page, qtbot):
+    page.draw(present(snapshots.training()))
+    with qtbot.waitSignal(page.pause_wished):
+        page.pause.click()
+    page.draw(present(snapshots.paused()))
+    assert page.pause.text() == "Resume"
+    with qtbot.waitSignal(page.resume_wished):
+        page.pause.click()
+
+
+def test_nothing_to_pause_before_training(page, qtbot):
+    page.draw(present(snapshots.joined()))
+    assert page.pause.isHidden()
+    with qtbot.assertNotEmitted(page.pause_wished), qtbot.assertNotEmitted(page.resume_wished):
+        page.toggle_pause()
+
+
+def test_pseudo_dice_is_called_an_estimate(page):
+    page.draw(present(snapshots.training()))
+    said = [text.text() for text in page.dice.findChildren(type(label()))]
+    assert ESTIMATE in said
+
+
+def test_curves_redraw_at_most_twice_a_second(page, qtbot):
+    page.draw(present(snapshots.training()))
+    qtbot.waitUntil(lambda: page.steps.redraws == 1)
+    base = snapshots.training()
+    for number in range(1, 20):
+        training = replace(base.training, steps=snapshots.steps(6, number), step=number)
+        page.draw(present(replace(base, training=training)))
+    assert page.steps.redraws == 1
+    qtbot.waitUntil(lambda: page.steps.redraws == 2, timeout=2000)
+    assert len(page.steps._lines[1].x) == 19
+
+
+def test_hidden_curves_are_not_drawn(page, qtbot):
+    page.draw(present(snapshots.training()))
+    qtbot.waitUntil(lambda: page.loss.redraws == 1)
+    page.hide()
+    page.draw(present(snapshots.finished()))
+    qtbot.wait(700)
+    assert page.loss.redraws == 1
+    page.show()
+    qtbot.waitUntil(lambda: page.loss.redraws == 2)
+
+
+def test_log_filters_and_keeps_its_place(page):
+    page.draw(present(snapshots.training()))
+    assert page.log.toPlainText().count("\n") == len(snapshots.LOG) - 1
+    page._log_words.setText("update delivered")
+    assert page.log.toPlainText().count("delivered") == 2
+    page._log_words.clear()
+    page.log.verticalScrollBar().setValue(0)
+    more = replace(snapshots.training().training, log=(*snapshots.LOG, *["more"] * 40))
+    page.draw(present(replace(snapshots.training(), training=more)))
+    assert "more" in page.log.toPlainText()

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from PySide6.QtCore import QSettings
+
+from app.control.messages import Snapshot
+from app.ui import main as main_module
+from app.ui.main import Sites, chosen_theme, start_service
+from app.ui.theme import Theme
+
+BARE = """
+import time; begun = time.perf_counter()
+from PySide6.QtCore import QEvent, QTimer
+from PySide6.QtWidgets import QApplication, QLabel, QMainWindow
+class Window(QMainWindow):
+    painted = False
+    def event(self, event):
+        done = super().event(event)
+        if event.type() is QEvent.Type.Paint and not self.painted:
+            self.painted = True
+            QTimer.singleShot(0, self, leave)
+        return done
+def leave():
+    print(time.perf_counter() - begun)
+    application.exit()
+application = QApplication([])
+window = Window()
+window.setCentralWidget(QLabel("bare"))
+window.resize(1280, 820)
+window.show()
+application.exec()
+"""
+
+OURS = """
+import time; begun = time.perf_counter()
+import sys
+from pathlib import Path
+from typing import ClassVar
+from PySide6.QtWidgets import QApplication
+from app.ui import main, window
+class Sites:
+    def __init__(self, *args, **kwargs): pass
+    def open(self):
+        print(time.perf_counter() - begun)
+        print(" ".join(sorted(sys.modules)))
+        QApplication.instance().exit()
+    def close(self): pass
+main.Sites = Sites
+main.main(Path("nowhere"), theme="dark")
+"""
+
+TOO_HEAVY = {
+    "torch",
+    "nnunetv2",
+    "SimpleITK",
+    "matplotlib",
+    "scipy",
+    "pandas",
+    "pyqtgraph",
+    "numpy",
+    "websockets",
+    "app.control.client",
+}
+
+
+@pytest.fixture
+def run(tmp_path, project_root: Path):
+    """Run a script that prints its figures, apart from this process."""
+    environment = {
+        **os.environ,
+        "QT_QPA_PLATFORM": "offscreen",
+        "PYTHONPATH": str(project_root),
+        "XDG_CONFIG_HOME": str(tmp_path),
+    }
+
+    def running(script: str) -> list[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        return done.stdout.splitlines()
+
+    return running
+
+
+def test_first_frame_comes_within_three_times_a_bare_window(run):
+    run(BARE), run(OURS)  # both from the same warm caches
+    bare, ours = [], []
+    for _ in range(5):  # side by side, so that a busy machine slows both
+        bare.append(float(run(BARE)[0]))
+        ours.append(float(run(OURS)[0]))
+    ratio = statistics.median(ours) / statistics.median(bare)
+    assert ratio <= 3, f"{ratio:.2f}: {sorted(ours)} against {sorted(bare)}"
+
+
+def test_nothing_heavy_is_imported_before_the_first_frame(run):
+    modules = set(run(OURS)[1].split())
+    assert "app.ui.pages.home" in modules
+    assert not TOO_HEAVY & modules
+    assert not {module for module in modules if module.startswith(("app.nnunet", "app.worker"))}
+
+
+def test_no_page_imports_torch(run):
+    script = """
+import sys, pkgutil, importlib, app.ui
+for module in pkgutil.walk_packages(app.ui.__path__, "app.ui."):
+    importlib.import_module(module.name)
+print(" ".join(sorted(sys.modules)))
+"""
+    modules = set(run(script)[0].split())
+    assert not {"torch", "nnunetv2", "matplotlib", "scipy", "pandas"} & modules
+
+
+@pytest.mark.parametrize(
+    ("asked", "saved", "theme"),
+    [
+        ("system", None, Theme.SYSTEM),
+        ("system", "light", Theme.LIGHT),
+        ("dark", "light", Theme.DARK),
+        ("system", "purple", Theme.SYSTEM),
+    ],
+)
+def test_the_command_line_wins_over_what_was_remembered(tmp_path, asked, saved, theme):
+    settings = QSettings(str(tmp_path / "window.ini"), QSettings.Format.IniFormat)
+    if saved:
+        settings.setValue("theme", saved)
+    assert chosen_theme(asked, settings) is theme
+
+
+def test_a_service_is_started_for_its_home_and_detached(tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr(
+        "app.jobs.detached.start_detached",
+        lambda command, *, log: started.append((command, log)) or 7,
+    )
+    assert start_service(tmp_path) == 7
+    ((command, log),) = started
+    assert command[-4:] == ("site", "run", "--home", str(tmp_path))
+    assert log.is_relative_to(tmp_path)
+
+
+class QuietBridge(main_module.QObject):
+    """A bridge that attaches to nothing."""
+
+    made: ClassVar[list[QuietBridge]] = []
+
+    from PySide6.QtCore import Signal
+
+    snapshot_changed = Signal(object)
+    away_changed = Signal(str)
+
+    def __init__(self, home, *, start_service):
+        super().__init__()
+        self.home, self.snapshot, self.away, self.commands = home, None, "", []
+        self.is_open = False
+        self.made.append(self)
+
+    def open(self):
+        self.is_open = True
+
+    def close(self):
+        self.is_open = False
+
+    def request(self, command, on_reply):
+        self.commands.append(command)
+
+    def tell(self, snapshot: Snapshot):
+        self.snapshot = snapshot
+        self.snapshot_changed.emit(snapshot)
+
+
+@pytest.fixture
+def bridges(monkeypatch):
+    QuietBridge.made = []
+    monkeypatch.setattr("app.ui.bridge.ServiceBridge", QuietBridge)
+    return QuietBridge.made
+
+
+def test_one_site_is_attached_at_a_time(open_window, bridges, tmp_path):
+    shown = open_window(None, sites=("North", "Harbour"))
+    sites = Sites(shown.window, (tmp_path / "north", tmp_path / "harbour"))
+    sites.open()
+    shown.window.header.sites.setCurrentIndex(1)
+    assert [(bridge.home.name, bridge.is_open) for bridge in bridges] == [
+        ("north", False),
+        ("harbour", True),
+    ]
+    sites.close()
+    assert not bridges[1].is_open
+
+
+def test_the_invitation_of_the_command_line_is_read_once_and_never_joined(
+    open_window, bridges, tmp_path
+):
+    from helpers import snapshots
+
+    shown = open_window(None)
+    sites = Sites(shown.window, (tmp_path,), invitation=tmp_path / "a.fedjoin")
+    sites.open()
+    assert bridges[0].commands == []
+    bridges[0].tell(snapshots.empty())
+    bridges[0].tell(snapshots.checking())
+    assert [type(command).__name__ for command in bridges[0].commands] == ["ReadInvitation"]
+    sites.close()
