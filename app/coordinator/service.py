@@ -76,6 +76,7 @@ from app.federation.study_events import (
     Tick,
     UpdateArrived,
     UpdateFailed,
+    UploadProgressed,
 )
 from app.federation.study_file import terms_from_json
 from app.federation.study_views import Step
@@ -123,6 +124,7 @@ class CoordinatorService:
         initial = store.artefact("initial")
         self._initial = None if initial is None else initial[0]
         self._manifest: tuple[TensorSpec, ...] | None = None
+        self._arriving: dict[SiteName, int] = {}
         self._stopping = asyncio.Event()
 
     # --- life
@@ -215,9 +217,19 @@ class CoordinatorService:
 
     async def _tick(self) -> None:
         while True:
+            await self._note_uploads()
             await self.tell(Tick())
             await self._begin_when_complete()
             await asyncio.sleep(TICK_S)
+
+    async def _note_uploads(self) -> None:
+        """Count arriving bytes as progress: a slow upload is not a site that does nothing."""
+        arriving = await asyncio.to_thread(self._spool.arriving)
+        members = self._study.members()
+        for site, size in arriving.items():
+            if site in members and size > self._arriving.get(site, 0):
+                await self.tell(UploadProgressed(site=site))
+        self._arriving = arriving
 
     async def _begin_when_complete(self) -> None:
         """Close the roster when nobody is invited or waiting any more and all fingerprints are in."""

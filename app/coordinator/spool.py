@@ -189,6 +189,19 @@ class Spool:
         rows = self._database.execute("SELECT sha256 FROM received WHERE site=?", (site,))
         return frozenset(row[0] for row in rows if self.holds(row[0]))
 
+    def arriving(self) -> dict[SiteName, int]:
+        """Return how many bytes each site's arriving file holds: it grows while a site sends."""
+        sizes: dict[SiteName, int] = {}
+        for path in self._partial.iterdir():
+            match = _PARTIAL.fullmatch(path.name)
+            if match is None or match[2] is not None:
+                continue
+            try:
+                sizes[SiteName(match["site"])] = path.stat().st_size
+            except OSError:  # it was committed or removed meanwhile
+                continue
+        return sizes
+
     def expire(self) -> int:
         """Remove arriving files that nobody has touched for a day; return how many."""
         removed = 0

@@ -35,6 +35,7 @@ from app.domain.plans import PlanSummary
 from app.domain.rounds import TensorSpec
 from app.domain.study import Admission, StudyTerms
 from app.federation import shared_codec
+from app.federation.study_events import UploadProgressed
 from app.federation.study_file import terms_from_json
 from app.jobs.events import ModelDrawn, Planned, Result
 from app.jobs.spec import AnyJob, InitialModelJob, PlanJob
@@ -388,3 +389,20 @@ async def test_a_site_waits_for_approval_when_the_study_says_so(tmp_path, unused
         assert await ask_coordinator(folder, ApproveSite(site="north")) == Accepted()
         await until(lambda: sites["north"].directives, within_s=10)
         assert sites["north"].state is LinkState.CONNECTED
+
+
+@pytest.mark.asyncio
+async def test_arriving_bytes_count_as_progress(tmp_path, folder, unused_tcp_port, monkeypatch):
+    async with serving(folder, unused_tcp_port, PlayedRunner(play)) as service:
+        async with joined(tmp_path) as sites:
+            await until(lambda: all(site.directives for site in sites.values()), within_s=20)
+        told = []
+        monkeypatch.setattr(service, "tell", lambda event: told.append(event) or asyncio.sleep(0))
+        partial = folder / "spool" / "partial" / f"north.{'0' * 32}.part"
+        for size, expected in ((10, 1), (10, 1), (20, 2)):
+            partial.write_bytes(b"x" * size)
+            await service._note_uploads()
+            progress = [event for event in told if isinstance(event, UploadProgressed)]
+            assert progress == [UploadProgressed(site="north")] * expected
+        partial.unlink()
+        monkeypatch.undo()

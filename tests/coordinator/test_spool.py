@@ -9,6 +9,7 @@ from helpers.clock import HandClock
 from app.coordinator.spool import Spool
 from app.domain.errors import ErrorCode, OurMistake, PeerMistake
 from app.domain.ids import SiteName, StudyId
+from app.wire.blobs import checksum
 from app.wire.messages import Blob, BlobKind
 
 STUDY = StudyId("0123456789abcdef0123456789abcdef")
@@ -35,7 +36,7 @@ def spool(tmp_path, clock):
 
 def arrived(spool, data=DATA, site=ALPHA, blob=BLOB):
     partial = spool.partial(site, spool.upload_id(site, BlobKind.WEIGHTS, blob))
-    partial.append(data, hashlib.sha256(data).digest())
+    partial.append(data, checksum(data))
     return partial
 
 
@@ -134,3 +135,10 @@ def test_room_is_kept_free(tmp_path, clock):
 def test_a_name_that_is_no_digest_is_no_path(spool):
     with pytest.raises(PeerMistake):
         spool.path("../../etc/passwd")
+
+
+def test_bytes_that_arrive_are_seen_per_site(spool):
+    assert spool.arriving() == {}
+    partial = arrived(spool, data=DATA[:500])
+    assert spool.arriving() == {"alpha": 500}
+    partial.close()
