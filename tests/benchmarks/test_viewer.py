@@ -14,6 +14,7 @@ from benchmarks.viewer import measure
 
 
 @pytest.mark.window
+@pytest.mark.qt_log_ignore("This plugin does not support propagateSizeHints")
 @pytest.mark.filterwarnings("ignore")  # pyqtgraph's, not ours
 def test_slices_are_shown_many_times_faster_than_by_plain_views(qapp):
     figures = measure(slices=96, side=384, rounds=20)

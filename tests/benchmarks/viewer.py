@@ -182,6 +182,7 @@ def measure(*, slices: int, side: int, rounds: int) -> dict[str, Any]:
 
     ours.view.set_labels(prediction, None)
     ours.view.prepare()
+    QApplication.processEvents()
     before = ours.renders()
     for number in range(rounds):
         z = ours.view.crosshair[0]
@@ -210,6 +211,7 @@ def measure(*, slices: int, side: int, rounds: int) -> dict[str, Any]:
 
     ours.view.set_labels(prediction, reference)
     ours.view.prepare()
+    QApplication.processEvents()
     before = ours.renders()
     for _ in range(rounds):
         z, y, x = (int(random.integers(count // 4, 3 * count // 4)) for count in volume.array.shape)

@@ -281,29 +281,28 @@ def _on_screen(
 
 
 def _contour(labels: Bytes) -> Bytes:
-    """Return the codes of a contour inside each label, and the casing's on the empty side."""
-    near = np.zeros(labels.shape, bool)
-    wide = np.zeros(labels.shape, bool)
-    for axis in (0, 1):
+    """Return the codes of a contour inside each label, and the casing's on the empty side.
+
+    The array must have a margin of `CONTOUR_PIXELS` that nobody sees: neighbours are compared
+    along the flattened array, which is three times as fast as row by row and lets the end of a
+    row meet the start of the next there.
+    """
+    flat = labels.reshape(-1)
+    near = np.zeros(flat.shape, bool)
+    wide = np.zeros(flat.shape, bool)
+    for length in (1, labels.shape[1]):
         for step in range(1, CONTOUR_PIXELS + 1):
-            if labels.shape[axis] <= step:
-                continue
-            before, after = _shifted(step, axis)
-            differs = labels[before] != labels[after]
+            before, after = slice(None, -step * length), slice(step * length, None)
+            differs = flat[before] != flat[after]
             wide[before] |= differs
             wide[after] |= differs
             if step == 1:
                 near[before] |= differs
                 near[after] |= differs
-    codes = labels * wide.view(np.uint8)
-    near &= labels == 0
+    codes = flat * wide.view(np.uint8)
+    near &= flat == 0
     codes |= np.negative(near.view(np.uint8))  # 255, the code of the casing
-    return codes
-
-
-def _shifted(step: int, axis: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    low, high, whole = slice(None, -step), slice(step, None), slice(None)
-    return ((low, whole), (high, whole)) if axis == 0 else ((whole, low), (whole, high))
+    return codes.reshape(labels.shape)
 
 
 def _errors(predicted: Bytes | None, referenced: Bytes | None, place: _Place) -> Bytes:

@@ -168,6 +168,7 @@ class ViewerSide(QWidget):
             lambda item, _: self.label_toggled.emit(item.data(0, Qt.ItemDataRole.UserRole))
         )
         self._legend.setMinimumHeight(60)
+        self._legend.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Ignored)
         column.addWidget(self._legend, 1)
         self._no_labels = QLabel("No labels to show for this image.", holder)
         self._no_labels.setProperty("role", "muted")
@@ -220,7 +221,8 @@ class ViewerSide(QWidget):
         ):
             box.setRange(least, _MOST)
             box.setKeyboardTracking(False)
-            box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
+            # Arrow keys and the wheel do what the little buttons would do.
+            box.setStyleSheet("::up-button, ::down-button { width: 0; border: none; }")
             box.setMinimumWidth(64)
             box.setAccessibleName(f"{name} of the greys")
             box.valueChanged.connect(self._wish_window)
