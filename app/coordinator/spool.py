@@ -190,14 +190,15 @@ class Spool:
         return frozenset(row[0] for row in rows if self.holds(row[0]))
 
     def arriving(self) -> dict[SiteName, int]:
-        """Return how many bytes each site's arriving file holds: it grows while a site sends."""
+        """Return how many bytes each site's arriving files hold: they grow while it sends."""
         sizes: dict[SiteName, int] = {}
         for path in self._partial.iterdir():
             match = _PARTIAL.fullmatch(path.name)
             if match is None or match[2] is not None:
                 continue
             try:
-                sizes[SiteName(match["site"])] = path.stat().st_size
+                site = SiteName(match["site"])
+                sizes[site] = sizes.get(site, 0) + path.stat().st_size
             except OSError:  # it was committed or removed meanwhile
                 continue
         return sizes
