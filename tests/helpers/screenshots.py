@@ -92,7 +92,7 @@ def draw(asked: argparse.Namespace) -> None:
             shoot(name, window)
             if name == "fingerprint-to-allow" or name == "fingerprint-training":
                 widget = window.page_widget(page)
-                for number, tab in ((1, "bytes"), (2, "cases"), (3, "returned")):
+                for number, tab in ((1, "pictures"), (2, "bytes"), (3, "cases"), (4, "returned")):
                     widget._tabs.setCurrentIndex(number)
                     shoot(f"{name}-{tab}", window)
             if name == "data-checked":

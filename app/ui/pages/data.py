@@ -126,6 +126,7 @@ class DataPage(QWidget):
         card.body.addWidget(self._progress)
         self._layout_facts = FactGrid()
         card.body.addWidget(self._layout_facts)
+        card.keep_low()
         return card
 
     def _findings_tab(self) -> QWidget:

@@ -67,6 +67,7 @@ class FingerprintPage(QWidget):
         top.body.addWidget(self._failure)
         top.body.addWidget(self._outliers)
         top.body.addWidget(self._progress)
+        top.keep_low()
         layout.addWidget(top)
 
         self._pages = QStackedWidget()
@@ -89,6 +90,7 @@ class FingerprintPage(QWidget):
         column.setSpacing(2 * GRID)
         self._tabs = QTabWidget()
         self._tabs.addTab(self._leaving_tab(), "What leaves")
+        self._tabs.addTab(self._pictures_tab(), "Pictures")
         self._tabs.addTab(self._bytes_tab(), "The exact bytes")
         self._tabs.addTab(self._cases_tab(), "Your cases (stay here)")
         self._tabs.addTab(self._returned_tab(), "What came back")
@@ -111,22 +113,27 @@ class FingerprintPage(QWidget):
         line.addWidget(self._policy_icon)
         line.addWidget(self._policy, 1)
         layout.addLayout(line)
+        self.fields = RecordTable(Table(columns=FIELD_COLUMNS), "What leaves")
+        layout.addWidget(self.fields, 1)
+        return tab
+
+    def _pictures_tab(self) -> QWidget:
         content = QWidget()
         content.setObjectName("page")
         column = QVBoxLayout(content)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(2 * GRID)
-        self.fields = RecordTable(Table(columns=FIELD_COLUMNS), "What leaves")
-        self.fields.fit_height(12)
-        column.addWidget(self.fields)
+        column.setContentsMargins(0, GRID, 0, 0)
+        column.setSpacing(GRID)
         column.addWidget(
-            label("Pictures of what leaves, drawn from the bytes themselves", "caption")
+            label(
+                "Drawn from the bytes that would leave, never from the images. Each bar counts "
+                "cases, or how common an intensity is.",
+                "muted",
+            )
         )
         self._pictures = PictureGrid()
         column.addWidget(self._pictures)
         column.addStretch(1)
-        layout.addWidget(scrolling(content), 1)
-        return tab
+        return scrolling(content)
 
     def _bytes_tab(self) -> QWidget:
         tab = QWidget()
@@ -232,8 +239,6 @@ class FingerprintPage(QWidget):
         )
         column.addLayout(row_of(self._withdraw))
         card.body.addWidget(self._allowed)
-        self._blocked = label("", "sentence")
-        card.body.addWidget(self._blocked)
         self._allow_frame = card
         return card
 
@@ -272,8 +277,7 @@ class FingerprintPage(QWidget):
         self._allowed.setVisible(bool(state.receipt))
         self._receipt.show_facts(state.receipt)
         self._withdraw.setEnabled(state.can_withdraw)
-        show_text(self._blocked, state.blocked if not state.receipt else "")
-        self._allow_frame.setVisible(state.can_allow or bool(state.receipt) or bool(state.blocked))
+        self._allow_frame.setVisible(state.can_allow or bool(state.receipt))
         self._enable_allow()
 
     def _enable_allow(self) -> None:

@@ -111,6 +111,7 @@ class ReviewPage(QWidget):
         self._failure = label("", "sentence")
         card.body.addWidget(self._failure)
         self._segment_frame = card
+        card.keep_low()
         return card
 
     def _left(self) -> QWidget:

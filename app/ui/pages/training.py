@@ -60,6 +60,7 @@ class TrainingPage(QWidget):
         self._progress.stopped.connect(self.stop_wished)
         for widget in (self._failure, self._progress, self._costs):
             top.body.addWidget(widget)
+        top.keep_low()
         layout.addWidget(top)
         shortcut = QShortcut(QKeySequence(SHORTCUTS[Action.PAUSE].keys), self)
         shortcut.activated.connect(self.toggle_pause)

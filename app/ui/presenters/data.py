@@ -31,6 +31,16 @@ _SEVERITY_ICONS: Final = {
 }
 _RANKS: Final = {Severity.BLOCKS: 0.0, Severity.MAY_HARM: 1.0, Severity.HARMLESS: 2.0}
 
+LAYOUT_WORDS: Final = {
+    "nnunet": "nnU-Net: imagesTr, labelsTr, dataset.json",
+    "nnunet-map": "nnU-Net, files listed in dataset.json",
+    "decathlon": "Medical Segmentation Decathlon",
+    "pairs": "Image and label side by side in one folder",
+    "two-folders": "Images in one folder, labels in another",
+    "case-folders": "One folder for each case",
+    "bids": "BIDS",
+    "dicom": "DICOM series",
+}
 FINDING_COLUMNS: Final = (
     Column(title="Severity"),
     Column(title="Case"),
@@ -125,7 +135,7 @@ def layout_facts(dataset: DatasetFolder | None) -> tuple[Fact, ...]:
         for name, value in description.foreground.items()
     )
     return (
-        Fact(name="Arranged as", value=dataset.layout),
+        Fact(name="Arranged as", value=LAYOUT_WORDS.get(dataset.layout, dataset.layout)),
         Fact(name="Images", value=", ".join(description.channel_names) or NOTHING),
         Fact(name="Structures", value=labels or NOTHING),
         Fact(

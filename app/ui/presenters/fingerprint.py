@@ -13,11 +13,11 @@ from app.ui.presenters.parts import Badge, Fact, Histogram, Progress, failure_of
 from app.ui.text import Tone, count, moment, sentence_case, size, triple
 
 POLICY_SENTENCES: Final = {
-    "minimal": "This study asks for sums over all your cases only. No entry belongs to one case.",
+    "minimal": "This study asks for counts and sums over all your cases; no list goes case by case.",
     "paper": "This study uses the published method: spacing and size of every single case are in it.",
 }
 _RISKS: Final = {
-    "aggregate": ("Sum over all cases", Tone.GOOD, 0.0),
+    "aggregate": ("All cases together", Tone.GOOD, 0.0),
     "per case": ("One entry per case", Tone.WARNING, 1.0),
     "single voxel": ("Value of a single voxel", Tone.DANGER, 2.0),
 }
@@ -37,6 +37,24 @@ NORMALISATION_WORDS: Final = {
 NETWORK_WORDS: Final = {
     "PlainConvUNet": "Plain U-Net",
     "ResidualEncoderUNet": "U-Net with residual encoder",
+}
+_AXIS_WORDS: Final = {"z": "slices", "y": "rows", "x": "columns"}
+_FIELD_WORDS: Final = {
+    "format": "Version of this form",
+    "policy": "What the study asks for",
+    "channel_names": "Kinds of images",
+    "cases": "Number of cases",
+    "spacing": "Voxel size",
+    "spacings": "Voxel size of each case",
+    "size": "Image size in voxels",
+    "shapes": "Image size of each case",
+    "extent": "Image size in mm",
+    "share_kept": "Share kept without empty borders",
+    "foreground_cases": "cases with a labelled structure",
+    "sum_of_means": "sum of mean intensities",
+    "sum_of_mean_squares": "sum of mean squared intensities",
+    "histogram": "intensities, counted in fixed bins",
+    "intensity": "intensities",
 }
 FIELD_COLUMNS: Final = (
     Column(title="What leaves"),
@@ -93,6 +111,7 @@ def present_fingerprint(
         and snapshot.data.report is not None
         and not snapshot.data.report.blocks
     )
+    joined = snapshot is not None and snapshot.federation.study is not None
     progress = progress_of(view.job)
     computed = view.outgoing is not None
     chosen_out = (
@@ -100,7 +119,7 @@ def present_fingerprint(
         if left_out is not None
         else frozenset(row.case for row in view.cases if row.left_out)
     )
-    headline, badge = _headline(view, data_ready=data_ready)
+    headline, badge = _headline(view, data_ready=data_ready, joined=joined)
     return FingerprintState(
         attached=snapshot is not None,
         computed=computed,
@@ -133,13 +152,15 @@ def present_fingerprint(
     )
 
 
-def _headline(view: FingerprintView, *, data_ready: bool) -> tuple[str, Badge | None]:
+def _headline(view: FingerprintView, *, data_ready: bool, joined: bool) -> tuple[str, Badge | None]:
     if view.allowance is not None:
         what = "was shared" if view.allowance.sent else "will be shared when the study asks for it"
         return (
             f"{view.allowance.operator} allowed exactly these bytes; the fingerprint {what}.",
             Badge(text="Shared" if view.allowance.sent else "Allowed", tone=Tone.GOOD),
         )
+    if view.blocked and not joined:
+        return sentence_case(view.blocked), Badge(text="Not shared", tone=Tone.NEUTRAL)
     if view.blocked:
         return sentence_case(view.blocked), Badge(text="Cannot be shared", tone=Tone.DANGER)
     if view.outgoing is not None:
@@ -154,7 +175,24 @@ def _headline(view: FingerprintView, *, data_ready: bool) -> tuple[str, Badge | 
 
 def histogram_of(view: HistogramView) -> Histogram:
     """Return a picture drawn from outgoing or returned bytes."""
-    return Histogram(label=view.label, unit=view.unit, edges=view.edges, counts=view.counts)
+    return Histogram(
+        label=field_words(view.label), unit=view.unit, edges=view.edges, counts=view.counts
+    )
+
+
+def field_words(name: str) -> str:
+    """Return a field's name in plain words: “spacing.z” is “Voxel size, slices”.
+
+    Names of channels stay as the study has them; what is not known stays as it is.
+    """
+    head, separator, tail = name.replace(" ", ".").rpartition(".")
+    if not separator:
+        return sentence_case(_FIELD_WORDS.get(tail, tail))
+    if tail in _AXIS_WORDS and head.casefold() in _FIELD_WORDS:
+        return f"{_FIELD_WORDS[head.casefold()]}, {_AXIS_WORDS[tail]}"
+    if tail in _FIELD_WORDS:
+        return f"{name[: len(head)]}: {_FIELD_WORDS[tail]}"
+    return sentence_case(name)
 
 
 def _fields_table(view: FingerprintView) -> Table:
@@ -166,9 +204,9 @@ def _fields_table(view: FingerprintView) -> Table:
                 key=str(number),
                 group=field.risk,
                 cells=(
-                    words(field.field),
+                    words(field_words(field.field), hint=f"In the bytes: {field.field}"),
                     words(field.value, hint=field.value),
-                    words(field.purpose, hint=field.purpose),
+                    words(sentence_case(field.purpose), hint=sentence_case(field.purpose)),
                     Cell(text=risk, order=order, tone=tone),
                 ),
             )

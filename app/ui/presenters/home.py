@@ -303,7 +303,10 @@ def five_steps(snapshot: Snapshot | None) -> tuple[Step, ...]:
         if review.results
         else "After training",
     }
-    problems = {Page.DATA: blocked, Page.FINGERPRINT: bool(fingerprint.blocked) and checked}
+    problems = {
+        Page.DATA: blocked,
+        Page.FINGERPRINT: bool(fingerprint.blocked) and checked and joined,
+    }
     # The order of the work: without a study nothing can be shared, so joining may come first.
     steps, current_given = [], False
     for page, is_done in done.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,6 +12,11 @@ from app.ui.models.rows import Table
 from app.ui.presenters.federation import rounds_table, sites_table
 from app.ui.presenters.parts import Curve, Progress, failure_of, progress_of
 from app.ui.text import NOTHING, count, duration, figure, moment, sentence_case
+
+_LOG_LINE: Final = re.compile(
+    r"\d{4}-\d\d-\d\d (\d\d:\d\d:\d\d),\d+ ([A-Z]+) [\w.]+: (.*)", re.DOTALL
+)
+"""A line of `app.system.logs`: day, time, level, logger, message."""
 
 _HISTORY: Final = 120
 """Readings of the computer that a small graph shows."""
@@ -87,7 +93,7 @@ def present_training(snapshot: Snapshot | None, *, now: float) -> TrainingState:
         meters=_meters(view.samples),
         sites=sites_table(federation),
         rounds=rounds_table(federation),
-        log=view.log,
+        log=tuple(map(plain_line, view.log)),
         paused=view.paused,
         can_pause=running and not view.paused,
         can_resume=view.paused,
@@ -281,6 +287,16 @@ def _warmth(sample: DeviceSample) -> str:
     if sample.gpu_power_w is not None:
         parts.append(f"{sample.gpu_power_w:.0f} W")
     return "".join(f", {part}" for part in parts)
+
+
+def plain_line(line: str) -> str:
+    """Return a log line as a person reads it: the time and what happened, warnings marked."""
+    match = _LOG_LINE.fullmatch(line)
+    if match is None:
+        return line
+    moment_text, level, told = match.groups()
+    marked = "" if level in ("DEBUG", "INFO") else f"{level.capitalize()}: "
+    return f"{moment_text}  {marked}{sentence_case(told)}"
 
 
 def log_lines(lines: tuple[str, ...], words: str) -> tuple[str, ...]:

@@ -60,6 +60,10 @@ class Card(QFrame):
         self.body.setSpacing(GRID)
         outer.addLayout(self.body, 1)
 
+    def keep_low(self) -> None:
+        """Take no more height than needed; for cards above something that stretches."""
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
+
 
 class FactGrid(QWidget):
     """Names on the left, values on the right; values can be selected and copied."""

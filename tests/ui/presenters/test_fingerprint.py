@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import pytest
 from helpers import snapshots
 from msgspec.structs import replace
 
-from app.ui.presenters.fingerprint import plan_facts, present_fingerprint
+from app.ui.presenters.fingerprint import field_words, plan_facts, present_fingerprint
 from app.ui.text import Tone
 
 
@@ -84,7 +85,7 @@ def test_risks_are_told_in_words_and_sorted():
     state = present_fingerprint(replace(base, fingerprint=replace(base.fingerprint, fields=fields)))
     assert state.fields.rows[0].cells[3].text == "Value of a single voxel"
     assert state.fields.rows[0].cells[3].tone is Tone.DANGER
-    assert state.fields.rows[1].cells[3].text == "Sum over all cases"
+    assert state.fields.rows[1].cells[3].text == "All cases together"
 
 
 def test_plan_in_plain_words():
@@ -98,3 +99,30 @@ def test_plan_in_plain_words():
         "Plan’s SHA-256": "abababababababab…",
     }
     assert plan_facts(None, None) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("cases", "Number of cases"),
+        ("spacing.z", "Voxel size, slices"),
+        ("Spacing z", "Voxel size, slices"),
+        ("extent.x", "Image size in mm, columns"),
+        ("MRI.foreground_cases", "MRI: cases with a labelled structure"),
+        ("T1 weighted.histogram", "T1 weighted: intensities, counted in fixed bins"),
+        ("MRI intensity", "MRI: intensities"),
+        ("Voxel size, slices", "Voxel size, slices"),
+        ("something new", "Something new"),
+    ],
+)
+def test_fields_are_named_in_plain_words(name, words):
+    assert field_words(name) == words
+
+
+def test_without_a_study_nothing_is_wrong_yet():
+    base = snapshots.to_allow()
+    view = replace(base.fingerprint, blocked="join a study first")
+    alone = replace(base, fingerprint=view, federation=snapshots.empty().federation)
+    badge = present_fingerprint(alone).badge
+    assert badge is not None
+    assert badge.tone is Tone.NEUTRAL

@@ -4,7 +4,7 @@ import pytest
 from helpers import snapshots
 from msgspec.structs import replace
 
-from app.ui.presenters.training import log_lines, present_training, training_brief
+from app.ui.presenters.training import log_lines, plain_line, present_training, training_brief
 
 NOW = snapshots.NOW
 
@@ -92,3 +92,21 @@ def test_brief_for_the_status_bar():
     assert training_brief(snapshots.paused().training) == "Training paused"
     assert training_brief(snapshots.finished().training) == "12 epochs trained"
     assert training_brief(snapshots.empty().training) == "Not training"
+
+
+@pytest.mark.parametrize(
+    ("line", "plain"),
+    [
+        (
+            "2026-11-23 22:51:55,144 INFO app.site.context: check: started",
+            "22:51:55  Check: started",
+        ),
+        (
+            "2026-11-23 22:51:55,144 WARNING app.site.link: lost the connection",
+            "22:51:55  Warning: Lost the connection",
+        ),
+        ("Traceback (most recent call last):", "Traceback (most recent call last):"),
+    ],
+)
+def test_log_lines_lose_what_only_programmers_read(line, plain):
+    assert plain_line(line) == plain
