@@ -263,12 +263,37 @@ def pictures(scale: float = 1.0) -> tuple[HistogramView, ...]:
         for number in range(48)
     )
     return (
-        _bars(
-            "Voxel size, slices", "mm", 0.9, 0.1, (0, 0, 0, 23, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1)
-        ),
-        _bars("Size, rows", "voxels", 46, 2, (3, 6, 10, 5)),
-        _bars("Intensity of MRI in the structures", "grey value", 20, 12, bell),
+        _bars("Spacing z", "mm", 0.9, 0.1, (0, 0, 0, 23, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1)),
+        _bars("Size y", "voxels", 46, 2, (3, 6, 10, 5)),
+        _bars("MRI intensity", "grey value", 20, 12, bell),
     )
+
+
+FIELDS = (
+    ("format", "1", "version of this document"),
+    ("policy", "minimal", "says which fields follow"),
+    ("channel_names", "MRI", "must be the study's channels"),
+    ("cases", "24", "weighs this site; the planner reads the total"),
+    ("spacing.z", "1.2 mm: 23 cases, 2.4 mm: 1 case", "the study's target spacing (median)"),
+    ("spacing.y", "1 mm: 24 cases", "the study's target spacing (median)"),
+    ("spacing.x", "1 mm: 24 cases", "the study's target spacing (median)"),
+    ("size.z", "5 values from 31 to 38 voxels", "patch size and network depth (median)"),
+    ("size.y", "4 values from 47 to 53 voxels", "patch size and network depth (median)"),
+    ("size.x", "5 values from 32 to 40 voxels", "patch size and network depth (median)"),
+    (
+        "share_kept",
+        "0.998: 4 cases, 1: 20 cases",
+        "whether empty borders are ignored when normalising (median)",
+    ),
+    ("MRI.foreground_cases", "24", "divides the sums below"),
+    ("MRI.sum_of_means", "4211876543210", "the study's mean intensity"),
+    ("MRI.sum_of_mean_squares", "1311876543210987", "the study's standard deviation"),
+    (
+        "MRI.histogram",
+        "48 bins from 219 to 780, every case with the same weight",
+        "the study's median and the percentiles at which intensities are cut",
+    ),
+)
 
 
 def fingerprint() -> FingerprintView:
@@ -289,37 +314,9 @@ def fingerprint() -> FingerprintView:
         ),
         outgoing=outgoing,
         outgoing_digest=digest_of(outgoing.encode()),
-        fields=(
-            OutgoingField(
-                field="Number of cases",
-                value="24",
-                purpose="Sites with more cases count more in the common plan.",
-                risk="aggregate",
-            ),
-            OutgoingField(
-                field="Voxel sizes",
-                value="1.0 × 1.0 × 1.2 mm (23 cases), 1.0 × 1.0 × 2.4 mm (1 case)",
-                purpose="The plan needs one common voxel size.",
-                risk="aggregate",
-            ),
-            OutgoingField(
-                field="Image sizes",
-                value="31 to 53 voxels, counted per axis",
-                purpose="The plan chooses how much of an image is seen at once.",
-                risk="aggregate",
-            ),
-            OutgoingField(
-                field="Intensities in the structures",
-                value="mean 181.4, deviation 62.0, counts in fixed bins",
-                purpose="All sites bring their images to the same scale.",
-                risk="aggregate",
-            ),
-            OutgoingField(
-                field="Share kept after cutting empty borders",
-                value="0.998 to 1.000",
-                purpose="Tells whether images have wide empty borders.",
-                risk="aggregate",
-            ),
+        fields=tuple(
+            OutgoingField(field=field, value=value, purpose=purpose, risk="aggregate")
+            for field, value, purpose in FIELDS
         ),
         pictures=pictures(),
         outliers=("one of 24 cases has 2.4 mm slices; it can be left out below",),

@@ -185,13 +185,13 @@ def field_words(name: str) -> str:
 
     Names of channels stay as the study has them; what is not known stays as it is.
     """
-    head, separator, tail = name.replace(" ", ".").rpartition(".")
+    head, separator, tail = name.rpartition("." if "." in name else " ")
     if not separator:
-        return sentence_case(_FIELD_WORDS.get(tail, tail))
+        return sentence_case(_FIELD_WORDS.get(name, name))
     if tail in _AXIS_WORDS and head.casefold() in _FIELD_WORDS:
         return f"{_FIELD_WORDS[head.casefold()]}, {_AXIS_WORDS[tail]}"
-    if tail in _FIELD_WORDS:
-        return f"{name[: len(head)]}: {_FIELD_WORDS[tail]}"
+    if tail in _FIELD_WORDS and (separator == "." or tail == "intensity"):
+        return f"{head}: {_FIELD_WORDS[tail]}"
     return sentence_case(name)
 
 

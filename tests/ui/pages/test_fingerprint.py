@@ -69,8 +69,8 @@ def test_empty_page_computes_only_when_the_data_are_ready(page, qtbot):
 def test_pictures_are_those_of_the_bytes(page, qtbot):
     page.draw(present_fingerprint(snapshots.to_allow()))
     plots = [plot for _, plot in page._pictures._cards]
-    assert [plot._bars.label for plot in plots] == [
-        picture.label for picture in snapshots.to_allow().fingerprint.pictures
+    assert [plot._bars.counts for plot in plots] == [
+        picture.counts for picture in snapshots.to_allow().fingerprint.pictures
     ]
     assert plots[0].redraws == 0  # on a tab that nobody looks at
     page._tabs.setCurrentIndex(1)

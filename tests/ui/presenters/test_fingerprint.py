@@ -112,6 +112,7 @@ def test_plan_in_plain_words():
         ("T1 weighted.histogram", "T1 weighted: intensities, counted in fixed bins"),
         ("MRI intensity", "MRI: intensities"),
         ("Voxel size, slices", "Voxel size, slices"),
+        ("Number of cases", "Number of cases"),
         ("something new", "Something new"),
     ],
 )
