@@ -345,7 +345,9 @@ def present_home(snapshot: Snapshot | None) -> HomeState:
         training = snapshot.training
         sentence = sentence_case(training.sentence)
         if training.total_epochs:
-            done_epochs = len(training.epochs)
+            done_epochs = float(len(training.epochs))
+            if training.epoch > done_epochs and training.steps_per_epoch:
+                done_epochs += training.step / training.steps_per_epoch
             share = min(1.0, done_epochs / training.total_epochs)
         if training.seconds_left is not None and not training.paused:
             left = f"About {duration(training.seconds_left)} left in this round"
