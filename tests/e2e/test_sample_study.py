@@ -55,6 +55,9 @@ async def run_study(study: SampleStudy) -> dict[str, object]:
         address = find_service(study.coordinator)
         assert address is not None
         os.kill(address.holder.pid, signal.SIGKILL)
+        async with asyncio.timeout(10):
+            while find_service(study.coordinator) is not None:  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.01)
         await demo.start_coordinator(study)
         await demo.watch(study)
         scores = await demo.segment_held_out(study)
