@@ -22,7 +22,7 @@ from app.domain.findings import Finding, Severity
 from app.domain.ids import digest_of
 from app.federation.shared_codec import decode
 from app.jobs.events import Failed
-from app.site.audit import verify
+from app.system.audit import verify
 from app.site.data_desk import receipt_of
 from app.wire.messages import (
     BlobKind,
