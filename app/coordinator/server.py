@@ -29,6 +29,7 @@ from app.coordinator.members import Member, MemberState, MemberStore
 from app.coordinator.spool import Spool
 from app.domain.errors import ErrorCode, FednnunetError, LinkProblem, PeerMistake
 from app.domain.ids import SiteName, StudyId
+from app.system.allocation import keep_freed_memory
 from app.system.blob_transfer import STALL_S, FileReceiver, FileSender, TransferStopped
 from app.system.clock import Clock
 from app.wire import codec, handshake
@@ -175,6 +176,7 @@ class CoordinatorServer:
 
     async def start(self) -> None:
         """Open the door; raises OSError when the address cannot be had."""
+        keep_freed_memory()
         for listening in gate.listen(self._host, self._port, self._gate):
             self._port = listening.getsockname()[1]
             self._servers.append(
@@ -380,6 +382,7 @@ class _Session:
         self._socket = socket
         self._outbox: deque[bytes] = deque()
         self._directive: bytes | None = None
+        self._acknowledgement: bytes | None = None
         self._posted = asyncio.Event()
         self._closing = False
         self._upload: _Upload | None = None
@@ -417,6 +420,9 @@ class _Session:
         data = codec.encode(message)
         if isinstance(message, Directive):
             self._directive = data
+        elif isinstance(message, Acknowledged):
+            # Cumulative, so of those that wait the newest says everything.
+            self._acknowledgement = data
         elif len(self._outbox) >= _MAX_OUTBOX:
             _log.warning("site %s does not read its messages", self.site)
             self._closing = True
@@ -458,6 +464,9 @@ class _Session:
             while True:
                 await self._posted.wait()
                 self._posted.clear()
+                if self._acknowledgement is not None:
+                    acknowledgement, self._acknowledgement = self._acknowledgement, None
+                    await self._socket.send(acknowledgement)
                 while self._outbox:
                     await self._socket.send(self._outbox.popleft())
                 if self._directive is not None:
@@ -489,7 +498,7 @@ class _Session:
         tasks.update(task for task in (self._sending, self._committing) if task is not None)
         await asyncio.wait(tasks)
         if self._upload is not None:
-            await asyncio.to_thread(self._upload.close)
+            await self._upload.close()
             self._upload = None
 
     async def _wait_for_turn(self) -> None:
@@ -548,7 +557,7 @@ class _Session:
             return
         if self._upload is None or self._upload.upload != upload:
             if self._upload is not None:
-                await asyncio.to_thread(self._upload.close)
+                await self._upload.close()
                 self._upload = None
             if not await asyncio.to_thread(spool.room_for, blob.size):
                 _log.warning("no room for an upload of %d bytes from %s", blob.size, self.site)
@@ -617,6 +626,7 @@ class _Session:
             )
 
         try:
+            await upload.receiver.settle()
             placed = await asyncio.to_thread(work)
         except FednnunetError as exc:
             self._upload = None
@@ -636,7 +646,7 @@ class _Session:
         _log.warning("an upload of %s did not have its digest", site)
         if upload.restarts >= _MAX_RESTARTS:
             self._upload = None
-            await asyncio.to_thread(upload.close)
+            await upload.close()
             refusal = Refusal(
                 code=ErrorCode.PROTOCOL.value,
                 sentence="the bytes do not have the digest that the site named",
@@ -752,8 +762,11 @@ class _Upload:
     def upload(self) -> bytes:
         return self.receiver.upload
 
-    def close(self) -> None:
-        self.receiver.partial.sync()
+    async def close(self) -> None:
+        """Keep what is there for later."""
+        with contextlib.suppress(OSError):  # the site sends again what the disk did not take
+            await self.receiver.settle()
+            await asyncio.to_thread(self.receiver.partial.sync)
         self.receiver.partial.close()
 
 

@@ -26,6 +26,7 @@ from app.site import connecting
 from app.site.connecting import Backoff, LinkSettings, Proxy
 from app.site.enrolment import with_issuer
 from app.site.membership import Membership
+from app.system.allocation import keep_freed_memory
 from app.system.blob_transfer import FileReceiver, FileSender, TransferStopped
 from app.system.clock import Clock
 from app.system.partial_files import PartialFile, file_sha256
@@ -120,6 +121,7 @@ class Link:
         Raises:
             LinkProblem: only a person can help: CERTIFICATE, REVOKED, REFUSED, VERSION.
         """
+        keep_freed_memory()
         backoff = Backoff(self.settings)
         try:
             while True:
@@ -330,6 +332,8 @@ class Link:
                     await session.download(blob, receiver)
                 except SessionLost:
                     await session.ended()
+                finally:
+                    await receiver.settle()
             if await asyncio.to_thread(partial.sha256) == blob.sha256:
                 return
             receiver.restart()

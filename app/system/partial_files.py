@@ -1,8 +1,8 @@
 """A file that arrives in chunks and survives a crash at any moment.
 
-Beside the growing file lies a journal with one record per chunk (offset, length, SHA-256). After
+Beside the growing file lies a journal with one record per chunk (offset, length, checksum). After
 a crash, whole chunks that the journal vouches for are kept and the rest is cut off, so nothing is
-sent twice but what was in flight, and a torn write or rotten bit never counts as received. Every
+sent twice but what was in flight, and a torn write or rotten bit does not count as received. Every
 8 MiB the bytes should be forced to disk (`sync_due`), so that a power failure costs no more.
 
 Commit is: check the digest of what the disk holds, force it out, rename, force the folder out.
@@ -21,9 +21,10 @@ from typing import Final
 
 from app.domain.errors import OurMistake
 from app.system.atomic import sync_folder
+from app.wire import blobs
 
 SYNC_EVERY: Final = 8 << 20
-_RECORD: Final = struct.Struct(">QI32s")
+_RECORD: Final = struct.Struct(">QII")
 _BLOCK: Final = 1 << 20
 
 
@@ -52,11 +53,11 @@ class PartialFile:
         self.offset = self._recover()
         self._unsynced = 0
 
-    def append(self, data: bytes | memoryview, sha256: bytes) -> None:
-        """Keep `data`, whose digest is `sha256`, at the offset."""
+    def append(self, data: bytes | memoryview, checksum: int) -> None:
+        """Keep `data`, whose checksum (see `app.wire.blobs`) is known, at the offset."""
         with self._turn:
             _write_at(self._file, data, self.offset)
-            record = _RECORD.pack(self.offset, len(data), sha256)
+            record = _RECORD.pack(self.offset, len(data), checksum)
             # Only after the bytes: a record speaks of bytes that were written.
             _write_at(self._journal, record, self._records * _RECORD.size)
             self._records += 1
@@ -69,11 +70,17 @@ class PartialFile:
         return self._unsynced >= SYNC_EVERY
 
     def sync(self) -> None:
-        """Force what was appended to the disk."""
+        """Force what was appended so far to the disk; appending may go on meanwhile."""
         with self._turn:
-            force_data(self._file)
-            force_data(self._journal)
+            # Of copies, so that appending goes on meanwhile.
+            copies = [os.dup(self._file), os.dup(self._journal)]
             self._unsynced = 0
+        try:
+            for copy in copies:
+                force_data(copy)
+        finally:
+            for copy in copies:
+                os.close(copy)
 
     def restart(self) -> None:
         """Throw away every byte."""
@@ -114,11 +121,11 @@ class PartialFile:
         offset = records = 0
         with self._journal_path.open("rb") as journal, self.path.open("rb") as file:
             while len(raw := journal.read(_RECORD.size)) == _RECORD.size:
-                start, length, sha256 = _RECORD.unpack(raw)
+                start, length, given = _RECORD.unpack(raw)
                 if start != offset or not 0 < length <= _BLOCK:
                     break
                 data = file.read(length)
-                if len(data) != length or hashlib.sha256(data).digest() != sha256:
+                if len(data) != length or blobs.checksum(data) != given:
                     break
                 offset += length
                 records += 1

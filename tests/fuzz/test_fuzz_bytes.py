@@ -17,7 +17,15 @@ from app.domain.ids import SiteName, StudyId
 from app.domain.rounds import TensorSpec
 from app.system import tls
 from app.wire import codec
-from app.wire.blobs import BlobReceiver, ChunkHeader, pack_header, payload_intact, unpack_header
+from app.wire.blobs import (
+    HEADER_BYTES,
+    BlobReceiver,
+    ChunkHeader,
+    checksum,
+    pack_header,
+    payload_intact,
+    unpack_header,
+)
 from app.wire.invitation import Invitation, seal, unseal
 from app.wire.tensors import Header, check_tensor_file, parse_header
 
@@ -98,15 +106,13 @@ def test_message(data):
 
 
 def chunk(payload: bytes, offset: int) -> bytes:
-    import hashlib
-
-    frame = bytearray(69) + payload
+    frame = bytearray(HEADER_BYTES) + payload
     header = ChunkHeader(
         upload=bytes(16),
         generation=0,
         offset=offset,
         length=len(payload),
-        sha256=hashlib.sha256(payload).digest(),
+        checksum=checksum(payload),
     )
     pack_header(header, frame)
     return bytes(frame)
@@ -124,7 +130,7 @@ def test_chunk(frame):
     except PeerMistake:
         return
     assert header.offset + header.length <= 60
-    assert len(frame) == 69 + header.length
+    assert len(frame) == HEADER_BYTES + header.length
 
 
 @given(

@@ -447,7 +447,11 @@ async def test_a_proxy_lets_us_through_or_is_explained(tmp_path):
                 connect_proxy(answer) as proxy,
                 running_link(membership, key, proxy=proxy) as run,
             ):
-                await until(lambda run=run: run.link.connects >= 2)
+                await until(
+                    lambda run=run: (
+                        run.link.connects >= 2 and run.listener.state is LinkState.OFFLINE
+                    )
+                )
                 assert any(sentence in told for _, told in run.listener.states)
 
 
