@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
+from app.datasets.confirmation import confirmation_findings
 from app.datasets.description import Labels
 from app.datasets.digest import content_digest
 from app.datasets.facts import CaseFacts, ImageFacts, examine
@@ -171,7 +172,9 @@ def judge(facts: FolderFacts) -> tuple[Finding, ...]:
     return tuple(
         sorted(
             (
-                replace(row, path=os.path.relpath(row.path, root)) if row.path else row
+                replace(row, path=os.path.relpath(row.path, root))
+                if row.path and Path(row.path).is_absolute()
+                else row
                 for row in found
             ),
             key=lambda row: (order.index(row.severity), row.case or "", row.check, row.path or ""),
@@ -772,6 +775,11 @@ def _counted(facts: FolderFacts, found: frozenset[str]) -> Iterator[Finding]:
     )
 
 
+def _as_converted(facts: FolderFacts) -> Iterator[Finding]:
+    """What was remarked when DICOM was converted, and whether it changed since."""
+    yield from confirmation_findings(Path(facts.survey.dataset.root))
+
+
 FOLDER_CHECKS: Final[tuple[FolderCheck, ...]] = (
     _no_strays,
     _enough_cases,
@@ -780,4 +788,5 @@ FOLDER_CHECKS: Final[tuple[FolderCheck, ...]] = (
     _structures_present,
     _as_the_study,
     _room_to_preprocess,
+    _as_converted,
 )

@@ -7,6 +7,7 @@ import json
 import os
 from pathlib import Path
 
+from app.datasets.confirmation import converted_files
 from app.datasets.description import DESCRIPTION_NAME
 from app.domain.dataset import DatasetFolder
 
@@ -14,10 +15,12 @@ from app.domain.dataset import DatasetFolder
 def content_digest(dataset: DatasetFolder) -> str:
     """Return the SHA-256 over (relative path, size, modification time in ns) of all files.
 
-    Channels and labels of training and held-out cases, and dataset.json. A file that is missing
-    counts as missing, so that its arrival changes the digest.
+    Channels and labels of training and held-out cases, dataset.json, and the DICOM files that a
+    workspace was converted from. A file that is missing counts as missing, so that its arrival
+    changes the digest.
     """
     paths = {str(Path(dataset.root) / DESCRIPTION_NAME)}
+    paths.update(converted_files(Path(dataset.root)))
     for case in (*dataset.training, *dataset.held_out):
         paths.update(case.channels)
         if case.label is not None:
