@@ -8,6 +8,7 @@ import msgspec
 
 from app.domain.dataset import DatasetFolder
 from app.domain.findings import ValidationReport
+from app.domain.layout_proposal import ChannelAnswer, LayoutProposal, StructureAnswer
 from app.domain.plans import PlanSummary
 from app.domain.segmentation import CaseScore, SegmentationResult
 from app.domain.training import EpochRecord, StepRecord
@@ -47,6 +48,11 @@ class DataView(Struct, frozen=True):
     job: JobView | None = None
     report: ValidationReport | None = None
     dataset: DatasetFolder | None = None
+    proposal: LayoutProposal | None = None
+    """What a folder without its own dataset.json seems to hold, until a person confirms it."""
+    proposal_digest: str | None = None
+    confirmed: bool = False
+    """The layout was confirmed: `dataset` lies in the workspace, `folder` is the source."""
 
 
 class HistogramView(Struct, frozen=True):
@@ -303,6 +309,25 @@ class CheckFolder(Struct, frozen=True, tag="check-folder"):
     """Check the chosen folder again."""
 
 
+class ConfirmLayout(Struct, frozen=True, tag="confirm-layout"):
+    """Use the folder as proposed, with these answers; DICOM is converted, then it is checked.
+
+    `digest` says which proposal the answers are about. `channels` are those to use, in the order
+    of their numbers; `structures` those to keep, others are left out; `leave_out` names cases of
+    the proposal. `pseudonyms` renames cases to case-0001, …, as DICOM cases always are.
+    """
+
+    digest: str
+    channels: tuple[ChannelAnswer, ...]
+    structures: tuple[StructureAnswer, ...]
+    leave_out: tuple[str, ...] = ()
+    pseudonyms: bool = False
+
+
+class ProposeLayout(Struct, frozen=True, tag="propose-layout"):
+    """Forget the confirmed layout and look at the folder anew."""
+
+
 class ComputeFingerprint(Struct, frozen=True, tag="compute-fingerprint"):
     """Compute the local fingerprint without the named cases."""
 
@@ -365,6 +390,8 @@ class StopService(Struct, frozen=True, tag="stop-service"):
 AnyCommand = (
     ChooseFolder
     | CheckFolder
+    | ConfirmLayout
+    | ProposeLayout
     | ComputeFingerprint
     | AllowFingerprint
     | WithdrawAllowance

@@ -6,6 +6,7 @@ import msgspec
 
 from app.domain.dataset import DatasetFolder
 from app.domain.findings import ValidationReport
+from app.domain.layout_proposal import LayoutProposal
 from app.domain.plans import PlanSummary
 from app.domain.rounds import TensorSpec
 from app.domain.segmentation import CaseScore, SegmentationResult
@@ -84,10 +85,22 @@ class Failed(Event, frozen=True):
 
 
 class Checked(Event, frozen=True):
-    """Result of a check; `dataset` is None where the layout was not recognised."""
+    """Result of a check; `dataset` is None where the layout was not recognised.
+
+    `proposal` is what a folder without a dataset.json of its own seems to hold.
+    """
 
     report: ValidationReport
     dataset: DatasetFolder | None
+    proposal: LayoutProposal | None = None
+
+
+class LayoutConfirmed(Event, frozen=True):
+    """Result: a data set as confirmed lies at `output`; `findings` is how many remarks there are."""
+
+    output: str
+    cases: int
+    findings: int
 
 
 class Fingerprinted(Event, frozen=True):
@@ -148,6 +161,7 @@ class Exported(Event, frozen=True):
 
 Result = (
     Checked
+    | LayoutConfirmed
     | Fingerprinted
     | Planned
     | ModelDrawn

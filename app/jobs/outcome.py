@@ -13,6 +13,7 @@ from app.jobs.machine import JobEvent, JobState, advance
 # Names of the jobs for people, by the kind that the spec carries.
 WORK: Final = {
     "CheckJob": "checking the folder",
+    "ConvertJob": "using the folder as confirmed",
     "FingerprintJob": "computing the fingerprint",
     "PlanJob": "planning",
     "InitialModelJob": "drawing the first model",

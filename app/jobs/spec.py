@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from app.domain.dataset import Case
+from app.domain.layout_proposal import LayoutProposal
 from app.domain.study import StudyTerms
 
 
@@ -26,6 +27,14 @@ class CheckJob(Job, frozen=True):
     channel_names: tuple[str, ...] | None = None
     labels: dict[str, int | tuple[int, ...]] | None = None
     minimum_cases: int = 5
+
+
+class ConvertJob(Job, frozen=True):
+    """Make `output` the data set that a person confirmed; DICOM is converted into it."""
+
+    folder: str
+    proposal: LayoutProposal
+    output: str
 
 
 class FingerprintJob(Job, frozen=True):
@@ -123,6 +132,7 @@ class ExportJob(Job, frozen=True):
 
 AnyJob = (
     CheckJob
+    | ConvertJob
     | FingerprintJob
     | PlanJob
     | InitialModelJob

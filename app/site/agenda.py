@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import Final
 
 from app.site.rounds import RoundState, RoundTask
 from app.site.state import (
@@ -17,6 +18,7 @@ from app.site.state import (
     FinalModel,
     FingerprintWish,
     Folder,
+    LayoutWish,
     LocalFingerprint,
     Outgoing,
     Plan,
@@ -28,6 +30,7 @@ class WorkKind(enum.Enum):
     """One piece of work; the values are the names that windows know (`JobView.kind`)."""
 
     CHECK = "check"
+    CONVERT = "convert"
     FINGERPRINT = "fingerprint"
     SHARE = "share"
     ALLOW = "allow"
@@ -44,6 +47,11 @@ class WorkKind(enum.Enum):
     TAKE_MODEL = "take model"
     EXPORT = "export"
     EXPORT_PERSONAL = "export personal"
+
+
+_LOOKING_AT_DATA: Final = frozenset(
+    {WorkKind.CHECK, WorkKind.CONVERT, WorkKind.FINGERPRINT, WorkKind.SHARE}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +76,7 @@ class DataFacts:
     blocked: str
     allowance: Allowance | None
     standing: bool
+    layout: LayoutWish | None = None
 
 
 def next_data_work(facts: DataFacts) -> Work | None:
@@ -75,6 +84,8 @@ def next_data_work(facts: DataFacts) -> Work | None:
     folder, checked = facts.folder, facts.checked
     if folder is None:
         return None
+    if facts.layout is not None and facts.layout.path == folder.path:
+        return Work(kind=WorkKind.CONVERT, key=f"{facts.layout.serial}")
     if checked is None or checked.serial != folder.serial or checked.study != facts.study:
         return Work(kind=WorkKind.CHECK, key=f"{folder.serial} {facts.study}")
     if checked.report.blocks or checked.dataset is None:
@@ -215,7 +226,7 @@ def phase_of(
             pass
     if facts.paused:
         return SitePhase.PAUSED
-    if data is not None and data.kind in (WorkKind.CHECK, WorkKind.FINGERPRINT, WorkKind.SHARE):
+    if data is not None and data.kind in _LOOKING_AT_DATA:
         return SitePhase.CHECKING
     if step is Step.SEND_FINGERPRINT and facts.allowed is None:
         return SitePhase.AWAITING_CONSENT

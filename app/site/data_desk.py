@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,13 @@ from app.control.messages import (
     AllowanceView,
     CaseRow,
     Changed,
+    ConfirmLayout,
     DataView,
     FingerprintView,
     HistogramView,
     JobView,
 )
+from app.datasets.confirmed import answered
 from app.datasets.digest import content_digest
 from app.datasets.fingerprint_file import read_fingerprint
 from app.domain.errors import DataProblem, ErrorCode, FednnunetError, OurMistake
@@ -31,8 +34,8 @@ from app.domain.fingerprint import Fingerprint
 from app.domain.ids import digest_of
 from app.federation import shared_codec
 from app.federation.canonical import canonical
-from app.jobs.events import Checked, Fingerprinted
-from app.jobs.spec import CheckJob, FingerprintJob
+from app.jobs.events import Checked, Fingerprinted, LayoutConfirmed
+from app.jobs.spec import CheckJob, ConvertJob, FingerprintJob
 from app.site import disclosure, fingerprinting
 from app.site.agenda import DataFacts, Work, WorkKind
 from app.site.audit import AuditKind
@@ -43,6 +46,8 @@ from app.site.state import (
     CheckedFolder,
     FingerprintWish,
     Folder,
+    LayoutSerial,
+    LayoutWish,
     LocalFingerprint,
     Outgoing,
     StandingAllowance,
@@ -102,6 +107,7 @@ class DataDesk:
             blocked=self.blocked(),
             allowance=store.get(Allowance),
             standing=store.get(StandingAllowance) is not None,
+            layout=store.get(LayoutWish),
         )
 
     def blocked(self) -> str:
@@ -143,9 +149,16 @@ class DataDesk:
         store = self._site.store
         before = store.get(Folder)
         self._void_allowance()
-        store.put(Folder(path=folder, serial=1 if before is None else before.serial + 1))
-        if before is not None and before.path != folder:
-            store.drop(CheckedFolder, LocalFingerprint, Outgoing, FingerprintWish)
+        same = before is not None and before.path == folder
+        store.put(
+            Folder(
+                path=folder,
+                serial=1 if before is None else before.serial + 1,
+                confirmed=before.confirmed if same and before is not None else None,
+            )
+        )
+        if before is not None and not same:
+            store.drop(CheckedFolder, LayoutWish, LocalFingerprint, Outgoing, FingerprintWish)
             self._shown, self._fingerprint_job = _Shown(), None
         self._changed()
 
@@ -155,6 +168,55 @@ class DataDesk:
         if folder is None:
             raise DataProblem("no folder is chosen", code=ErrorCode.FOLDER_MISSING)
         self._site.store.put(msgspec.structs.replace(folder, serial=folder.serial + 1))
+        self._changed()
+
+    def confirm(self, command: ConfirmLayout) -> None:
+        """Wish for the folder to be used as proposed, with a person's answers.
+
+        Raises:
+            DataProblem: nothing is to be confirmed, it is another proposal, or the answers do not
+                fit it.
+        """
+        store = self._site.store
+        folder, checked = store.get(Folder), store.get(CheckedFolder)
+        if folder is None or checked is None or checked.proposal is None:
+            raise DataProblem("there is no layout to confirm; check the folder first")
+        if checked.proposal.digest != command.digest:
+            raise DataProblem("the folder was looked at again since; look at its layout once more")
+        proposal = answered(
+            checked.proposal,
+            channels=command.channels,
+            structures=command.structures,
+            leave_out=command.leave_out,
+            pseudonyms=command.pseudonyms,
+        )
+        last = store.get(LayoutSerial)
+        serial = 1 if last is None else last.serial + 1
+        store.put(
+            LayoutSerial(serial=serial),
+            LayoutWish(serial=serial, path=folder.path, proposal=proposal),
+        )
+        self._changed()
+
+    def forget_layout_wish(self) -> None:
+        """Take an unfinished confirmation back: the operator stopped the conversion."""
+        self._site.store.drop(LayoutWish)
+        self._changed()
+
+    def propose_again(self) -> None:
+        """Forget the confirmed layout and look at the folder anew.
+
+        Raises:
+            DataProblem: no folder is chosen.
+        """
+        store = self._site.store
+        folder = store.get(Folder)
+        if folder is None:
+            raise DataProblem("no folder is chosen", code=ErrorCode.FOLDER_MISSING)
+        self._void_allowance()
+        store.put(Folder(path=folder.path, serial=folder.serial + 1))
+        store.drop(CheckedFolder, LayoutWish, LocalFingerprint, Outgoing, FingerprintWish)
+        self._shown, self._fingerprint_job = _Shown(), None
         self._changed()
 
     def compute(self, leave_out: tuple[str, ...]) -> None:
@@ -273,6 +335,8 @@ class DataDesk:
         match work.kind:
             case WorkKind.CHECK:
                 await self._check()
+            case WorkKind.CONVERT:
+                await self._convert()
             case WorkKind.FINGERPRINT:
                 await self._fingerprint()
             case WorkKind.SHARE:
@@ -289,11 +353,13 @@ class DataDesk:
         folder, joined = site.store.get(Folder), site.joined
         if folder is None:
             return
+        # Copies of images that are no longer used must not stay.
+        await asyncio.to_thread(_remove_others, site.home.data, Path(folder.used))
         terms = None if joined is None else joined.terms
         result = await run_for(
             site,
             CheckJob(
-                folder=folder.path,
+                folder=folder.used,
                 threads=site.settings.worker_threads,
                 processes=site.settings.worker_threads,
                 channel_names=None if terms is None else terms.channel_names,
@@ -314,8 +380,38 @@ class DataDesk:
                 study=site.study,
                 report=result.report,
                 dataset=result.dataset,
+                proposal=result.proposal,
             )
         )
+        self._changed()
+
+    async def _convert(self) -> None:
+        """Make the confirmed data set; it is checked next."""
+        site = self._site
+        folder, wish = site.store.get(Folder), site.store.get(LayoutWish)
+        if folder is None or wish is None:
+            return
+        output = site.home.confirmed(wish.serial)
+        make_folder(site.home.data)
+        await run_for(
+            site,
+            ConvertJob(
+                folder=folder.path,
+                proposal=wish.proposal,
+                output=str(output),
+                threads=site.settings.worker_threads,
+            ),
+            LayoutConfirmed,
+            kind="convert",
+            show=self._show_check,
+            done=lambda made: f"{made.cases} cases confirmed",
+        )
+        self._void_allowance()
+        site.store.drop(LocalFingerprint, Outgoing, FingerprintWish)
+        self._shown, self._fingerprint_job = _Shown(), None
+        # The folder first: a crash in between makes the data set once more, which is harmless.
+        site.store.put(Folder(path=folder.path, serial=folder.serial + 1, confirmed=str(output)))
+        site.store.drop(LayoutWish)
         self._changed()
 
     async def _fingerprint(self) -> None:
@@ -328,7 +424,7 @@ class DataDesk:
         await run_for(
             site,
             FingerprintJob(
-                folder=folder.path,
+                folder=folder.used,
                 content_digest=checked.report.content_digest,
                 output=str(site.home.local_fingerprint),
                 leave_out=wish.leave_out,
@@ -419,6 +515,7 @@ class DataDesk:
         current = checked is not None and folder is not None and checked.serial == folder.serial
         outgoing, allowance = store.get(Outgoing), store.get(Allowance)
         shown = self._shown.outgoing if outgoing is not None else None
+        proposal = checked.proposal if checked is not None and current else None
         self._site.board.change(
             Changed(
                 data=DataView(
@@ -426,6 +523,9 @@ class DataDesk:
                     job=self._check_job,
                     report=checked.report if checked is not None and current else None,
                     dataset=checked.dataset if checked is not None and current else None,
+                    proposal=proposal,
+                    proposal_digest=None if proposal is None else proposal.digest,
+                    confirmed=folder is not None and folder.confirmed is not None,
                 ),
                 fingerprint=FingerprintView(
                     job=self._fingerprint_job,
@@ -459,6 +559,15 @@ class DataDesk:
     def _show_fingerprint(self, job: JobView) -> None:
         self._fingerprint_job = job
         self.show()
+
+
+def _remove_others(data: Path, kept: Path) -> None:
+    """Remove data sets of earlier confirmations; one that cannot be removed stays."""
+    if not data.is_dir():
+        return
+    for other in data.iterdir():
+        if other != kept:
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def receipt_of(

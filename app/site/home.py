@@ -29,6 +29,15 @@ class SiteHome:
         return self.root / "jobs"
 
     @property
+    def data(self) -> Path:
+        """Folder of data sets that were made of loose files or DICOM after a confirmation."""
+        return self.root / "data"
+
+    def confirmed(self, serial: int) -> Path:
+        """The data set of one confirmation."""
+        return self.data / f"{serial:06d}"
+
+    @property
     def fingerprint(self) -> Path:
         """Folder of the local fingerprint and of the exact bytes that would leave."""
         return self.root / "fingerprint"

@@ -30,6 +30,7 @@ from app.control.messages import (
     CheckFolder,
     ChooseFolder,
     ComputeFingerprint,
+    ConfirmLayout,
     DeviceSample,
     InvitationView,
     JoinStudy,
@@ -37,6 +38,7 @@ from app.control.messages import (
     LinkState,
     Logged,
     PauseTraining,
+    ProposeLayout,
     ReadInvitation,
     Refused,
     Request,
@@ -314,6 +316,14 @@ class SiteService:
                 self.data.check_again()
                 self._data_lane.forgive()
                 self._study_lane.forgive()
+            case ConfirmLayout():
+                self._refuse_after_sending()
+                self.data.confirm(command)
+                self._data_lane.forgive()
+            case ProposeLayout():
+                self._refuse_after_sending()
+                self.data.propose_again()
+                self._data_lane.forgive()
             case ComputeFingerprint(leave_out=leave_out):
                 self._refuse_after_sending()
                 self.data.compute(leave_out)
@@ -436,6 +446,8 @@ class SiteService:
         match kind:
             case "check":
                 self._data_lane.park(WorkKind.CHECK)
+            case "convert":
+                self.data.forget_layout_wish()
             case "fingerprint":
                 self.data.forget_fingerprint_wish()
             case "segment" | "score":

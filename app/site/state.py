@@ -13,6 +13,7 @@ from app.control.messages import ModelView
 from app.domain.dataset import DatasetFolder
 from app.domain.errors import ErrorCode, OurMistake, SetupProblem
 from app.domain.findings import ValidationReport
+from app.domain.layout_proposal import LayoutProposal
 from app.domain.segmentation import CaseScore, SegmentationResult
 from app.domain.training import EpochRecord
 from app.site.rounds import RoundTask
@@ -27,9 +28,33 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Folder(Record, frozen=True):
-    """The chosen folder. `serial` grows with every wish to check it (again)."""
+    """The chosen folder. `serial` grows with every wish to check it (again).
+
+    `confirmed` is the data set in this site's home that stands for it since a person confirmed
+    its layout.
+    """
 
     path: str
+    serial: int
+    confirmed: str | None = None
+
+    @property
+    def used(self) -> str:
+        """The folder that jobs read as a data set."""
+        return self.path if self.confirmed is None else self.confirmed
+
+
+class LayoutWish(Record, frozen=True):
+    """A person confirmed a layout of the folder at `path`; `serial` grows with every answer."""
+
+    serial: int
+    path: str
+    proposal: LayoutProposal
+
+
+class LayoutSerial(Record, frozen=True):
+    """The last number given to a confirmation; kept so that no workspace is used twice."""
+
     serial: int
 
 
@@ -40,6 +65,7 @@ class CheckedFolder(Record, frozen=True):
     study: str | None
     report: ValidationReport
     dataset: DatasetFolder | None
+    proposal: LayoutProposal | None = None
 
 
 class FingerprintWish(Record, frozen=True):

@@ -400,7 +400,7 @@ class StudyDesk:
             site,
             PreprocessJob(
                 plan=str(site.home.plan(plan.sha256)),
-                folder=folder.path,
+                folder=folder.used,
                 workspace=str(site.home.workspace),
                 configuration=terms.configuration,
                 fold=terms.fold,

@@ -16,6 +16,7 @@ from app.jobs.events import (
     Checked,
     Exported,
     Fingerprinted,
+    LayoutConfirmed,
     ModelDrawn,
     Planned,
     Preprocessed,
@@ -28,6 +29,7 @@ from app.jobs.events import (
 from app.jobs.spec import (
     AnyJob,
     CheckJob,
+    ConvertJob,
     ExportJob,
     FingerprintJob,
     Finish,
@@ -63,6 +65,8 @@ def _run(job: AnyJob, tell: Tell, inbox: Inbox) -> Result:
     match job:
         case CheckJob():
             return _check(job, tell, inbox)
+        case ConvertJob():
+            return _convert(job, tell, inbox)
         case FingerprintJob():
             return _fingerprint(job, tell, inbox)
         case PlanJob():
@@ -82,12 +86,12 @@ def _run(job: AnyJob, tell: Tell, inbox: Inbox) -> Result:
 
 
 def _check(job: CheckJob, tell: Tell, inbox: Inbox) -> Checked:
-    from app.datasets.checks import check
+    from app.datasets.confirmed import check_folder
 
     study = None
     if job.channel_names is not None and job.labels is not None:
         study = (job.channel_names, job.labels)
-    report, dataset = check(
+    found = check_folder(
         Path(job.folder),
         study=study,
         minimum_cases=job.minimum_cases,
@@ -95,7 +99,24 @@ def _check(job: CheckJob, tell: Tell, inbox: Inbox) -> Checked:
         progress=_progress(tell),
         stopped=inbox.stopped,
     )
-    return Checked(report=report, dataset=dataset)
+    return Checked(report=found.report, dataset=found.dataset, proposal=found.proposal)
+
+
+def _convert(job: ConvertJob, tell: Tell, inbox: Inbox) -> LayoutConfirmed:
+    from app.datasets.confirmed import confirm
+
+    confirmation = confirm(
+        Path(job.folder),
+        job.proposal,
+        Path(job.output),
+        progress=_progress(tell),
+        stopped=inbox.stopped,
+    )
+    return LayoutConfirmed(
+        output=job.output,
+        cases=len(confirmation.cases),
+        findings=len(confirmation.findings),
+    )
 
 
 def _fingerprint(job: FingerprintJob, tell: Tell, inbox: Inbox) -> Fingerprinted:

@@ -5,12 +5,20 @@ from helpers.snapshots import empty
 from app.control import messages as m
 from app.domain.dataset import Case, DatasetDescription, DatasetFolder
 from app.domain.findings import Finding, Severity, ValidationReport
+from app.domain.layout_proposal import ChannelAnswer, StructureAnswer
 from app.domain.segmentation import CaseScore, LabelScore
 from app.domain.training import EpochRecord
 
 COMMANDS = [
     m.ChooseFolder(folder="/data"),
     m.CheckFolder(),
+    m.ConfirmLayout(
+        digest="0" * 64,
+        channels=(ChannelAnswer(found="T1c", name="T1"),),
+        structures=(StructureAnswer(found="GTV", name="tumour", value=1),),
+        leave_out=("case-0002",),
+    ),
+    m.ProposeLayout(),
     m.ComputeFingerprint(leave_out=("a",)),
     m.AllowFingerprint(operator="A. Operator", digest="0" * 64),
     m.WithdrawAllowance(),

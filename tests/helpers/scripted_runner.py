@@ -12,6 +12,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+from app.datasets.confirmed import confirm, propose
 from app.datasets.digest import content_digest
 from app.datasets.fingerprint_file import write_fingerprint
 from app.datasets.scan import scan
@@ -30,6 +31,7 @@ from app.jobs.events import (
     Exported,
     Failed,
     Fingerprinted,
+    LayoutConfirmed,
     Preprocessed,
     Progressed,
     RoundTrained,
@@ -165,7 +167,17 @@ class ScriptedRunner:
             content_digest=content_digest(dataset),
             findings=self.findings,
         )
-        running.result = Checked(report=report, dataset=dataset)
+        running.result = Checked(report=report, dataset=dataset, proposal=propose(Path(job.folder)))
+        running.tell(running.result)
+
+    async def _convert(self, running, job):
+        await self._gate("convert")
+        if self._fails(running, "convert"):
+            return
+        confirmation = confirm(Path(job.folder), job.proposal, Path(job.output))
+        running.result = LayoutConfirmed(
+            output=job.output, cases=len(confirmation.cases), findings=0
+        )
         running.tell(running.result)
 
     async def _fingerprint(self, running, job):

@@ -85,6 +85,7 @@ EVENTS = [
         ),
     ),
     events.ModelDrawn(output="/o", sha256="s", size=1, tensors=TENSORS),
+    events.LayoutConfirmed(output="/o", cases=3, findings=1),
     events.Preprocessed(training_cases=4, validation_cases=1),
     events.SessionEnded(epoch=3),
     events.Segmented(results=(SEGMENTATION,)),

@@ -6,6 +6,15 @@ import msgspec
 import pytest
 
 from app.domain.dataset import Case
+from app.domain.layout_proposal import (
+    LayoutProposal,
+    ProposedCase,
+    ProposedChannel,
+    ProposedStructure,
+    Source,
+    SourceKind,
+    UnusedSource,
+)
 from app.domain.study import StudyTerms
 from app.jobs import spec
 
@@ -17,8 +26,25 @@ TERMS = StudyTerms(
     labels={"background": 0, "whole": (1, 2), "core": 2},
     regions_class_order=(1, 2),
 )
+PROPOSAL = LayoutProposal(
+    layout="dicom",
+    file_ending=".nii.gz",
+    values_fixed=False,
+    channels=(ProposedChannel(found="CT", name="CT", cases=1),),
+    structures=(ProposedStructure(found="Leber", name="liver", value=1, cases=1),),
+    cases=(
+        ProposedCase(
+            name="case-0001",
+            found="ä",
+            channels=(Source(kind=SourceKind.SERIES, path="ä/1", files=3, detail="CT"), None),
+            labels=(Source(kind=SourceKind.SEG, path="ä/2"),),
+        ),
+    ),
+    unused=(UnusedSource(source=Source(kind=SourceKind.FILE, path="x"), reason="why"),),
+)
 JOBS = [
     spec.CheckJob(folder="/d", channel_names=("MR",), labels={"background": 0, "whole": (1, 2)}),
+    spec.ConvertJob(folder="/d", proposal=PROPOSAL, output="/o"),
     spec.FingerprintJob(folder="/d", content_digest="x", output="/o", leave_out=("a", "b")),
     spec.PlanJob(terms=TERMS, merged="/m", workspace="/w", output="/o", threads=2),
     spec.InitialModelJob(plan="/p", configuration="2d", seed=1, output="/o"),

@@ -114,7 +114,7 @@ def test_the_one_sentence(facts, expected):
 
 def test_every_work_that_takes_time_has_words():
     silent = {
-        WorkKind.CHECK, WorkKind.FINGERPRINT, WorkKind.SHARE, WorkKind.ALLOW, WorkKind.TRAIN,
+        WorkKind.CHECK, WorkKind.CONVERT, WorkKind.FINGERPRINT, WorkKind.SHARE, WorkKind.ALLOW, WorkKind.TRAIN,
         WorkKind.OPEN_SESSION, WorkKind.CLOSE_SESSION, WorkKind.TELL_REFUSED,
     }  # fmt: skip
     for kind in set(WorkKind) - silent:

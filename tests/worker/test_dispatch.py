@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import shutil
 import typing
 import zipfile
 from pathlib import Path
@@ -84,6 +85,11 @@ class Study:
 def study(tmp_path_factory):
     """A study of one site, done from the folder to the scores."""
     study = Study(tmp_path_factory.mktemp("study"))
+    loose = study.root / "loose"
+    shutil.copytree(study.data / "imagesTr", loose / "images")
+    shutil.copytree(study.data / "labelsTr", loose / "labels")
+    proposal = study.do(spec.CheckJob(folder=str(loose))).proposal
+    study.do(spec.ConvertJob(folder=str(loose), proposal=proposal, output=study.path("confirmed")))
     checked = study.do(spec.CheckJob(folder=str(study.data)))
     study.do(
         spec.FingerprintJob(
@@ -173,6 +179,16 @@ def study(tmp_path_factory):
 def progress_of(study: Study, kind: type) -> list[tuple[int, int]]:
     told = study.told[kind]
     return [(event.done, event.total) for event in told if isinstance(event, events.Progressed)]
+
+
+def test_a_confirmed_loose_folder_is_checked_like_any_other(study):
+    assert study.results[spec.ConvertJob].cases == volumes.CASES
+    assert study.results[spec.CheckJob].proposal is None
+    checked = run(spec.CheckJob(folder=study.path("confirmed")), tell=lambda _: None, inbox=Pipe())
+    assert checked.report.findings == ()
+    assert checked.proposal is None
+    assert checked.dataset.layout == "nnunet-map"
+    assert checked.dataset.training[0].channels[0].startswith(study.path("loose"))
 
 
 def test_every_kind_of_job_has_its_room(study):
