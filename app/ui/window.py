@@ -202,7 +202,8 @@ class Window(QMainWindow):
         self._timer.start()
         snapshot = self._desk.snapshot if self._desk is not None else None
         away = self._desk.away if self._desk is not None else ""
-        shell = present_shell(snapshot, away=away)
+        reviewed = self._desk.reviewed if self._desk is not None else 0
+        shell = present_shell(snapshot, away=away, reviewed=reviewed)
         self.header.draw(shell.study, shell.site)
         self.banner.draw(shell.banner, shell.banner_remedy)
         self.status.draw(shell.link.text, shell.link.tone, shell.training)
@@ -215,7 +216,8 @@ class Window(QMainWindow):
         widget: Any = self._pages[self.page]
         match self.page:
             case Page.HOME:
-                widget.draw(present_home(snapshot))
+                reviewed = desk.reviewed if desk is not None else 0
+                widget.draw(present_home(snapshot, reviewed=reviewed))
             case Page.DATA:
                 from app.ui.presenters.data import present_data
 

@@ -121,8 +121,10 @@ class ReviewPage(QWidget):
         column.setContentsMargins(0, 0, GRID, 0)
         column.setSpacing(GRID)
         self._summary = label("", "sentence")
+        self._made_by = label("", "caption")
         self._facts = label("", "caption")
         column.addWidget(self._summary)
+        column.addWidget(self._made_by)
         column.addWidget(self._facts)
         self.cases = RecordTable(Table(columns=CASE_COLUMNS), "Cases, worst first")
         self.cases.row_chosen.connect(self._choose)
@@ -201,6 +203,7 @@ class ReviewPage(QWidget):
         self._empty.hint.setText(state.empty_hint)
         self._pages.setCurrentIndex(1 if state.details else 0)
         show_text(self._summary, state.summary)
+        show_text(self._made_by, state.made_by)
         show_text(self._facts, ".  ".join(f"{fact.name} {fact.value}" for fact in state.facts))
         self.cases.show_table(state.cases)
         if state.details and not self.cases.current_key():

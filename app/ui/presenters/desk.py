@@ -189,6 +189,15 @@ class Desk(QObject):
                 self.message_told.emit(of_error(exc))
             return {}
 
+    @property
+    def reviewed(self) -> int:
+        """How many of the present segmentations have a verdict."""
+        results = self.snapshot.review.results if self.snapshot is not None else ()
+        said = self.opinions()
+        return sum(
+            said[one.case].verdict is not Verdict.UNREVIEWED for one in results if one.case in said
+        )
+
     def judge(
         self,
         case: str,

@@ -68,8 +68,11 @@ class HomeState:
     time_left: str
 
 
-def next_step(snapshot: Snapshot | None) -> NextStep:
-    """Return what the operator should do now, by the first thing that is not done."""
+def next_step(snapshot: Snapshot | None, *, reviewed: int = 0) -> NextStep:
+    """Return what the operator should do now, by the first thing that is not done.
+
+    `reviewed` is how many of the segmentations have a verdict.
+    """
     if snapshot is None:
         return NextStep(
             sentence="Connecting to the service of this site…",
@@ -84,7 +87,7 @@ def next_step(snapshot: Snapshot | None) -> NextStep:
         _data_step(snapshot)
         or _membership_step(snapshot)
         or _fingerprint_step(snapshot.fingerprint)
-        or _training_step(snapshot)
+        or _training_step(snapshot, reviewed)
     )
 
 
@@ -191,7 +194,7 @@ def _fingerprint_step(fingerprint: FingerprintView) -> NextStep | None:
     )
 
 
-def _training_step(snapshot: Snapshot) -> NextStep:
+def _training_step(snapshot: Snapshot, reviewed: int) -> NextStep:
     federation, training, review = snapshot.federation, snapshot.training, snapshot.review
     if training.paused:
         return NextStep(
@@ -201,10 +204,17 @@ def _training_step(snapshot: Snapshot) -> NextStep:
             wish=Wish.RESUME,
         )
     if is_finished(snapshot):
+        if review.results and reviewed >= len(review.results):
+            return NextStep(
+                sentence="All segmentations are reviewed.",
+                detail="Segment another folder, or look at them again.",
+                button="Review",
+                page=Page.REVIEW,
+            )
         if review.results:
             return NextStep(
                 sentence="The study has its model. Review the segmentations, worst first.",
-                detail=f"{sentence_case(count(len(review.results), 'case'))} to look at.",
+                detail=f"{sentence_case(count(len(review.results) - reviewed, 'case'))} to look at.",
                 button="Review",
                 page=Page.REVIEW,
             )
@@ -249,7 +259,7 @@ def is_finished(snapshot: Snapshot) -> bool:
     return federation.study_state == FINISHED or closed >= federation.study.rounds
 
 
-def five_steps(snapshot: Snapshot | None) -> tuple[Step, ...]:
+def five_steps(snapshot: Snapshot | None, *, reviewed: int = 0) -> tuple[Step, ...]:
     """Return the five steps with their marks; the first one not done is the current one."""
     if snapshot is None:
         return tuple(
@@ -278,7 +288,7 @@ def five_steps(snapshot: Snapshot | None) -> tuple[Step, ...]:
         Page.FINGERPRINT: fingerprint.allowance is not None,
         Page.FEDERATION: joined,
         Page.TRAINING: finished,
-        Page.REVIEW: finished and bool(review.scores),
+        Page.REVIEW: finished and 0 < len(review.results) <= reviewed,
     }
     details = {
         Page.DATA: data_detail,
@@ -299,7 +309,7 @@ def five_steps(snapshot: Snapshot | None) -> tuple[Step, ...]:
                 else "Not begun"
             )
         ),
-        Page.REVIEW: f"{count(len(review.results), 'case')} segmented"
+        Page.REVIEW: f"{reviewed} of {count(len(review.results), 'case')} reviewed"
         if review.results
         else "After training",
     }
@@ -323,7 +333,7 @@ def five_steps(snapshot: Snapshot | None) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def present_home(snapshot: Snapshot | None) -> HomeState:
+def present_home(snapshot: Snapshot | None, *, reviewed: int = 0) -> HomeState:
     """Return what Home draws for a snapshot (None: not attached)."""
     facts: tuple[Fact, ...] = ()
     title, empty = "", "The study you join is described here."
@@ -352,8 +362,8 @@ def present_home(snapshot: Snapshot | None) -> HomeState:
         if training.seconds_left is not None and not training.paused:
             left = f"About {duration(training.seconds_left)} left in this round"
     return HomeState(
-        step=next_step(snapshot),
-        steps=five_steps(snapshot),
+        step=next_step(snapshot, reviewed=reviewed),
+        steps=five_steps(snapshot, reviewed=reviewed),
         study=facts,
         study_title=title,
         study_empty=empty,

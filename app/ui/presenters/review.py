@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from app.control.messages import ReviewView, Snapshot
+from app.control.messages import ModelView, ReviewView, Snapshot
 from app.domain.segmentation import CaseScore, LabelScore, SegmentationResult, Verdict
 from app.review.order import worst_first
 from app.ui import text
 from app.ui.models.rows import Cell, Column, Row, Table, number, words
 from app.ui.presenters.parts import Badge, Fact, Progress, failure_of, progress_of
-from app.ui.text import NOTHING, Tone, count, figure, sentence_case
+from app.ui.text import NOTHING, Tone, count, figure, listed, sentence_case
 
 VERDICT_WORDS: Final = {
     Verdict.UNREVIEWED: ("To review", Tone.NEUTRAL, ""),
@@ -89,6 +89,8 @@ class ReviewState:
     cases: Table
     summary: str
     facts: tuple[Fact, ...]
+    made_by: str
+    """Which model made the segmentations."""
     labels: tuple[LabelEntry, ...]
     details: tuple[CaseDetail, ...]
     """In the order of the list."""
@@ -115,8 +117,7 @@ def present_review(
     return ReviewState(
         attached=snapshot is not None,
         models=tuple(
-            ModelChoice(title=sentence_case(model.name), path=model.path)
-            for model in sorted(view.models, key=lambda model: -model.round)
+            ModelChoice(title=sentence_case(model.name), path=model.path) for model in _models(view)
         ),
         progress=progress,
         failure=failure_of(view.job),
@@ -132,6 +133,7 @@ def present_review(
         ),
         summary=_summary(details),
         facts=_facts(tuple(scores[d.case] for d in details if d.case in scores)),
+        made_by=_made_by(view),
         labels=tuple(
             LabelEntry(
                 name=sentence_case(name), value=value[0] if isinstance(value, tuple) else value
@@ -141,6 +143,28 @@ def present_review(
         ),
         details=details,
     )
+
+
+def _models(view: ReviewView) -> tuple[ModelView, ...]:
+    """Order models: the one that made what is shown, then the newest, shared before personal."""
+    shown = {result.model_digest for result in view.results}
+    return tuple(
+        sorted(
+            view.models,
+            # Only the name tells a site's own model from the shared one.
+            key=lambda one: (
+                one.digest not in shown,
+                -one.round,
+                "personal" in one.name.casefold(),
+            ),
+        )
+    )
+
+
+def _made_by(view: ReviewView) -> str:
+    shown = {result.model_digest for result in view.results}
+    names = tuple(sentence_case(one.name) for one in view.models if one.digest in shown)
+    return f"By: {listed(names)}" if names else ""
 
 
 def _detail(result: SegmentationResult, score: CaseScore | None, opinion: Opinion) -> CaseDetail:

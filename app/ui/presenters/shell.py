@@ -25,7 +25,7 @@ class ShellState:
     marks: tuple[tuple[Page, StepMark], ...]
 
 
-def present_shell(snapshot: Snapshot | None, *, away: str = "") -> ShellState:
+def present_shell(snapshot: Snapshot | None, *, away: str = "", reviewed: int = 0) -> ShellState:
     """Return the frame; `away` says why no service is attached, empty when one is."""
     if snapshot is None:
         return ShellState(
@@ -52,5 +52,5 @@ def present_shell(snapshot: Snapshot | None, *, away: str = "") -> ShellState:
         if away
         else Badge(text=f"Coordinator: {link.lower()}", tone=tone),
         training=training_brief(snapshot.training) if not away else "Training state not known",
-        marks=tuple((step.page, step.mark) for step in five_steps(snapshot)),
+        marks=tuple((step.page, step.mark) for step in five_steps(snapshot, reviewed=reviewed)),
     )

@@ -19,6 +19,7 @@ _LOG_LINE: Final = re.compile(
 """A line of `app.system.logs`: day, time, level, logger, message."""
 
 _HISTORY: Final = 120
+_AT_WORK: Final = ("training", "uploading", "paused")
 """Readings of the computer that a small graph shows."""
 
 
@@ -137,6 +138,8 @@ def _tiles(view: TrainingView) -> tuple[Tile, ...]:
 
 
 def _pause_costs(view: TrainingView, now: float) -> str:
+    if view.phase not in _AT_WORK:
+        return "Nothing is being trained now: switching this computer off loses nothing."
     if view.last_checkpoint_at is None:
         return "No checkpoint yet: stopping this computer now loses the running round."
     age = max(0.0, now - view.last_checkpoint_at)

@@ -120,6 +120,7 @@ def test_verdicts_go_to_the_book_and_back(desk, service, qtbot):
         desk.judge("hippocampus_144", Verdict.FLAGGED, "too large")
     said = {"hippocampus_144": Opinion(verdict=Verdict.FLAGGED, comment="too large")}
     assert desk.opinions() == said
+    assert desk.reviewed == 1
     desk.judge("nobody", Verdict.FLAGGED, "")
     assert desk.opinions() == said
     assert desk.take_back() == "hippocampus_144"

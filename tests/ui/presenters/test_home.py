@@ -174,7 +174,7 @@ def marks(snapshot) -> list[str]:
         (too_few(), ["done", "needs you", "done", "to do", "to do"]),
         (snapshots.training(), ["done", "done", "done", "now", "to do"]),
         (no_results(), ["done", "done", "done", "done", "now"]),
-        (snapshots.finished(), ["done"] * 5),
+        (snapshots.finished(), ["done", "done", "done", "done", "now"]),
     ],
 )
 def test_steps_are_marked_in_the_order_of_the_work(snapshot, expected):
@@ -206,3 +206,12 @@ def test_home_without_a_study_says_what_comes_there():
     assert state.study == ()
     assert state.study_empty
     assert state.training_share is None
+
+
+def test_the_last_step_is_done_when_every_case_has_a_verdict():
+    snapshot = snapshots.finished()
+    some = five_steps(snapshot, reviewed=2)[-1]
+    assert (some.mark, some.detail) == (StepMark.CURRENT, "2 of 5 cases reviewed")
+    assert next_step(snapshot, reviewed=2).detail == "3 cases to look at."
+    assert five_steps(snapshot, reviewed=5)[-1].mark is StepMark.DONE
+    assert next_step(snapshot, reviewed=5).sentence == "All segmentations are reviewed."

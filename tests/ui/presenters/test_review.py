@@ -99,3 +99,29 @@ def test_neighbours_stop_at_the_ends_and_skip():
     assert neighbour(order, "a", 1, without=frozenset({"b"})) == "c"
     assert neighbour(order, "gone", 1, without=frozenset({"a"})) == "b"
     assert neighbour((), "", 1) is None
+
+
+def test_the_model_that_made_what_is_shown_is_offered_first():
+    base = snapshots.finished()
+    personal = replace(
+        base.review.models[0],
+        name="study, personalised for north",
+        path="/m/own.zip",
+        digest="9" * 64,
+    )
+    review = replace(base.review, models=(personal, *reversed(base.review.models)))
+    state = present_review(replace(base, review=review))
+    assert [model.path for model in state.models] == [
+        "/m/round-6.zip",
+        "/m/own.zip",
+        "/m/round-5.zip",
+    ]
+    assert state.made_by == "By: Shared model, round 6"
+    fresh = replace(review, results=(), scores=())
+    state = present_review(replace(base, review=fresh))
+    assert [model.path for model in state.models] == [
+        "/m/round-6.zip",
+        "/m/own.zip",
+        "/m/round-5.zip",
+    ]
+    assert state.made_by == ""
