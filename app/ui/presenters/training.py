@@ -19,7 +19,8 @@ _LOG_LINE: Final = re.compile(
 """A line of `app.system.logs`: day, time, level, logger, message."""
 
 _HISTORY: Final = 120
-_AT_WORK: Final = ("training", "uploading", "paused")
+_TRAINING: Final = "training"
+"""The phase in which work is done that a checkpoint does not hold yet."""
 """Readings of the computer that a small graph shows."""
 
 
@@ -138,7 +139,7 @@ def _tiles(view: TrainingView) -> tuple[Tile, ...]:
 
 
 def _pause_costs(view: TrainingView, now: float) -> str:
-    if view.phase not in _AT_WORK:
+    if view.phase != _TRAINING:
         return "Nothing is being trained now: switching this computer off loses nothing."
     if view.last_checkpoint_at is None:
         return "No checkpoint yet: stopping this computer now loses the running round."

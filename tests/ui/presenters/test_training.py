@@ -110,3 +110,12 @@ def test_brief_for_the_status_bar():
 )
 def test_log_lines_lose_what_only_programmers_read(line, plain):
     assert plain_line(line) == plain
+
+
+@pytest.mark.parametrize("phase", ["waiting", "uploading", "paused", "preparing"])
+def test_switching_off_costs_nothing_unless_steps_are_taken(phase):
+    snapshot = snapshots.training()
+    resting = replace(snapshot, training=replace(snapshot.training, phase=phase))
+    assert "loses about" in present_training(snapshot, now=snapshots.NOW).pause_costs
+    assert "loses nothing" in present_training(resting, now=snapshots.NOW).pause_costs
+    assert "loses about" not in present_training(resting, now=snapshots.NOW).pause_costs
