@@ -6,12 +6,14 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from app.coordinator.auditing import CoordinatorEntry, open_audit
 from app.coordinator.store import StudyStore
 from app.coordinator.workspace import CoordinatorHome, artefact_file, study_terms
 from app.domain.errors import DataProblem, ErrorCode, OurMistake
 from app.jobs.events import AnyEvent, Exported
 from app.jobs.runner import JobRunner, run_job
 from app.jobs.spec import ExportJob
+from app.system.clock import SystemClock
 
 MODEL_NAME: Final = "FederatedModel"
 _MODEL: Final = "model-"
@@ -45,6 +47,8 @@ async def export_model(folder: Path, out: Path, *, round_number: int | None = No
         )
     if not isinstance(result, Exported):
         raise OurMistake(f"an export job gave {type(result).__name__}")
+    with open_audit(folder, SystemClock()) as audit:
+        audit.append(CoordinatorEntry.MODEL_EXPORTED, round=round_number, sha256=result.sha256)
     return result.sha256
 
 

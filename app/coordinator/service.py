@@ -36,6 +36,7 @@ from app.control.coordinator_messages import (
 from app.control.messages import Accepted, Refused as RefusedCommand
 from app.control.server import ControlServer
 from app.coordinator import translation
+from app.coordinator.auditing import CoordinatorEntry, StudyAudit
 from app.coordinator.averaging import UnfitUpdate, average_updates, check_weights, read_manifest
 from app.coordinator.members import MemberState, MemberStore
 from app.coordinator.planning import UnfitFingerprint, plan_study
@@ -125,12 +126,22 @@ class CoordinatorService:
         self._initial = None if initial is None else initial[0]
         self._manifest: tuple[TensorSpec, ...] | None = None
         self._arriving: dict[SiteName, int] = {}
+        self._audit = StudyAudit(home.folder, clock)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
 
     # --- life
 
     async def run(self, *, host: str, port: int) -> None:
         """Serve until `stop`; raises OSError when the address cannot be had."""
+        try:
+            await self._serve(host, port)
+        finally:
+            self._loop = None
+            self._audit.close()
+
+    async def _serve(self, host: str, port: int) -> None:
+        self._loop = asyncio.get_running_loop()
         certificate = load_certificate(self._home)
         self._server = CoordinatorServer(
             study=self._store.identity,
@@ -178,6 +189,7 @@ class CoordinatorService:
         if self._study.serial != self._saved_serial:
             self._store.save(self._study.save(), self._clock.now())
             self._saved_serial = self._study.serial
+            self._audit.follow(self._study.view(self._clock.monotonic()))
         await self._perform(effects)
 
     async def _perform(self, effects: tuple[Effect, ...]) -> None:
@@ -191,6 +203,7 @@ class CoordinatorService:
                     self._start("averaging", self._average(effect))
                 case Refused():
                     logger.info("site %s: %s", effect.site, effect.code.value)
+                    self._note_refusal(effect.site, effect.code)
                 case DropSession():
                     await self._drop(effect)
                 case StudyFinished():
@@ -199,9 +212,12 @@ class CoordinatorService:
     async def _tell_sites(self, sites: tuple[SiteName, ...] | None) -> None:
         if self._server is None:
             return
+        # Each side keeps the other's head in its own log, so neither can cut its own unseen.
+        head = self._audit.head
         for site in self._server.connected if sites is None else sites:
             instruction = self._study.instruction_for(site, self._clock.monotonic())
-            await self._server.send(site, translation.directive(instruction))
+            directive = msgspec.structs.replace(translation.directive(instruction), audit_head=head)
+            await self._server.send(site, directive)
 
     async def _drop(self, effect: DropSession) -> None:
         if self._server is not None:
@@ -299,6 +315,7 @@ class CoordinatorService:
             await self._averaging_failed(effect, exc.strerror or type(exc).__name__, None)
         else:
             self._store.keep_artefact(f"model-{effect.round}", model.sha256, model.size)
+            self._audit.averaging(effect.round, effect.updates)
             await self.tell(RoundAveraged(round=effect.round, attempt=effect.attempt, model=model))
             for update in effect.updates:
                 # The average is durable and announced: what went into it is not needed again.
@@ -318,6 +335,9 @@ class CoordinatorService:
 
     async def enrolled(self, site: SiteName, pending: bool) -> None:
         """Take a site into the study once it may take part."""
+        member = self._members.member(site)
+        if member is not None:
+            self._audit.enrolled(site, public_key=member.public_key, pending=pending)
         if not pending:
             await self.tell(SiteAdmitted(site=site))
 
@@ -334,6 +354,7 @@ class CoordinatorService:
         """Take what a member says; what does not fit is refused by the study, never raised."""
         match message:
             case messages.Report():
+                self._audit.reported(site, message)
                 await self.tell(SiteReported(site=site, report=translation.site_report(message)))
             case messages.FingerprintOffered():
                 await self._fingerprint_offered(site, message)
@@ -353,6 +374,7 @@ class CoordinatorService:
                 )
             case messages.UpdateOffered():
                 if self._spool.has_from(site, BlobKind.WEIGHTS, message.weights):
+                    self._audit.update_kept(site, message)
                     await self.tell(UpdateArrived(update=translation.model_update(site, message)))
             case messages.UpdateFailed():
                 await self.tell(
@@ -365,6 +387,7 @@ class CoordinatorService:
                 )
             case messages.Left():
                 self._members.leave(site)
+                self._audit.append(CoordinatorEntry.SITE_LEFT, site=site)
                 await self.tell(Left(site=site))
             case _:
                 raise PeerMistake(f"a site may not send {type(message).__name__}")
@@ -378,6 +401,9 @@ class CoordinatorService:
             return  # the directive that follows asks for it
         path = self._spool.path(message.fingerprint.sha256)
         shared = shared_codec.decode(await asyncio.to_thread(path.read_bytes))
+        self._audit.fingerprint_kept(
+            site, message.fingerprint, receipt=message.receipt, cases=shared.cases
+        )
         await self.tell(
             FingerprintArrived(
                 site=site,
@@ -404,12 +430,26 @@ class CoordinatorService:
 
     def check_blob(self, site: SiteName, kind: BlobKind, path: Path) -> None:
         """Refuse a fingerprint or an update that does not fit, before it is kept."""
+        try:
+            self._check_blob(site, kind, path)
+        except FednnunetError as exc:
+            loop, code = self._loop, exc.code
+            if loop is not None:
+                # This runs in a thread; the log's database belongs to the loop's.
+                loop.call_soon_threadsafe(self._note_refusal, site, code)
+            raise
+
+    def _check_blob(self, site: SiteName, kind: BlobKind, path: Path) -> None:
         if kind is BlobKind.FINGERPRINT:
             shared_codec.check_terms(shared_codec.decode(path.read_bytes()), self._terms)
         elif kind is BlobKind.WEIGHTS:
             check_weights(path, self._model_manifest())
         else:
             raise PeerMistake(f"{site} may not send a {kind.value}")
+
+    def _note_refusal(self, site: SiteName, code: ErrorCode) -> None:
+        if self._loop is not None:
+            self._audit.refused(site, code, self._study.view(self._clock.monotonic()).round)
 
     def may_fetch(self, site: SiteName, sha256: str) -> bool:
         """Members may have the plan, the merged fingerprint and every average."""
@@ -468,11 +508,13 @@ class CoordinatorService:
             case ApproveSite():
                 site = site_name(command.site)
                 self._members.approve(site)
+                self._audit.append(CoordinatorEntry.SITE_APPROVED, site=site)
                 await self.tell(SiteAdmitted(site=site))
                 await self._members_changed()
             case RevokeSite():
                 site = site_name(command.site)
                 self._members.revoke(site)
+                self._audit.append(CoordinatorEntry.SITE_REVOKED, site=site)
                 await self.tell(Revoked(site=site))
                 await self._members_changed()
         return Accepted()

@@ -6,11 +6,13 @@ runs without a person who could unlock a key store; keep the home on an encrypte
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from app.coordinator.auditing import CoordinatorEntry, open_audit
 from app.coordinator.members import MemberStore
 from app.coordinator.spool import Spool
 from app.coordinator.store import StudyStore
@@ -106,6 +108,12 @@ def create_study(study_file: Path, folder: Path, *, host: str, port: int, clock:
         )
     finally:
         store.close()
+    with open_audit(folder, clock) as audit:
+        audit.append(
+            CoordinatorEntry.STUDY_CREATED,
+            study=identity,
+            terms=hashlib.sha256(terms_to_json(terms)).hexdigest(),
+        )
     return terms.name
 
 
@@ -136,6 +144,8 @@ def write_invitation(folder: Path, *, site: str, out: Path, days: int, clock: Cl
         store.close()
     target = out if out.suffix == SUFFIX else out.with_name(out.name + SUFFIX)
     write_atomic(target, seal(invitation, load_authority(home).key.sign).encode())
+    with open_audit(folder, clock) as audit:
+        audit.append(CoordinatorEntry.SITE_INVITED, site=invitation.site)
 
 
 def open_members(
