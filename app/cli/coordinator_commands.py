@@ -131,6 +131,22 @@ def export(parsed: argparse.Namespace) -> int:
     return DONE
 
 
+def verify_audit(parsed: argparse.Namespace) -> int:
+    """Check the audit log; exit code 1 names the first bad entry."""
+    from app.cli.audit_answer import tell_audit
+    from app.coordinator.auditing import verify_study
+    from app.coordinator.store import StudyStore
+    from app.coordinator.workspace import CoordinatorHome
+
+    home = parsed.home.absolute()
+    store = StudyStore.open(CoordinatorHome(folder=home).database)
+    try:
+        study = store.identity
+    finally:
+        store.close()
+    return tell_audit(*verify_study(home, study=study, witness=parsed.witness))
+
+
 def _ask(home: Path, command: CoordinatorCommand) -> int:
     from app.control.coordinator_client import ask_coordinator
     from app.control.messages import Refused

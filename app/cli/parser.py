@@ -129,6 +129,23 @@ def _site(parser: argparse.ArgumentParser) -> None:
     stop.add_argument("--home", type=Path)
     stop.set_defaults(command=_later("site_commands", "stop"))
 
+    audit = _audit(commands)
+    audit.add_argument("--home", type=Path)
+    audit.add_argument(
+        "--witness", type=Path, metavar="FILE", help="audit.jsonl of the study's coordinator"
+    )
+    audit.set_defaults(command=_later("site_commands", "verify_audit"))
+
+
+def _audit(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+) -> argparse.ArgumentParser:
+    """Add `audit verify`, and return it for its own arguments."""
+    audit = commands.add_parser("audit", help="the log of what happened, which cannot be changed")
+    return audit.add_subparsers(required=True, metavar="COMMAND").add_parser(
+        "verify", help="check it; exit code 1 names the first bad entry"
+    )
+
 
 def _coordinator(parser: argparse.ArgumentParser) -> None:
     parser.description = "The coordinator service, which the sites of a study join."
@@ -184,6 +201,11 @@ def _coordinator(parser: argparse.ArgumentParser) -> None:
     export.add_argument("--out", type=Path, required=True, metavar="model.zip")
     export.add_argument("--round", type=int, help="the average of this round (default: the last)")
     export.set_defaults(command=_later("coordinator_commands", "export"))
+
+    audit = _audit(commands)
+    audit.add_argument("--home", type=Path, required=True)
+    audit.add_argument("--witness", type=Path, metavar="FILE", help="audit.jsonl of a site")
+    audit.set_defaults(command=_later("coordinator_commands", "verify_audit"))
 
 
 _GROUPS: dict[str, Callable[[argparse.ArgumentParser], None]] = {

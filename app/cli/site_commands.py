@@ -103,6 +103,14 @@ def _show(snapshot: Snapshot, *, as_json: bool) -> None:
         _say(f"  problem: {summary['problem']}\n  what you can do: {summary['remedy']}")
 
 
+def verify_audit(parsed: argparse.Namespace) -> int:
+    """Check the audit log; exit code 1 names the first bad entry."""
+    from app.cli.audit_answer import tell_audit
+    from app.site.audit import verify_site
+
+    return tell_audit(*verify_site(home_of(parsed), witness=parsed.witness))
+
+
 def stop(parsed: argparse.Namespace) -> int:
     """Stop the site service; it goes on where it was when it is started again."""
     return asyncio.run(_stop(home_of(parsed)))

@@ -16,10 +16,18 @@ from pathlib import Path
 from typing import Final
 
 from app.domain.errors import ErrorCode
-from app.domain.ids import Digest, SiteName
+from app.domain.ids import Digest, SiteName, StudyId
 from app.domain.rounds import ModelUpdate
 from app.federation.study_views import StudyStatus
-from app.system.audit import AuditEntry, AuditLog, Fact
+from app.system.audit import (
+    AuditEntry,
+    AuditLog,
+    BrokenEntry,
+    Fact,
+    missing_head,
+    read_witness,
+    verify_log,
+)
 from app.system.clock import Clock
 from app.wire.messages import Blob, Report, UpdateOffered
 
@@ -194,3 +202,33 @@ def _key(kind: str, facts: dict[str, Fact]) -> tuple[object, ...]:
     if kind in _OF_A_ROUND:
         return kind, facts.get("round")
     return kind, *(facts.get(name) for name in _KEYS)
+
+
+# --- verifying ---------------------------------------------------------------------------------
+
+
+def verify_study(
+    folder: Path, *, study: StudyId, witness: Path | None
+) -> tuple[int, BrokenEntry | None]:
+    """Check the log of the study in `folder`, changing nothing: how many entries, the first bad one.
+
+    `witness` is the copy of a site's log (its `audit.jsonl`), which keeps heads of this one.
+
+    Raises:
+        SetupProblem: there is no log.
+        DataProblem: the witness cannot be read, or is itself broken.
+    """
+    entries, broken = verify_log(audit_database(folder), audit_copy(folder))
+    if broken is None and witness is not None:
+        broken = missing_head(entries, _heads_kept(read_witness(witness), study))
+    return len(entries), broken
+
+
+def _heads_kept(entries: Iterable[AuditEntry], study: StudyId) -> Iterator[Digest]:
+    """Pick the heads of this study's coordinator from the log of a site, which may join others."""
+    joined: Fact | None = None
+    for entry in entries:
+        joined = entry.facts.get("study", joined)
+        head = entry.facts.get("coordinator_head")
+        if isinstance(head, str) and joined == study:
+            yield Digest(head)

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import enum
 import sqlite3
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+from app.domain.ids import Digest
+from app.site.home import SiteHome
 from app.system import audit
 
 FACTS: Final = frozenset(
@@ -46,3 +49,42 @@ class AuditLog(audit.AuditLog):
 
     def __init__(self, database: sqlite3.Connection, copy: Path) -> None:
         super().__init__(database, copy, facts=FACTS)
+
+
+def verify_site(home: Path, *, witness: Path | None) -> tuple[int, audit.BrokenEntry | None]:
+    """Check a site's log, changing nothing: return how many entries it has and the first bad one.
+
+    `witness` is the copy of the coordinator's log (its `audit.jsonl`), which keeps heads of this.
+
+    Raises:
+        SetupProblem: there is no log.
+        DataProblem: the witness cannot be read, or is itself broken.
+    """
+    layout = SiteHome(root=home)
+    entries, broken = audit.verify_log(layout.database, layout.audit)
+    if broken is None and witness is not None:
+        kept = audit.read_witness(witness)
+        broken = audit.missing_head(entries, _heads_kept(kept, _memberships(entries)))
+    return len(entries), broken
+
+
+def _memberships(entries: Iterable[audit.AuditEntry]) -> frozenset[tuple[audit.Fact, audit.Fact]]:
+    """Return the (study, site) pairs under which this log was written."""
+    joined = AuditKind.STUDY_JOINED.value
+    return frozenset(
+        (entry.facts.get("study", ""), entry.facts.get("site", ""))
+        for entry in entries
+        if entry.kind == joined
+    )
+
+
+def _heads_kept(
+    entries: Iterable[audit.AuditEntry], here: frozenset[tuple[audit.Fact, audit.Fact]]
+) -> Iterator[Digest]:
+    """Pick the heads of this site from the log of a coordinator, which has many sites."""
+    study: audit.Fact = ""
+    for entry in entries:
+        study = entry.facts.get("study", study)
+        head = entry.facts.get("site_head")
+        if isinstance(head, str) and (study, entry.facts.get("site", "")) in here:
+            yield Digest(head)

@@ -21,7 +21,7 @@ from typing import Final
 
 import msgspec
 
-from app.domain.errors import ErrorCode, OurMistake, SetupProblem
+from app.domain.errors import DataProblem, ErrorCode, OurMistake, SetupProblem
 from app.domain.ids import Digest
 from app.system.atomic import append_durable, write_atomic
 
@@ -258,6 +258,22 @@ def missing_head(entries: tuple[AuditEntry, ...], heads: Iterable[Digest]) -> Br
             return BrokenEntry(number=seen + 1, reason=reason)
         seen = max(seen, places[head])
     return None
+
+
+def read_witness(copy: Path) -> tuple[AuditEntry, ...]:
+    """Read the copy of the other side's log, to take its word for heads of this one.
+
+    Raises:
+        DataProblem: it cannot be read, is no log, or does not hold itself.
+    """
+    try:
+        data = copy.read_bytes()
+    except OSError as exc:
+        raise DataProblem(f"the witness {copy} cannot be read", code=ErrorCode.WORKSPACE) from exc
+    broken = verify_copy(data)
+    if broken is not None:
+        raise DataProblem(f"the witness {copy} does not hold: {broken}", code=ErrorCode.WORKSPACE)
+    return read_copy(data)
 
 
 def read_copy(data: bytes) -> tuple[AuditEntry, ...]:

@@ -20,6 +20,7 @@ from safetensors.numpy import load_file, save_file
 from app.control.coordinator_client import ask_coordinator, study_status
 from app.control.coordinator_messages import ApproveSite, PauseStudy, ResumeStudy, RevokeSite
 from app.control.messages import Accepted, LinkState, Refused
+from app.coordinator.auditing import audit_copy, verify_study
 from app.coordinator.service import CoordinatorService, resting_status
 from app.coordinator.spool import Spool
 from app.coordinator.store import StudyStore
@@ -41,6 +42,7 @@ from app.jobs.events import ModelDrawn, Planned, Result
 from app.jobs.spec import AnyJob, InitialModelJob, PlanJob
 from app.site.enrolment import enrol
 from app.site.link import Link
+from app.system.audit import read_copy
 from app.system.clock import SystemClock
 from app.wire.handshake import SigningKey
 from app.wire.invitation import unseal
@@ -278,6 +280,49 @@ async def test_a_study_runs_from_fingerprints_to_the_final_model(tmp_path, folde
 
 
 @pytest.mark.asyncio
+async def test_the_audit_log_tells_the_study_and_holds_and_keeps_the_heads_of_the_sites(
+    tmp_path, folder, unused_tcp_port
+):
+    async with serving(folder, unused_tcp_port, PlayedRunner(play)), joined(tmp_path) as sites:
+        for name, site in sites.items():
+            site.report = Report(phase=SitePhase.TRAINING, audit_head=hash_of(name))
+            await until(lambda site=site: site.state is LinkState.CONNECTED)
+            site.link.report(site.report)
+        await until(lambda: has_model(sites), within_s=30)
+        told = {site: {d.audit_head for d in sites[site].directives} for site in sites}
+    study = StudyStore.open(CoordinatorHome(folder=folder).database)
+    assert verify_study(folder, study=study.identity, witness=None)[1] is None
+    study.close()
+    entries = read_copy(audit_copy(folder).read_bytes())
+    kinds = [entry.kind for entry in entries]
+    assert kinds[:3] == ["study created", "site invited", "site invited"]
+    once = ["plan made", "site enrolled", "fingerprint kept", "update kept", "head of a site's log"]
+    assert [kinds.count(kind) for kind in once] == [1, 2, 2, 4, 2]
+    of_rounds = [e for e in entries if e.kind in ("round opened", "round closed")]
+    assert [(e.kind, e.facts["round"]) for e in of_rounds] == [
+        ("round opened", 1), ("round closed", 1), ("round opened", 2), ("round closed", 2),
+    ]  # fmt: skip
+    kept = {
+        (e.facts["round"], f"{e.facts['site']} {e.facts['sha256']}")
+        for e in entries if e.kind == "update kept"
+    }  # fmt: skip
+    for closed in (of_rounds[1], of_rounds[3]):
+        for contributor in closed.facts["contributors"]:
+            assert (closed.facts["round"], contributor) in kept
+    assert of_rounds[3].facts["model"] == resting_status(folder).model_digest
+    # What the sites were told are heads of this log, the last one among them.
+    heads = {entry.head for entry in entries}
+    assert all(known and known <= heads for known in told.values())
+    assert {e.facts["site_head"] for e in entries if "site_head" in e.facts} == {
+        hash_of("north"), hash_of("valley"),
+    }  # fmt: skip
+
+
+def hash_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@pytest.mark.asyncio
 async def test_a_coordinator_that_comes_again_goes_on_where_it_was(
     tmp_path, folder, unused_tcp_port
 ):
@@ -318,6 +363,7 @@ async def test_a_hostile_update_is_refused_with_a_sentence_and_the_study_goes_on
         refusal = sites["valley"].refusals[0]
         assert refusal.code is ErrorCode.TENSORS_REFUSED
         assert "encoder.bias" in str(refusal)
+        await until(lambda: b'"code":"tensors-refused"' in audit_copy(folder).read_bytes())
         status = await study_status(folder)
         assert status.state == "training"
         # The honest site's update was kept.
