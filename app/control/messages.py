@@ -71,7 +71,7 @@ class OutgoingField(Struct, frozen=True):
     value: str
     purpose: str
     risk: str
-    """One of "aggregate", "per case", "single voxel"."""
+    """One of "aggregate", "count of one", "per case", "single voxel"."""
 
 
 class CaseRow(Struct, frozen=True):

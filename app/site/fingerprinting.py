@@ -31,6 +31,7 @@ from app.federation import shared_codec
 from app.federation.merging import MergedFingerprint
 
 AGGREGATE: Final = "aggregate"
+COUNT_OF_ONE: Final = "count of one"
 PER_CASE: Final = "per case"
 SINGLE_VOXEL: Final = "single voxel"
 _AXES: Final = ("z", "y", "x")
@@ -96,7 +97,7 @@ def _minimal_rows(minimal: MinimalStatistics, names: Sequence[str]) -> list[Outg
     ]
     for field, axes, value_of, unit, purpose in lengths:
         rows += [
-            _row(f"{field}.{axis}", _counted(counts, value_of, unit), purpose)
+            _row(f"{field}.{axis}", _counted(counts, value_of, unit), purpose, _risk(counts))
             for axis, counts in zip(_AXES, axes, strict=True)
         ]
     rows.append(
@@ -104,6 +105,7 @@ def _minimal_rows(minimal: MinimalStatistics, names: Sequence[str]) -> list[Outg
             "share_kept",
             _counted(minimal.share_kept, lambda number: round(number * SHARE_UNIT, 3), ""),
             "whether empty borders are ignored when normalising (median)",
+            _risk(minimal.share_kept),
         )
     )
     for name, channel in zip(names, minimal.channels, strict=True):
@@ -163,6 +165,11 @@ def _paper_rows(paper: PaperStatistics, names: Sequence[str]) -> list[OutgoingFi
             _row(f"{name}.maximum", _short(channel.maximum), "not used", SINGLE_VOXEL),
         ]
     return rows
+
+
+def _risk(counts: Counts) -> str:
+    """A value that one case alone has says something about that case, though not which it is."""
+    return COUNT_OF_ONE if 1 in counts.values() else AGGREGATE
 
 
 def _counted(counts: Counts, value_of: Callable[[int], float], unit: str) -> str:

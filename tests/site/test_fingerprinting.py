@@ -54,7 +54,18 @@ def test_only_the_papers_fields_point_at_cases_or_voxels():
     risks = {row.field: row.risk for row in outgoing_fields(paper(make_cases(1, 6)))}
     assert risks["spacings"] == risks["shapes"] == "per case"
     assert risks["MRI.minimum"] == risks["MRI.maximum"] == "single voxel"
-    assert {row.risk for row in outgoing_fields(minimal(make_cases(1, 6)))} == {"aggregate"}
+    assert {row.risk for row in outgoing_fields(minimal(make_cases(1, 6)))} <= {
+        "aggregate",
+        "count of one",
+    }
+
+
+def test_a_value_that_one_case_alone_has_is_marked():
+    same = [dataclasses.replace(case, spacing=(3.0, 1.0, 1.0)) for case in make_cases(1, 6)]
+    other = dataclasses.replace(same[0], spacing=(5.0, 1.0, 1.0))
+    risks = {row.field: row.risk for row in outgoing_fields(minimal([*same, other]))}
+    assert risks["spacing.z"] == "count of one"
+    assert risks["spacing.y"] == risks["cases"] == "aggregate"
 
 
 def test_few_values_are_listed_and_many_are_summed_up():

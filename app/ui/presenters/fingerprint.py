@@ -18,6 +18,7 @@ POLICY_SENTENCES: Final = {
 }
 _RISKS: Final = {
     "aggregate": ("All cases together", Tone.GOOD, 0.0),
+    "count of one": ("Some values are of one case", Tone.WARNING, 0.5),
     "per case": ("One entry per case", Tone.WARNING, 1.0),
     "single voxel": ("Value of a single voxel", Tone.DANGER, 2.0),
 }

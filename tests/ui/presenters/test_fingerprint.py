@@ -81,11 +81,14 @@ def test_the_paper_policy_warns():
 def test_risks_are_told_in_words_and_sorted():
     base = snapshots.to_allow()
     first = replace(base.fingerprint.fields[0], risk="single voxel")
-    fields = (first, *base.fingerprint.fields[1:])
+    alone = replace(base.fingerprint.fields[0], risk="count of one")
+    fields = (first, *base.fingerprint.fields[1:-1], alone)
     state = present_fingerprint(replace(base, fingerprint=replace(base.fingerprint, fields=fields)))
     assert state.fields.rows[0].cells[3].text == "Value of a single voxel"
     assert state.fields.rows[0].cells[3].tone is Tone.DANGER
     assert state.fields.rows[1].cells[3].text == "All cases together"
+    assert state.fields.rows[-1].cells[3].text == "Some values are of one case"
+    assert state.fields.rows[-1].cells[3].tone is Tone.WARNING
 
 
 def test_plan_in_plain_words():
