@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 
 from app.datasets.description import Labels
-from app.datasets.dicom_index import DicomTree, LabelObject, Series
+from app.datasets.dicom_index import MISSING_SLICES, DicomTree, LabelObject, Series
 from app.datasets.dicom_labels import file_lies_on, value_name
 from app.datasets.geometry import differences
 from app.datasets.images import read_volume
@@ -110,7 +110,12 @@ def propose_dicom(
     ]
     groups = _groups(tree.series)
     unused += [
-        UnusedSource(source=source_of(one), reason=one.fault, missed=True)
+        UnusedSource(
+            source=source_of(one),
+            reason=one.fault,
+            # Localizers and time series lie in every export; a torn series was meant to be whole.
+            missed=one.fault.startswith(MISSING_SLICES),
+        )
         for one in tree.series
         if one.geometry is None
     ]

@@ -33,6 +33,7 @@ _STRUCTURE_SET: Final = "1.2.840.10008.5.1.4.1.1.481.3"
 _READ_TAGS: Final = [
     "SOPClassUID",
     "SOPInstanceUID",
+    "ImageType",
     "StudyInstanceUID",
     "SeriesInstanceUID",
     "FrameOfReferenceUID",
@@ -58,6 +59,7 @@ _UNEVEN_SHARE: Final = 0.02
 # A stack that drifts sideways by more than this many pixels was scanned with a tilted gantry.
 _TILT_PIXELS: Final = 0.5
 _SAME_PLACE_MM: Final = 1e-3
+MISSING_SLICES: Final = "slices are missing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +143,7 @@ class _Image:
     columns: int
     frames: int
     samples: int
+    localizer: bool
 
 
 def index(
@@ -256,6 +259,7 @@ def _image(path: str, header: Dataset) -> _Image:
         columns=int(header.get("Columns") or 0),
         frames=int(header.get("NumberOfFrames") or 1),
         samples=int(header.get("SamplesPerPixel") or 1),
+        localizer="LOCALIZER" in {str(word) for word in header.get("ImageType") or ()},
     )
 
 
@@ -359,6 +363,8 @@ def _volume(images: list[_Image]) -> Series:
 
 def _unusable(images: list[_Image]) -> str:
     first = images[0]
+    if first.localizer:
+        return "it is a localizer"
     if any(image.frames > 1 for image in images):
         return "it is a multi-frame object; export it as one file for each slice"
     if first.samples > 1:
@@ -398,7 +404,7 @@ def _uneven(places: np.ndarray, normal: np.ndarray, pixel_mm: float) -> str:
         number = int(odd[0])
         missing = gaps[number] > 1.5 * usual
         return (
-            f"{'slices are missing' if missing else 'slices are unevenly spaced'}: from slice "
+            f"{MISSING_SLICES if missing else 'slices are unevenly spaced'}: from slice "
             f"{number + 1} to {number + 2} there are {gaps[number]:.2f} mm, elsewhere "
             f"{usual:.2f} mm"
         )

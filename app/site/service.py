@@ -313,6 +313,8 @@ class SiteService:
                 self.data.choose(folder)
                 self._data_lane.forgive()
             case CheckFolder():
+                # A conversion that failed must not stand before the check for ever.
+                self.data.forget_layout_wish()
                 self.data.check_again()
                 self._data_lane.forgive()
                 self._study_lane.forgive()

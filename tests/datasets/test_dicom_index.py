@@ -87,6 +87,11 @@ def test_a_tree_of_mixed_studies_falls_into_its_parts(tmp_path):
     assert set(tree.other) == {"readme.txt", "short.dcm"}
 
 
+def test_a_localizer_is_no_volume(tmp_path):
+    DicomStudy(tmp_path).series("s", noise(), image_type=("ORIGINAL", "PRIMARY", "LOCALIZER"))
+    assert only(index(tmp_path)).fault == "it is a localizer"
+
+
 def test_reading_stops_when_asked(tmp_path):
     DicomStudy(tmp_path).series("ct", noise())
     seen = []

@@ -59,6 +59,7 @@ class DicomStudy:
         intercept=0.0,
         leave_out=(),
         offsets=None,
+        image_type=("ORIGINAL", "PRIMARY", "AXIAL"),
     ) -> list[FileDataset]:
         """Write an array (z, y, x) of int16 as one file for each slice, in a scrambled order.
 
@@ -79,7 +80,7 @@ class DicomStudy:
             one.ImageOrientationPatient = [f"{part:.9f}" for part in (*rows, *columns)]
             one.PixelSpacing = [spacing[1], spacing[2]]
             one.SliceThickness = spacing[0]
-            one.SeriesDescription = description
+            one.SeriesDescription, one.ImageType = description, list(image_type)
             one.InstanceNumber = len(array) - number
             one.Rows, one.Columns = pixels.shape
             one.SamplesPerPixel, one.PhotometricInterpretation = 1, "MONOCHROME2"
