@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
+import msgspec
 import pytest
 
 from app.domain.dataset import DatasetDescription, DatasetFolder
 from app.domain.findings import Finding, Severity, ValidationReport
+from app.domain.layout_proposal import LayoutProposal
 from app.site.agenda import (
     DataFacts,
     StudyFacts,
@@ -24,6 +26,7 @@ from app.site.state import (
     FinalModel,
     FingerprintWish,
     Folder,
+    LayoutWish,
     LocalFingerprint,
     Outgoing,
     Plan,
@@ -75,6 +78,13 @@ def data(**changes):
 BLOCKS = Finding(check="c", severity=Severity.BLOCKS, sentence="s", remedy="r")
 HARMS = Finding(check="c", severity=Severity.MAY_HARM, sentence="s", remedy="r")
 FOLDER = Folder(path="/d", serial=1)
+LAYOUT = LayoutWish(
+    serial=1,
+    path="/d",
+    proposal=LayoutProposal(
+        layout="pairs", file_ending=".nii", values_fixed=True, channels=(), structures=(), cases=()
+    ),
+)
 READY = {"folder": FOLDER, "checked": checked(), "local": local(), "outgoing": outgoing()}
 
 
@@ -84,6 +94,9 @@ READY = {"folder": FOLDER, "checked": checked(), "local": local(), "outgoing": o
         ({}, None),
         ({"folder": FOLDER}, WorkKind.CHECK),
         ({"folder": FOLDER, "checked": checked(serial=0)}, WorkKind.CHECK),
+        ({"folder": FOLDER, "layout": LAYOUT}, WorkKind.CONVERT),
+        (READY | {"layout": LAYOUT}, WorkKind.CONVERT),
+        (READY | {"layout": msgspec.structs.replace(LAYOUT, path="/other")}, None),
         ({"folder": FOLDER, "checked": checked(study=None)}, WorkKind.CHECK),
         ({"folder": FOLDER, "checked": checked()}, None),
         ({"folder": FOLDER, "checked": checked(), "standing": True}, WorkKind.FINGERPRINT),

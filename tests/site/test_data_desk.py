@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from helpers.site_home import OPERATOR
+from helpers.site_home import OPERATOR, tree_digest
 
 from app.control.messages import (
     Accepted,
@@ -13,6 +13,8 @@ from app.control.messages import (
     CheckFolder,
     ChooseFolder,
     ComputeFingerprint,
+    ConfirmLayout,
+    ProposeLayout,
     Refused,
     StopJob,
     WithdrawAllowance,
@@ -20,10 +22,11 @@ from app.control.messages import (
 from app.domain.errors import ErrorCode
 from app.domain.findings import Finding, Severity
 from app.domain.ids import digest_of
+from app.domain.layout_proposal import ChannelAnswer, StructureAnswer
 from app.federation.shared_codec import decode
 from app.jobs.events import Failed
-from app.system.audit import verify
 from app.site.data_desk import receipt_of
+from app.system.audit import verify
 from app.wire.messages import (
     BlobKind,
     FingerprintOffered,
@@ -200,3 +203,98 @@ async def test_a_job_that_fails_for_good_is_a_problem_until_a_person_acts(site, 
     await site.service.command(CheckFolder())
     await site.until(lambda: site.snapshot.data.report is not None)
     assert site.snapshot.service.problem == ""
+
+
+def make_loose(folder):
+    """Pairs in one folder; the scripted workers do not read what is in the files."""
+    folder.mkdir()
+    for number in range(6):
+        (folder / f"case{number}.nii.gz").write_bytes(b"image")
+        (folder / f"case{number}_seg.nii.gz").write_bytes(b"label")
+    return folder
+
+
+def confirmation(site, **changes):
+    data = site.snapshot.data
+    facts = {
+        "digest": data.proposal_digest,
+        "channels": (ChannelAnswer(found=data.proposal.channels[0].found, name="T1"),),
+        "structures": (StructureAnswer(found="label 1", name="organ", value=1),),
+    }
+    return ConfirmLayout(**(facts | changes))
+
+
+async def test_a_confirmed_layout_stands_for_the_folder_from_then_on(site, tmp_path):
+    loose = make_loose(tmp_path / "loose")
+    before = tree_digest(loose)
+    await site.start()
+    assert await site.service.command(ChooseFolder(folder=str(loose))) == Accepted()
+    await site.until(lambda: site.snapshot.data.proposal is not None)
+    assert not site.snapshot.data.confirmed
+    stale = await site.service.command(confirmation(site, digest="0" * 64))
+    assert (type(stale), stale.sentence) == (
+        Refused,
+        "the folder was looked at again since; look at its layout once more",
+    )
+    wrong = await site.service.command(confirmation(site, channels=()))
+    assert wrong.code == ErrorCode.DATASET_DESCRIPTION.value
+    answer = await site.service.command(confirmation(site, leave_out=("case2",), pseudonyms=True))
+    assert answer == Accepted()
+    await site.until(lambda: site.snapshot.data.confirmed and site.snapshot.data.report is not None)
+    data = site.snapshot.data
+    assert (data.folder, data.proposal) == (str(loose), None)
+    assert data.dataset.root.startswith(str(site.home / "data"))
+    assert data.dataset.description.channel_names == ("T1",)
+    assert [case.name for case in data.dataset.training] == [f"case-{n:04d}" for n in range(1, 6)]
+    assert await site.service.command(ComputeFingerprint()) == Accepted()
+    await site.until(lambda: site.snapshot.fingerprint.cases)
+    assert site.runner.started[-1].folder == data.dataset.root
+    assert tree_digest(loose) == before
+
+    # A restart finds it again; looking anew forgets it, and its copies are removed.
+    await site.stop()
+    await site.start()
+    assert site.snapshot.data.confirmed
+    assert await site.service.command(CheckFolder()) == Accepted()
+    await site.until(lambda: site.snapshot.data.report is not None)
+    assert site.snapshot.data.dataset == data.dataset
+    assert await site.service.command(ProposeLayout()) == Accepted()
+    await site.until(lambda: site.snapshot.data.proposal is not None)
+    assert not site.snapshot.data.confirmed
+    assert site.snapshot.fingerprint.cases == ()
+    assert list((site.home / "data").iterdir()) == []
+
+
+async def test_a_conversion_that_fails_or_is_stopped_leaves_the_proposal(
+    site, tmp_path, expected_log
+):
+    loose = make_loose(tmp_path / "loose")
+    failure = Failed(code=ErrorCode.NO_CASES.value, sentence="no case can be used")
+    site.runner.failures["convert"] = [failure] * 3
+    expected_log("app.site", "convert: no case can be used")
+    await site.start()
+    await site.service.command(ChooseFolder(folder=str(loose)))
+    await site.until(lambda: site.snapshot.data.proposal is not None)
+    assert await site.service.command(confirmation(site)) == Accepted()
+    await site.until(lambda: site.snapshot.service.problem == "no case can be used")
+    assert site.snapshot.data.job.outcome == "no case can be used"
+    assert await site.service.command(CheckFolder()) == Accepted()
+    await site.until(lambda: site.runner.kinds()[-1] == "CheckJob")
+    await site.until(lambda: site.snapshot.data.proposal is not None)
+    site.runner.hold("convert")
+    assert await site.service.command(confirmation(site)) == Accepted()
+    await site.until(lambda: site.snapshot.data.job.running)
+    assert site.snapshot.data.job.kind == "convert"
+    assert await site.service.command(StopJob(kind="convert")) == Accepted()
+    await site.until(lambda: not site.snapshot.data.job.running)
+    assert site.snapshot.data.proposal is not None
+    assert not site.snapshot.data.confirmed
+
+
+async def test_nothing_to_confirm_is_a_sentence(site):
+    site.join(standing=False)
+    await site.start()
+    await site.until(lambda: site.snapshot.data.report is not None)
+    assert site.snapshot.data.proposal is None
+    answer = await site.service.command(ConfirmLayout(digest="", channels=(), structures=()))
+    assert answer.sentence == "there is no layout to confirm; check the folder first"
