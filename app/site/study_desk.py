@@ -563,17 +563,22 @@ class StudyDesk:
         raise JobFailed(str(error), code=ErrorCode.JOB_LOST) from error
 
     def _audit_round(self, task: RoundTask) -> None:
-        head = None if self.directive is None else self.directive.audit_head
-        # The coordinator's head is kept here as ours is kept there: neither can cut its log unseen.
-        witness = {} if head is None else {"coordinator_head": head}
         self._site.audit.append(
             AuditKind.ROUND_BEGUN,
             now=self._site.clock.now(),
             round=task.round,
             attempt=task.attempt,
             base=task.base,
-            **witness,
+            **self._witness(),
         )
+
+    def _witness(self) -> dict[str, str]:
+        """Return the coordinator's head, kept here as ours is kept there.
+
+        So neither can cut its log unseen.
+        """
+        head = None if self.directive is None else self.directive.audit_head
+        return {} if head is None else {"coordinator_head": head}
 
     async def _deliver(self, link: SiteLink) -> None:
         site, task = self._site, self._wanted_task()
@@ -642,7 +647,11 @@ class StudyDesk:
         await asyncio.to_thread(make_folder, site.home.study)
         await link.download(blob, site.home.weights(blob.sha256))
         site.audit.append(
-            AuditKind.MODEL_RECEIVED, now=site.clock.now(), sha256=blob.sha256, size=blob.size
+            AuditKind.MODEL_RECEIVED,
+            now=site.clock.now(),
+            sha256=blob.sha256,
+            size=blob.size,
+            **self._witness(),
         )
         closed = max((closed.number for closed in self.closed_rounds.rounds), default=0)
         site.store.put(FinalModel(sha256=blob.sha256, round=closed or directive.rounds))

@@ -273,3 +273,15 @@ async def test_a_read_invitation_is_not_joined(site, monkeypatch, tmp_path):
     assert await site.service.command(ReadInvitation(path="/x")) == shown
     assert site.snapshot.federation.study is None
     await eventually(lambda: not site.coordinator.links)
+
+
+async def test_the_coordinators_head_is_kept_when_a_round_begins(site):
+    await site.to_prepared()
+    head = "c" * 64
+    site.coordinator.direct(
+        Step.TRAIN, plan=site.plan, merged=site.merged, base=site.base(1), round=1, attempt=1,
+        start_epoch=0, audit_head=head,
+    )  # fmt: skip
+    await site.until(lambda: site.coordinator.told(UpdateOffered))
+    begun = [entry for entry in site._site.audit.entries() if entry.kind == "round begun"]
+    assert [entry.facts["coordinator_head"] for entry in begun] == [head]
