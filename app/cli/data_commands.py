@@ -23,12 +23,15 @@ if TYPE_CHECKING:
 
 def check(parsed: argparse.Namespace) -> int:
     """Check a folder; 0 when nothing blocks, 1 when something does."""
-    from app.datasets.checks import check as check_folder
+    import msgspec
+
+    from app.datasets.confirmed import check_folder
 
     with progress_bar() as advance:
-        report, dataset = check_folder(
+        found = check_folder(
             parsed.folder.absolute(), processes=_cores(), progress=advance, stopped=lambda: False
         )
+    report, dataset = found.report, found.dataset
     if parsed.json:
         _print_json(
             {
@@ -37,6 +40,7 @@ def check(parsed: argparse.Namespace) -> int:
                 "blocks": report.blocks,
                 "content_digest": report.content_digest,
                 "layout": None if dataset is None else dataset.layout,
+                "proposal": msgspec.to_builtins(found.proposal),
                 "findings": [
                     {**asdict(finding), "severity": finding.severity.value}
                     for finding in report.findings
