@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,8 +22,6 @@ from app.domain.errors import DataProblem, ErrorCode, JobFailed
 
 if TYPE_CHECKING:
     from pydicom import Dataset
-
-logger = logging.getLogger(__name__)
 
 _MAGIC_AT: Final = 128
 _MAGIC: Final = b"DICM"
@@ -146,6 +146,29 @@ class _Image:
     localizer: bool
 
 
+class _Nothing:
+    """DICOM without an image or structures: reports, directories, doses."""
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Keep pydicom and highdicom silent: they quote odd values, also those of a patient.
+
+    For one thread at a time, as warning filters are shared by all.
+    """
+    loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
+    levels = [one.level for one in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for one in loggers:
+            one.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            for one, level in zip(loggers, levels, strict=True):
+                one.setLevel(level)
+
+
 def index(
     folder: Path,
     *,
@@ -167,17 +190,16 @@ def index(
         if stopped():
             raise JobFailed("reading the folder was stopped", code=ErrorCode.JOB_STOPPED)
         progress(number, len(files), "reading DICOM headers")
-        header = _header(folder / path)
-        if header is None:
-            other.append(path)
-            continue
-        kind = str(header.get("SOPClassUID", ""))
-        if kind in _SEGMENTATIONS or kind == _STRUCTURE_SET:
-            labels.append(_label_object(path, header, structure_set=kind == _STRUCTURE_SET))
-        elif "Rows" in header:
-            images.append(_image(path, header))
-        elif Path(path).name.upper() != "DICOMDIR":
-            ignored.append((path, "it holds neither images nor structures"))
+        with quietly():
+            match _read(folder, path):
+                case None:
+                    other.append(path)
+                case LabelObject() as label:
+                    labels.append(label)
+                case _Image() as image:
+                    images.append(image)
+                case _Nothing():
+                    ignored.append((path, "it holds neither images nor structures"))
     progress(len(files), len(files), "reading DICOM headers")
     return DicomTree(
         series=_series(images), labels=tuple(labels), other=tuple(other), ignored=tuple(ignored)
@@ -205,6 +227,17 @@ def _walk(folder: Path) -> list[str]:
                 code=ErrorCode.FOLDER_NOT_READABLE,
             ) from exc
     return sorted(found)
+
+
+def _read(folder: Path, path: str) -> LabelObject | _Image | _Nothing | None:
+    """Read what one file is; None when it is no DICOM."""
+    header = _header(folder / path)
+    if header is None:
+        return None
+    kind = _text(header, "SOPClassUID")
+    if kind in _SEGMENTATIONS or kind == _STRUCTURE_SET:
+        return _label_object(path, header, structure_set=kind == _STRUCTURE_SET)
+    return _image(path, header) if "Rows" in header else _Nothing()
 
 
 def _header(path: Path) -> Dataset | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from app.datasets.contours import inside
+from app.datasets.dicom_index import quietly
 from app.datasets.geometry import Geometry
 from app.datasets.images import read_geometry, read_volume
 from app.datasets.placement import Mask, OtherGrid, landing, lies_within, place, voxels_of
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 # A contour belongs to a slice from whose plane it is this share of a slice distance away.
 _OFF_SLICE: Final = 0.25
 _HIGHEST_VALUE: Final = 255
+_STRUCTURE_SET_TAGS: Final = ["StructureSetROISequence", "ROIContourSequence"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,11 +53,13 @@ def segmentation_structures(path: Path, onto: Geometry) -> tuple[DrawnStructure,
     import highdicom
 
     try:
-        segmentation = highdicom.seg.segread(path)
-        numbers = list(segmentation.segment_numbers)
-        described = {
-            number: segmentation.get_segment_description(number).segment_label for number in numbers
-        }
+        with quietly():
+            segmentation = highdicom.seg.segread(path)
+            numbers = list(segmentation.segment_numbers)
+            described = {
+                number: segmentation.get_segment_description(number).segment_label
+                for number in numbers
+            }
     # highdicom raises what it meets: AttributeError for a missing tag, ValueError, TypeError.
     except (AttributeError, ValueError, TypeError, KeyError, OSError, RuntimeError) as exc:
         raise DataProblem(
@@ -141,15 +145,16 @@ def structure_set_structures(path: Path, onto: Geometry) -> tuple[DrawnStructure
     import pydicom
 
     try:
-        document = pydicom.dcmread(path)
-        names = {
-            int(one.ROINumber): str(one.get("ROIName") or "").strip()
-            for one in document.get("StructureSetROISequence") or ()
-        }
-        contours = {
-            int(one.ReferencedROINumber): _closed_contours(one)
-            for one in document.get("ROIContourSequence") or ()
-        }
+        with quietly():
+            document = pydicom.dcmread(path, specific_tags=_STRUCTURE_SET_TAGS)
+            names = {
+                int(one.ROINumber): str(one.get("ROIName") or "").strip()
+                for one in document.get("StructureSetROISequence") or ()
+            }
+            contours = {
+                int(one.ReferencedROINumber): _closed_contours(one)
+                for one in document.get("ROIContourSequence") or ()
+            }
     except (AttributeError, ValueError, TypeError, KeyError, OSError, EOFError) as exc:
         raise DataProblem(
             f"{path.name} is not a structure set that can be read",

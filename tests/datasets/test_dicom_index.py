@@ -103,3 +103,25 @@ def test_reading_stops_when_asked(tmp_path):
         )
     assert failed.value.code is ErrorCode.JOB_STOPPED
     assert seen[-1] == (2, 8, "reading DICOM headers")
+
+
+def test_odd_values_of_a_patient_are_neither_warned_of_nor_logged(tmp_path, caplog, expected_log):
+    import pydicom
+
+    from app.datasets.dicom_labels import segmentation_structures
+
+    study = DicomStudy(tmp_path)
+    images = study.series("ct", noise())
+    seg = study.segmentation("seg", images, {"one": box(SHAPE, (2, 4), (5, 9), (3, 6))})
+    uid = images[0].FrameOfReferenceUID.encode()
+    for path in (*(tmp_path / "ct").iterdir(), seg):
+        path.write_bytes(path.read_bytes().replace(uid, b"Zephyrine" + uid[9:]))
+    expected_log("pydicom", "Zephyrine")
+    with pytest.warns(UserWarning, match="Zephyrine"):
+        str(pydicom.dcmread(seg))  # so it would be
+    caplog.set_level(0)
+    caplog.clear()
+    (series,) = index(tmp_path).series
+    (structure,) = segmentation_structures(seg, series.geometry)
+    assert structure.draw()[0].sum() == 24
+    assert caplog.records == []
