@@ -50,6 +50,10 @@ EMPTY_DATA_HINT: Final = (
 EMPTY_FINDINGS: Final = "What the check finds is listed here, one row per finding."
 NO_FINDINGS: Final = "The check found nothing to mend."
 EMPTY_CASES: Final = "The cases of the chosen folder are listed here after the check."
+GALLERY_HINT: Final = (
+    "The middle slice of the largest structure, with its outline. An outline beside the structure "
+    "means that image and label do not belong together. Click a picture to open the case."
+)
 EMPTY_FINGERPRINT: Final = "Here you will see, byte for byte, what would leave this hospital."
 EMPTY_FINGERPRINT_HINT: Final = (
     "The fingerprint sums up spacings, sizes and intensities of your images, so that all sites can "

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from app.ui.presenters.data import CaseFiles
     from app.ui.presenters.desk import Desk
     from app.ui.presenters.federation import InvitationState
+    from app.ui.presenters.gallery import CasePicture
     from app.ui.presenters.review import CaseDetail
     from app.ui.presenters.volumes import LoadedCase
     from app.ui.widgets.case_viewer import CaseViewer
@@ -163,11 +164,13 @@ class Window(QMainWindow):
             before.message_told.disconnect(self._tell)
             before.invitation_read.disconnect(self._show_invitation)
             before.case_read.disconnect(self._show_case)
+            before.picture_read.disconnect(self._show_picture)
         self._desk = desk
         desk.changed.connect(self.refresh)
         desk.message_told.connect(self._tell)
         desk.invitation_read.connect(self._show_invitation)
         desk.case_read.connect(self._show_case)
+        desk.picture_read.connect(self._show_picture)
         self._draw()
 
     def refresh(self) -> None:
@@ -275,6 +278,9 @@ class Window(QMainWindow):
         page.stop_wished.connect(self._stop_job)
         page.finding_opened.connect(self._open_finding)
         page.case_opened.connect(self._open_case)
+        page.picture_wished.connect(
+            lambda wish, side: self._wish(lambda desk: desk.read_picture(wish, side))
+        )
         page.show_recent(self._recent())
         return page
 
@@ -484,6 +490,11 @@ class Window(QMainWindow):
             voxel=loaded.voxel,
             remark=loaded.remark,
         )
+
+    def _show_picture(self, picture: CasePicture) -> None:
+        page: Any = self._pages.get(Page.DATA)
+        if page is not None:
+            page.gallery.show_picture(picture)
 
     def _folder_labels(self) -> dict[int, str]:
         snapshot = self._desk.snapshot if self._desk is not None else None

@@ -98,6 +98,8 @@ def draw(asked: argparse.Namespace) -> None:
             if name == "data-checked":
                 window.page_widget(page).show_cases()
                 shoot("data-checked-cases", window)
+                window.page_widget(page).show_gallery()
+                shoot("data-checked-gallery", window)
             window.close()
     window, desk, service = window_of("checked")
     service.replies = [snapshots.invitation()]

@@ -25,11 +25,12 @@ from app.ui.presenters.data import (
     SEVERITY_WORDS,
     DataState,
 )
-from app.ui.text import EMPTY_DATA, EMPTY_DATA_HINT, PURPOSE, Page
+from app.ui.text import EMPTY_DATA, EMPTY_DATA_HINT, GALLERY_HINT, PURPOSE, Page
 from app.ui.theme import GRID
 from app.ui.widgets.card import Card, FactGrid, page_layout, row_of
 from app.ui.widgets.drop_zone import DropZone
 from app.ui.widgets.empty_state import EmptyState
+from app.ui.widgets.gallery import Gallery
 from app.ui.widgets.labels import BadgeLabel, Button, label, show_text
 from app.ui.widgets.progress_strip import ProgressStrip
 from app.ui.widgets.record_table import RecordTable
@@ -47,6 +48,8 @@ class DataPage(QWidget):
     finding_opened = Signal(str)
     """Key of a finding whose case shall be shown."""
     case_opened = Signal(str)
+    picture_wished = Signal(object, int)
+    """A `PictureWish` and the side of the picture in device pixels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,6 +86,7 @@ class DataPage(QWidget):
         self._tabs = QTabWidget()
         self._tabs.addTab(self._findings_tab(), "Findings")
         self._tabs.addTab(self._cases_tab(), "Cases")
+        self._tabs.addTab(self._gallery_tab(), "Gallery")
         full.addWidget(self._tabs, 1)
         self._pages.addWidget(self._full)
         self._state: DataState | None = None
@@ -185,6 +189,18 @@ class DataPage(QWidget):
         layout.addWidget(self.cases, 1)
         return tab
 
+    def _gallery_tab(self) -> QWidget:
+        tab = QWidget()
+        layout = QVBoxLayout(tab)
+        layout.setContentsMargins(0, GRID, 0, 0)
+        layout.setSpacing(GRID)
+        layout.addWidget(label(GALLERY_HINT, "muted"))
+        self.gallery = Gallery("Pictures of the cases")
+        self.gallery.picture_wished.connect(self.picture_wished)
+        self.gallery.case_opened.connect(self.case_opened)
+        layout.addWidget(self.gallery, 1)
+        return tab
+
     # --- drawing -------------------------------------------------------------------------------
 
     def draw(self, state: DataState) -> None:
@@ -210,6 +226,7 @@ class DataPage(QWidget):
         self._check.setEnabled(state.can_check)
         self.findings.show_table(state.findings)
         self.cases.show_table(state.cases)
+        self.gallery.show_items(state.gallery)
         self._tabs.setTabText(0, f"Findings ({len(state.findings.rows)})")
         self._tabs.setTabText(1, f"Cases ({len(state.cases.rows)})")
         self._draw_chosen(self.findings.current_key())
@@ -229,6 +246,10 @@ class DataPage(QWidget):
     def show_cases(self) -> None:
         """Bring the list of cases to the front."""
         self._tabs.setCurrentIndex(1)
+
+    def show_gallery(self) -> None:
+        """Bring the pictures of the cases to the front."""
+        self._tabs.setCurrentIndex(2)
 
     def _draw_chosen(self, key: str) -> None:
         number = self.findings.records.number_of(key) if key else None

@@ -11,6 +11,7 @@ from app.domain.dataset import Case, DatasetFolder
 from app.domain.findings import Finding, Severity, ValidationReport
 from app.ui import text
 from app.ui.models.rows import Cell, Column, Row, Table, words
+from app.ui.presenters.gallery import GalleryItem, PictureWish
 from app.ui.presenters.parts import Badge, Fact, Progress, failure_of, progress_of
 from app.ui.text import NOTHING, Tone, count, sentence_case
 
@@ -80,6 +81,7 @@ class DataState:
     failure: str
     findings: Table
     cases: Table
+    gallery: tuple[GalleryItem, ...]
     can_check: bool
 
 
@@ -101,6 +103,7 @@ def present_data(snapshot: Snapshot | None) -> DataState:
         failure=failure_of(data.job),
         findings=findings_table(data.report),
         cases=cases_table(data.dataset, data.report),
+        gallery=gallery_items(data.dataset, data.report),
         can_check=data.folder is not None and progress is None,
     )
 
@@ -183,16 +186,50 @@ def cases_table(dataset: DatasetFolder | None, report: ValidationReport | None) 
     """Return one row per case; keys are the cases' names."""
     if dataset is None:
         return Table(columns=CASE_COLUMNS, empty=text.EMPTY_CASES)
-    worst: dict[str, list[Finding]] = {}
+    by_case = _findings_by_case(report)
+    rows: list[Row] = []
+    for cases, use in ((dataset.training, "Training"), (dataset.held_out, "Held out")):
+        rows.extend(_case_row(case, use, by_case.get(case.name, ())) for case in cases)
+    return Table(columns=CASE_COLUMNS, rows=tuple(rows), empty=text.EMPTY_CASES)
+
+
+def _findings_by_case(report: ValidationReport | None) -> dict[str, tuple[Finding, ...]]:
+    """Return the findings of each case that has some, worst first."""
+    by_case: dict[str, list[Finding]] = {}
     for finding in report.findings if report is not None else ():
         if finding.case is not None:
-            worst.setdefault(finding.case, []).append(finding)
-    rows = []
-    for cases, use in ((dataset.training, "Training"), (dataset.held_out, "Held out")):
-        for case in cases:
-            found = sorted(worst.get(case.name, []), key=lambda f: _RANKS[f.severity])
-            rows.append(_case_row(case, use, tuple(found)))
-    return Table(columns=CASE_COLUMNS, rows=tuple(rows), empty=text.EMPTY_CASES)
+            by_case.setdefault(finding.case, []).append(finding)
+    return {
+        case: tuple(sorted(found, key=lambda one: _RANKS[one.severity]))
+        for case, found in by_case.items()
+    }
+
+
+def gallery_items(
+    dataset: DatasetFolder | None, report: ValidationReport | None
+) -> tuple[GalleryItem, ...]:
+    """Return one picture per case with an image, in the order of the list of cases."""
+    if dataset is None:
+        return ()
+    by_case = _findings_by_case(report)
+    items = []
+    for case in (*dataset.training, *dataset.held_out):
+        if not case.channels:
+            continue
+        found = by_case.get(case.name, ())
+        items.append(
+            GalleryItem(
+                wish=PictureWish(
+                    case=case.name,
+                    image=case.channels[0],
+                    label=case.label,
+                    version=report.content_digest if report is not None else "",
+                ),
+                tone=_SEVERITY_TONES[found[0].severity] if found else None,
+                hint=sentence_case(found[0].sentence) if found else "",
+            )
+        )
+    return tuple(items)
 
 
 def _case_row(case: Case, use: str, findings: tuple[Finding, ...]) -> Row:

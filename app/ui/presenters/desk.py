@@ -31,9 +31,11 @@ from app.domain.segmentation import Verdict
 from app.system.clock import Clock
 from app.ui.messages import Message, of_error, refusal, told
 from app.ui.presenters.federation import present_invitation
+from app.ui.presenters.gallery import CasePicture, PictureWish, read_picture
 from app.ui.presenters.review import Opinion
 from app.ui.presenters.verdicts import VerdictBook
 from app.ui.presenters.volumes import CasePaths, LoadedCase, read_case
+from app.ui.text import sentence_case
 
 Reply = Accepted | Refused | InvitationView
 Result = TypeVar("Result")
@@ -69,6 +71,9 @@ class Desk(QObject):
 
     case_read = Signal(str, object)
     """For whom (a place's name), and a `LoadedCase` or a `Message`."""
+
+    picture_read = Signal(object)
+    """A `CasePicture`; without pixels when the case cannot be read."""
 
     def __init__(
         self, service: Service, *, clock: Clock, verdicts: VerdictBook | None = None
@@ -233,6 +238,18 @@ class Desk(QObject):
             return read_case(paths)
 
         self._service.compute(work, read, failed)
+
+    def read_picture(self, wish: PictureWish, side: int) -> None:
+        """Read the small picture of a case; `picture_read` follows in any case."""
+
+        def failed(error: FednnunetError) -> None:
+            remark = sentence_case(str(error))
+            self.picture_read.emit(CasePicture(wish=wish, pixels=None, remark=remark))
+
+        def work() -> CasePicture:
+            return read_picture(wish, side)
+
+        self._service.compute(work, self.picture_read.emit, failed)
 
     # --- private -------------------------------------------------------------------------------
 

@@ -1,0 +1,100 @@
+"""Small pictures of cases: what to read for each, and the pixels that the gallery shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from app.ui.text import Tone
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Pixels = npt.NDArray[np.uint32]
+
+
+_MAP_ABOVE_BYTES: Final = 256 * 1024 * 1024
+"""Of a larger image only the slice that is drawn is read from disk."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureWish:
+    """What to read for one picture: absolute paths, and the state of the folder they belong to.
+
+    Wishes that are equal have the same picture; `version` changes when the folder's content does.
+    """
+
+    case: str
+    image: str
+    label: str | None
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GalleryItem:
+    """One case in the gallery; `tone` and `hint` tell of its worst finding."""
+
+    wish: PictureWish
+    tone: Tone | None = None
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CasePicture:
+    """A picture of `side` x `side` RGB32 pixels, or none where it cannot be read; `remark` says why."""
+
+    wish: PictureWish
+    pixels: Pixels | None
+    remark: str = ""
+
+
+def read_picture(wish: PictureWish, side: int) -> CasePicture:
+    """Read a case and draw the middle slice of its largest label; never in the Qt thread.
+
+    Raises:
+        DataProblem: the image or its label cannot be read.
+    """
+    from app.datasets.images import read_volume
+    from app.datasets.thumbnails import thumbnail
+
+    image = read_volume(Path(wish.image), map_above_bytes=_MAP_ABOVE_BYTES)
+    label = read_volume(Path(wish.label)) if wish.label is not None else None
+    drawn = thumbnail(image, label, longest_side=side)
+    remark = ""
+    if label is None:
+        remark = "This case has no label."
+    elif not drawn.fits:
+        remark = "The label has another size than the image and is not drawn."
+    elif not drawn.labels.any():
+        remark = "The label is empty."
+    return CasePicture(wish=wish, pixels=_painted(drawn.grey, drawn.labels, side), remark=remark)
+
+
+def _painted(grey: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8], side: int) -> Pixels:
+    """Lay contours over the slice and centre it on a black square."""
+    import numpy as np
+
+    from app.ui.widgets.rendering import OPAQUE, label_colour
+
+    pixels = grey.astype(np.uint32) * 0x010101
+    edge = _contour(labels)
+    for value in np.unique(labels[edge]):
+        pixels[edge & (labels == value)] = label_colour(int(value))
+    square = np.zeros((side, side), np.uint32)
+    top, left = (side - grey.shape[0]) // 2, (side - grey.shape[1]) // 2
+    square[top : top + grey.shape[0], left : left + grey.shape[1]] = pixels
+    return square | np.uint32(OPAQUE)
+
+
+def _contour(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """Return the labelled pixels that touch another label, the background or the rim."""
+    import numpy as np
+
+    framed = np.pad(labels, 1)
+    inner = framed[1:-1, 1:-1]
+    touches = np.zeros(labels.shape, dtype=bool)
+    for other in (framed[:-2, 1:-1], framed[2:, 1:-1], framed[1:-1, :-2], framed[1:-1, 2:]):
+        touches |= inner != other
+    return np.asarray(touches & (labels > 0), dtype=bool)
