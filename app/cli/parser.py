@@ -129,6 +129,21 @@ def _site(parser: argparse.ArgumentParser) -> None:
     stop.add_argument("--home", type=Path)
     stop.set_defaults(command=_later("site_commands", "stop"))
 
+    doctor = commands.add_parser("doctor", help="test the way to the coordinator, layer by layer")
+    doctor.add_argument(
+        "invitation", type=Path, nargs="?", metavar="FILE.fedjoin",
+        help="nothing is joined by it (default: the joined study)",
+    )  # fmt: skip
+    doctor.add_argument("--home", type=Path)
+    doctor.add_argument("--proxy", metavar="URL", help="instead of the one that is set")
+    doctor.add_argument("--json", action="store_true")
+    doctor.set_defaults(command=_later("site_commands", "doctor"))
+
+    proxy = commands.add_parser("proxy", help="choose the proxy to the coordinator")
+    proxy.add_argument("proxy", metavar="system|none|URL", help="URL as http://host:port")
+    proxy.add_argument("--home", type=Path)
+    proxy.set_defaults(command=_later("site_commands", "proxy"))
+
     audit = _audit(commands)
     audit.add_argument("--home", type=Path)
     audit.add_argument(

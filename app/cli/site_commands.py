@@ -111,6 +111,60 @@ def verify_audit(parsed: argparse.Namespace) -> int:
     return tell_audit(*verify_site(home_of(parsed), witness=parsed.witness))
 
 
+def doctor(parsed: argparse.Namespace) -> int:
+    """Test the way to the coordinator and print a ticket for IT; exit code 1 when a line failed."""
+    import msgspec
+
+    from app.site import membership
+    from app.site.doctor import DoctorTarget, examine, failed, ticket_text
+    from app.site.doctor_desk import row_of
+    from app.site.joining import proxy_for, read_invitation
+    from app.system.clock import SystemClock
+    from app.system.settings import load_settings
+
+    home, clock = home_of(parsed), SystemClock()
+    if parsed.invitation is not None:
+        target = DoctorTarget.of_invitation(read_invitation(parsed.invitation))
+    else:
+        joined = membership.load(home)
+        if joined is None:
+            raise SetupProblem("no study is joined; name a file", code=ErrorCode.STUDY_STATE)
+        target = DoctorTarget.of_membership(joined)
+    proxy = proxy_for(target.urls, setting=parsed.proxy or load_settings(home).proxy)
+    lines = asyncio.run(examine(target, proxy=proxy, clock=clock))
+    if parsed.json:
+        rows = [msgspec.to_builtins(row_of(line)) for line in lines]
+        _say(json.dumps({"failed": failed(lines), "lines": rows}, indent=2))
+    else:
+        _say(ticket_text(lines, target, proxy=proxy, now=clock.now()))
+    return FAILED if failed(lines) else DONE
+
+
+def proxy(parsed: argparse.Namespace) -> int:
+    """Choose the proxy; a running service connects again by it."""
+    return asyncio.run(_set_proxy(home_of(parsed), parsed.proxy))
+
+
+async def _set_proxy(home: Path, chosen: str) -> int:
+    from app.control.client import ControlClient
+    from app.control.messages import Refused, SetProxy
+    from app.site.joining import choose_proxy, shown_proxy
+
+    try:
+        client = await ControlClient.connect(home)
+    except SetupProblem as exc:
+        if exc.code is not ErrorCode.SERVICE_NOT_RUNNING:
+            raise
+        choose_proxy(home, chosen)
+    else:
+        async with client:
+            answer = await client.request(SetProxy(proxy=chosen))
+        if isinstance(answer, Refused):
+            raise FednnunetError(answer.sentence, code=ErrorCode(answer.code))
+    _say(f"proxy: {shown_proxy(chosen)}")
+    return DONE
+
+
 def stop(parsed: argparse.Namespace) -> int:
     """Stop the site service; it goes on where it was when it is started again."""
     return asyncio.run(_stop(home_of(parsed)))

@@ -172,6 +172,15 @@ class StudyView(Struct, frozen=True):
     minimum_sites: int
 
 
+class DoctorRow(Struct, frozen=True):
+    """What the connection doctor found at one layer; `state` is ok, warning, failed or skipped."""
+
+    step: str
+    state: str
+    sentence: str
+    remedy: str = ""
+
+
 class FederationView(Struct, frozen=True):
     """Study, link and sites."""
 
@@ -186,6 +195,13 @@ class FederationView(Struct, frozen=True):
     plan_digest: str | None = None
     sent_bytes: int = 0
     received_bytes: int = 0
+    doctor: tuple[DoctorRow, ...] = ()
+    """What the last examination of the connection found, in the order of the layers."""
+    doctor_ticket: str = ""
+    """Plain text for hospital IT, without secrets."""
+    doctor_running: bool = False
+    proxy: str = "system"
+    """The chosen proxy without name and password: "system", "none" or an address."""
 
 
 class DeviceSample(Struct, frozen=True):
@@ -357,6 +373,21 @@ class JoinStudy(Struct, frozen=True, tag="join-study"):
     path: str
 
 
+class RunDoctor(Struct, frozen=True, tag="run-doctor"):
+    """Examine the connection, of an invitation file or (None) of the joined study.
+
+    Joins nothing and uses up no invitation. The answer comes as `FederationView.doctor`.
+    """
+
+    path: str | None = None
+
+
+class SetProxy(Struct, frozen=True, tag="set-proxy"):
+    """Connect by "system" settings, without a proxy ("none"), or by an address."""
+
+    proxy: str
+
+
 class LeaveStudy(Struct, frozen=True, tag="leave-study"):
     """Leave the study."""
 
@@ -397,6 +428,8 @@ AnyCommand = (
     | WithdrawAllowance
     | ReadInvitation
     | JoinStudy
+    | RunDoctor
+    | SetProxy
     | LeaveStudy
     | PauseTraining
     | ResumeTraining

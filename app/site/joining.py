@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+import msgspec
+from websockets.exceptions import InvalidProxy
+from websockets.proxy import parse_proxy
+
 from app.control.messages import InvitationView
 from app.domain.errors import DataProblem, ErrorCode, FednnunetError, SetupProblem
 from app.federation.study_file import terms_from_json
@@ -20,6 +24,13 @@ from app.site.state import STUDY_RECORDS, Folder, SiteStore, StandingAllowance
 from app.system.clock import Clock
 from app.system.locks import HomeLock
 from app.system.secrets import open_store
+from app.system.settings import (
+    NO_PROXY,
+    SYSTEM_PROXY,
+    Settings,
+    load_settings,
+    save_settings,
+)
 from app.wire.handshake import SigningKey
 from app.wire.invitation import MAX_INVITATION, Invitation, unseal
 
@@ -86,7 +97,7 @@ async def join_by(path: Path, *, home: Path, clock: Clock) -> Membership:
     terms_from_json(invitation.terms)
     store = await asyncio.to_thread(open_store, home)
     enrolled = await enrolment.join(
-        invitation, home=home, store=store, clock=clock, proxy=proxy_for(invitation.urls)
+        invitation, home=home, store=store, clock=clock, proxy=_proxy_of(home, invitation.urls)
     )
     return enrolled.membership
 
@@ -165,7 +176,7 @@ async def open_link(
         signer=SigningKey(seed),
         listener=listener,
         clock=clock,
-        proxy=proxy_for(joined.urls),
+        proxy=_proxy_of(home, joined.urls),
     )
 
 
@@ -176,6 +187,49 @@ async def forget(joined: Membership, *, home: Path) -> None:
     await asyncio.to_thread(store.delete, joined.key_name)
 
 
-def proxy_for(urls: tuple[str, ...]) -> Proxy:
-    """Return the system's proxy setting, but none for a coordinator on this very computer."""
+def choose_proxy(home: Path, proxy: str) -> Settings:
+    """Keep a choice of proxy in the settings of `home`: "system", "none" or an address.
+
+    Raises:
+        SetupProblem: it is none of these, or the settings cannot be written.
+    """
+    chosen = proxy.strip()
+    if chosen not in (SYSTEM_PROXY, NO_PROXY):
+        try:
+            parse_proxy(chosen)
+        except (InvalidProxy, ValueError) as exc:
+            # Its own words would show the address, which may have a password in it.
+            raise SetupProblem(
+                "the proxy's address is not valid; write it as http://host:port",
+                code=ErrorCode.UNREACHABLE,
+            ) from exc
+    settings = msgspec.structs.replace(load_settings(home), proxy=chosen)
+    save_settings(home, settings)
+    return settings
+
+
+def shown_proxy(proxy: str) -> str:
+    """Return a choice of proxy without name and password."""
+    if proxy in (SYSTEM_PROXY, NO_PROXY):
+        return proxy
+    try:
+        address = parse_proxy(proxy)
+    except (InvalidProxy, ValueError):
+        return "not valid"
+    return f"{address.scheme}://{address.host}:{address.port}"
+
+
+def proxy_for(urls: tuple[str, ...], *, setting: str = SYSTEM_PROXY) -> Proxy:
+    """Return the proxy to use: the chosen one, else the system's.
+
+    The system's is never asked for a coordinator on this very computer.
+    """
+    if setting == NO_PROXY:
+        return None
+    if setting != SYSTEM_PROXY:
+        return setting
     return None if all(urlsplit(url).hostname in _LOOPBACK for url in urls) else True
+
+
+def _proxy_of(home: Path, urls: tuple[str, ...]) -> Proxy:
+    return proxy_for(urls, setting=load_settings(home).proxy)

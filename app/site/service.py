@@ -43,9 +43,11 @@ from app.control.messages import (
     Refused,
     Request,
     ResumeTraining,
+    RunDoctor,
     Sampled,
     SegmentCases,
     ServiceView,
+    SetProxy,
     Snapshot,
     StopJob,
     StopService,
@@ -67,6 +69,7 @@ from app.site.audit import AuditKind, AuditLog
 from app.site.board import Board
 from app.site.context import JoinedStudy, SiteContext, SiteLink
 from app.site.data_desk import DataDesk
+from app.site.doctor_desk import DoctorDesk
 from app.site.home import SiteHome
 from app.site.lane import Lane, patience
 from app.site.link import LinkListener
@@ -170,6 +173,7 @@ class SiteService:
         self.data = DataDesk(site, changed=self._changed)
         self.study = StudyDesk(site, data=self.data, changed=self._changed, stepped=self._stepped)
         self.review = ReviewDesk(site, changed=self._changed)
+        self.doctor = DoctorDesk(site, changed=self._changed)
         self._data_lane = Lane(
             name="data",
             decide=lambda: next_data_work(self.data.facts()),
@@ -220,6 +224,7 @@ class SiteService:
             await asyncio.gather(*tasks, stopping, return_exceptions=True)
             await self.study.stop()
             await self.review.stop()
+            await self.doctor.stop()
             await self._stop_link()
 
     async def _sample(self) -> None:
@@ -342,6 +347,10 @@ class SiteService:
                 )
             case JoinStudy(path=path):
                 await self._join(Path(path))
+            case RunDoctor(path=path):
+                await self.doctor.begin(None if path is None else Path(path))
+            case SetProxy(proxy=proxy):
+                await self._set_proxy(proxy)
             case LeaveStudy():
                 await self._leave()
             case PauseTraining():
@@ -404,6 +413,16 @@ class SiteService:
             self._site.joined = joined
             self._start_link()
             self._data_lane.forgive()
+            self._changed()
+
+    async def _set_proxy(self, proxy: str) -> None:
+        """Keep the choice and connect again by it."""
+        async with self._joining:
+            root = self._site.home.root
+            kept = await asyncio.to_thread(joining.choose_proxy, root, proxy)
+            self._site.settings = msgspec.structs.replace(self._site.settings, proxy=kept.proxy)
+            await self._stop_link()
+            self._start_link()
             self._changed()
 
     async def _leave(self) -> None:
@@ -537,15 +556,17 @@ class SiteService:
                     problem="" if problem is None else str(problem),
                     remedy="" if problem is None else problem.remedy,
                 ),
-                federation=views.federation_view(
-                    joined=joined,
-                    link=self._link_state,
-                    link_sentence=self._link_sentence,
-                    directive=asked,
-                    rounds=study.closed_rounds.rounds,
-                    plan=plan,
-                    summary=study.plan_summary,
-                    transfer=study.link,
+                federation=self.doctor.show(
+                    views.federation_view(
+                        joined=joined,
+                        link=self._link_state,
+                        link_sentence=self._link_sentence,
+                        directive=asked,
+                        rounds=study.closed_rounds.rounds,
+                        plan=plan,
+                        summary=study.plan_summary,
+                        transfer=study.link,
+                    )
                 ),
                 training=msgspec.structs.replace(
                     training,

@@ -12,6 +12,8 @@ from app.domain.errors import ErrorCode, SetupProblem
 from app.system.atomic import write_atomic
 
 VERSION: Final = 1
+SYSTEM_PROXY: Final = "system"
+NO_PROXY: Final = "none"
 _FILE: Final = "settings.json"
 _LARGEST: Final = 64 << 10
 
@@ -21,7 +23,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     `threads` None means one per processor; several services on one computer should share its
     processors out. `device` is "auto", "cpu", "cuda", "cuda:N" or "mps". `loader_processes` is
-    nnU-Net's number of background augmenters (0: inside the worker).
+    nnU-Net's number of background augmenters (0: inside the worker). `proxy` is "system", "none" or
+    an address such as "http://proxy:3128", which may hold a name and password: the file is private.
     """
 
     version: int = VERSION
@@ -29,6 +32,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     device: str = "auto"
     loader_processes: int = 0
     low_priority: bool = True
+    proxy: str = SYSTEM_PROXY
 
     @property
     def worker_threads(self) -> int:

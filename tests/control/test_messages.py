@@ -24,6 +24,8 @@ COMMANDS = [
     m.WithdrawAllowance(),
     m.ReadInvitation(path="a.fedjoin"),
     m.JoinStudy(path="a.fedjoin"),
+    m.RunDoctor(path="a.fedjoin"),
+    m.SetProxy(proxy="http://proxy:3128"),
     m.LeaveStudy(),
     m.PauseTraining(),
     m.ResumeTraining(),

@@ -7,6 +7,7 @@ import pytest_asyncio
 from helpers.clock import HandClock
 from helpers.loopback import make_door, open_door
 from helpers.site_home import make_folder, study_terms
+from helpers.tcp_proxy import connect_proxy
 
 from app.domain.errors import DataProblem, ErrorCode, LinkProblem, PeerMistake, SetupProblem
 from app.federation.study_file import terms_to_json
@@ -14,16 +15,19 @@ from app.site import membership
 from app.site.audit import AuditLog
 from app.site.home import SiteHome
 from app.site.joining import (
+    choose_proxy,
     forget,
     invitation_view,
     join_study,
     open_link,
     proxy_for,
     read_invitation,
+    shown_proxy,
 )
 from app.site.state import Folder, SiteStore, StandingAllowance
 from app.system.clock import SystemClock
 from app.system.locks import HomeLock
+from app.system.settings import load_settings
 from app.wire.invitation import seal
 
 pytestmark = pytest.mark.asyncio
@@ -144,3 +148,29 @@ async def test_a_used_invitation_of_another_key_is_refused(invitation, data, doo
 async def test_a_coordinator_on_this_computer_is_never_asked_through_a_proxy():
     assert proxy_for(("wss://localhost:8443", "wss://127.0.0.1:8443/")) is None
     assert proxy_for(("wss://study.example:8443",)) is True
+
+
+async def test_a_chosen_proxy_goes_before_the_systems(tmp_path):
+    urls = ("wss://127.0.0.1:8443",)
+    assert proxy_for(urls, setting="http://proxy:3128") == "http://proxy:3128"
+    assert proxy_for(("wss://study.example:8443",), setting="none") is None
+    assert choose_proxy(tmp_path, " http://a:b@proxy:3128 ").proxy == "http://a:b@proxy:3128"
+    assert shown_proxy(load_settings(tmp_path).proxy) == "http://proxy:3128"
+    with pytest.raises(SetupProblem, match="not valid"):
+        choose_proxy(tmp_path, "proxy")
+    assert load_settings(tmp_path).proxy == "http://a:b@proxy:3128"
+    assert [shown_proxy(proxy) for proxy in ("system", "none", "x:y@z")] == [
+        "system", "none", "not valid",
+    ]  # fmt: skip
+
+
+async def test_joining_goes_through_the_chosen_proxy(invitation, data, tmp_path, unused_tcp_port):
+    home = tmp_path / "home"
+    home.mkdir()
+    choose_proxy(home, f"http://127.0.0.1:{unused_tcp_port}")
+    with pytest.raises(LinkProblem, match="nobody answers"):
+        await join_study(invitation, home=home, data=data, allow_fingerprint=None, clock=CLOCK)
+    async with connect_proxy() as proxy:
+        choose_proxy(home, proxy)
+        await join_study(invitation, home=home, data=data, allow_fingerprint=None, clock=CLOCK)
+    assert membership.load(home) is not None

@@ -10,7 +10,9 @@ from app.system.settings import Settings, load_settings, save_settings
 
 def test_settings_come_back(tmp_path):
     assert load_settings(tmp_path) == Settings()
-    wanted = Settings(threads=3, device="cuda:1", loader_processes=2, low_priority=False)
+    wanted = Settings(
+        threads=3, device="cuda:1", loader_processes=2, low_priority=False, proxy="none"
+    )
     save_settings(tmp_path, wanted)
     assert load_settings(tmp_path) == wanted
 
