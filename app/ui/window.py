@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from PySide6.QtCore import QEvent, QSettings, Qt, QTimer, Signal
+from PySide6.QtCore import QEvent, QSettings, QStandardPaths, Qt, QTimer, Signal
 from PySide6.QtGui import QAction, QCloseEvent, QKeySequence
 from PySide6.QtWidgets import (
     QFileDialog,
@@ -68,6 +68,8 @@ class Asking:
 
     folder: Callable[[QWidget, str], str]
     file: Callable[[QWidget, str, str], str]
+    save: Callable[[QWidget, str, str, str], str]
+    """Where to save: title, suggested name, kinds of files."""
     sure: Callable[[QWidget, str, str], bool]
 
 
@@ -80,12 +82,18 @@ def _ask_file(parent: QWidget, title: str, kinds: str) -> str:
     return path
 
 
+def _ask_save(parent: QWidget, title: str, suggested: str, kinds: str) -> str:
+    folder = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.DocumentsLocation)
+    path, _ = QFileDialog.getSaveFileName(parent, title, str(Path(folder) / suggested), kinds)
+    return path
+
+
 def _ask_sure(parent: QWidget, title: str, sentence: str) -> bool:
     answer = QMessageBox.question(parent, title, sentence)
     return answer is QMessageBox.StandardButton.Yes
 
 
-DIALOGS: Final = Asking(folder=_ask_folder, file=_ask_file, sure=_ask_sure)
+DIALOGS: Final = Asking(folder=_ask_folder, file=_ask_file, save=_ask_save, sure=_ask_sure)
 
 
 class Window(QMainWindow):
@@ -294,6 +302,7 @@ class Window(QMainWindow):
             lambda name, digest: self._wish(lambda desk: desk.allow(name, digest))
         )
         page.withdraw_wished.connect(self._withdraw)
+        page.export_wished.connect(self._save_receipt)
         page.case_switched.connect(
             lambda case, taken: self._wish(lambda desk: desk.switch_case(case, taken=taken))
         )
@@ -408,6 +417,28 @@ class Window(QMainWindow):
             "Take the permission back? What was sent already cannot be called back.",
         ):
             self._wish(lambda desk: desk.withdraw())
+
+    def _save_receipt(self, kind: str) -> None:
+        from app.ui.presenters.receipt import receipt_json, receipt_of, receipt_page
+        from app.ui.widgets.receipt_pages import receipt_document, receipt_pdf
+
+        desk = self._desk
+        receipt = receipt_of(desk.snapshot) if desk is not None else None
+        if desk is None or receipt is None:
+            return
+        kinds = {"pdf": "PDF (*.pdf)", "json": "JSON (*.json)"}[kind]
+        name = f"fingerprint-receipt-{receipt.digest[:8]}.{kind}"
+        chosen = self._asking.save(self, "Save the receipt", name, kinds)
+        if not chosen:
+            return
+        path = Path(chosen)
+        if path.suffix.casefold() != f".{kind}":
+            path = path.with_name(f"{path.name}.{kind}")
+        if kind == "json":
+            data = receipt_json(receipt)
+        else:
+            data = receipt_pdf(receipt_document(receipt_page(receipt)), "Fingerprint receipt")
+        desk.save_file(path, data, f"The receipt is saved as {path.name}.")
 
     def _stop_job(self, kind: str) -> None:
         self._wish(lambda desk: desk.stop_job(kind))

@@ -98,7 +98,12 @@ def draw(asked: argparse.Namespace) -> None:
             if name == "data-checked":
                 window.page_widget(page).show_cases()
                 shoot("data-checked-cases", window)
+                gallery = window.page_widget(page).gallery
                 window.page_widget(page).show_gallery()
+                QTest.qWaitFor(
+                    lambda g=gallery: all(g.pictures.missing(n) is None for n in g.on_screen()),
+                    10_000,
+                )
                 shoot("data-checked-gallery", window)
             window.close()
     window, desk, service = window_of("checked")

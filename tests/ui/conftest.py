@@ -61,6 +61,7 @@ class Answers:
 
     folder: str = ""
     file: str = ""
+    save: str = ""
     sure: bool = True
 
 
@@ -97,6 +98,7 @@ def open_window(qtbot, look, tmp_path) -> Callable[..., Shown]:
         asking = Asking(
             folder=lambda _parent, _title: answers.folder,
             file=lambda _parent, _title, _kinds: answers.file,
+            save=lambda _parent, _title, _suggested, _kinds: answers.save,
             sure=lambda _parent, _title, _sentence: answers.sure,
         )
         service = RecordedService(snapshot, away)

@@ -84,7 +84,7 @@ class PictureModel(QAbstractListModel):
             pixels = round(self._side * self._ratio)
             self._blank = QPixmap(pixels, pixels)
             self._blank.setDevicePixelRatio(self._ratio)
-            self._blank.fill(QColor(0, 0, 0, 48))
+            self._blank.fill(QColor(128, 128, 128, 40))
         return self._blank
 
     # Qt overrides

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
     QLineEdit,
+    QMenu,
     QPlainTextEdit,
     QStackedWidget,
     QTabWidget,
@@ -44,6 +45,8 @@ class FingerprintPage(QWidget):
     allow_wished = Signal(str, str)
     """The operator's name and the digest of the bytes on screen."""
     withdraw_wished = Signal()
+    export_wished = Signal(str)
+    """The receipt shall be saved: as "pdf" or as "json"."""
     case_switched = Signal(str, bool)
     """A case was taken in (True) or left out (False)."""
 
@@ -237,7 +240,15 @@ class FingerprintPage(QWidget):
             hint="Nothing more is shared. What was sent already cannot be called back.",
             clicked=self.withdraw_wished.emit,
         )
-        column.addLayout(row_of(self._withdraw))
+        self._export_menu = QMenu(self)
+        for words, kind in (("As a page to read (PDF)", "pdf"), ("With the bytes (JSON)", "json")):
+            action = self._export_menu.addAction(words)
+            action.triggered.connect(lambda _checked=False, k=kind: self.export_wished.emit(k))
+        self._export = Button(
+            "Save receipt", hint="For your data-protection officer: what was allowed, and by whom"
+        )
+        self._export.setMenu(self._export_menu)
+        column.addLayout(row_of(self._export, self._withdraw))
         card.body.addWidget(self._allowed)
         self._allow_frame = card
         return card
@@ -277,6 +288,7 @@ class FingerprintPage(QWidget):
         self._allowed.setVisible(bool(state.receipt))
         self._receipt.show_facts(state.receipt)
         self._withdraw.setEnabled(state.can_withdraw)
+        self._export.setEnabled(state.can_export)
         self._allow_frame.setVisible(state.can_allow or bool(state.receipt))
         self._enable_allow()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from PySide6.QtCore import QObject, Signal
@@ -28,6 +29,7 @@ from app.control.messages import (
 )
 from app.domain.errors import FednnunetError
 from app.domain.segmentation import Verdict
+from app.system.atomic import write_atomic
 from app.system.clock import Clock
 from app.ui.messages import Message, of_error, refusal, told
 from app.ui.presenters.federation import present_invitation
@@ -142,6 +144,15 @@ class Desk(QObject):
     def withdraw(self) -> None:
         """Take the permission back."""
         self._ask(WithdrawAllowance(), "The permission is taken back.")
+
+    def save_file(self, path: Path, data: bytes, done: str) -> None:
+        """Write a file that a person asked for, and say so, or why it could not be."""
+        try:
+            write_atomic(path, data)
+        except FednnunetError as exc:
+            self.message_told.emit(of_error(exc))
+            return
+        self.message_told.emit(told(done))
 
     # --- federation ----------------------------------------------------------------------------
 

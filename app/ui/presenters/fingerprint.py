@@ -95,6 +95,7 @@ class FingerprintState:
     can_compute: bool
     can_allow: bool
     can_withdraw: bool
+    can_export: bool
     receipt: tuple[Fact, ...]
     receipt_text: str
     returned_sentence: str
@@ -142,6 +143,8 @@ def present_fingerprint(
         can_compute=data_ready and progress is None,
         can_allow=computed and not view.blocked and view.allowance is None and progress is None,
         can_withdraw=view.allowance is not None,
+        # A receipt is of the bytes on screen, never of others.
+        can_export=view.allowance is not None and view.allowance.digest == view.outgoing_digest,
         receipt=_receipt(view),
         receipt_text=view.allowance.receipt if view.allowance else "",
         returned_sentence=view.merged_sentence,

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _MAP_ABOVE_BYTES: Final = 256 * 1024 * 1024
 """Of a larger image only the slice that is drawn is read from disk."""
 
+_SIDE_OF_THIN_LINES: Final = 100
+"""Lines are one pixel wide for each so many pixels of the picture's side."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PictureWish:
@@ -79,7 +82,7 @@ def _painted(grey: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8], side: i
     from app.ui.widgets.rendering import OPAQUE, label_colour
 
     pixels = grey.astype(np.uint32) * 0x010101
-    edge = _contour(labels)
+    edge = _contour(labels, max(1, round(side / _SIDE_OF_THIN_LINES)))
     for value in np.unique(labels[edge]):
         pixels[edge & (labels == value)] = label_colour(int(value))
     square = np.zeros((side, side), np.uint32)
@@ -88,13 +91,15 @@ def _painted(grey: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8], side: i
     return square | np.uint32(OPAQUE)
 
 
-def _contour(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    """Return the labelled pixels that touch another label, the background or the rim."""
+def _contour(labels: npt.NDArray[np.uint8], width: int) -> npt.NDArray[np.bool_]:
+    """Return the labelled pixels within `width` of another label, the background or the rim."""
     import numpy as np
 
-    framed = np.pad(labels, 1)
-    inner = framed[1:-1, 1:-1]
+    rows, columns = labels.shape
+    framed = np.pad(labels, width)
     touches = np.zeros(labels.shape, dtype=bool)
-    for other in (framed[:-2, 1:-1], framed[2:, 1:-1], framed[1:-1, :-2], framed[1:-1, 2:]):
-        touches |= inner != other
+    for step in range(1, width + 1):
+        for down, right in ((step, 0), (-step, 0), (0, step), (0, -step)):
+            top, left = width + down, width + right
+            touches |= framed[top : top + rows, left : left + columns] != labels
     return np.asarray(touches & (labels > 0), dtype=bool)

@@ -45,6 +45,7 @@ class Gallery(QListView):
         self.setUniformItemSizes(True)
         self.setIconSize(QSize(SIDE, SIDE))
         self.setGridSize(_CELL)
+        self.setViewportMargins(GRID, GRID, 0, 0)
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.setWordWrap(False)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)

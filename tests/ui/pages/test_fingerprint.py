@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 
 import pytest
 from helpers import snapshots
+from msgspec.structs import replace
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 
 from app.ui.pages.fingerprint import FingerprintPage
 from app.ui.presenters.fingerprint import present_fingerprint
+from app.ui.text import Page, Tone
 
 
 @pytest.fixture
@@ -75,3 +78,36 @@ def test_pictures_are_those_of_the_bytes(page, qtbot):
     assert plots[0].redraws == 0  # on a tab that nobody looks at
     page._tabs.setCurrentIndex(1)
     qtbot.waitUntil(lambda: plots[0].redraws > 0)
+
+
+def test_the_receipt_is_saved_where_the_operator_says(open_window, tmp_path):
+    shown = open_window(snapshots.training())
+    page = shown.page(Page.FINGERPRINT)
+    pdf, as_json = page._export_menu.actions()
+    shown.answers.save = str(tmp_path / "receipt")
+    pdf.trigger()
+    as_json.trigger()
+    assert (tmp_path / "receipt.pdf").read_bytes().startswith(b"%PDF")
+    said = json.loads((tmp_path / "receipt.json").read_bytes())
+    assert said["digest"] == snapshots.training().fingerprint.allowance.digest
+    shown.answers.save = ""
+    pdf.trigger()
+    assert len(list(tmp_path.glob("receipt*"))) == 2
+
+
+def test_a_receipt_that_cannot_be_written_is_told(open_window, tmp_path):
+    shown = open_window(snapshots.training())
+    heard = []
+    shown.desk.message_told.connect(heard.append)
+    shown.answers.save = str(tmp_path / "gone" / "receipt.pdf")
+    shown.page(Page.FINGERPRINT)._export_menu.actions()[0].trigger()
+    assert heard[0].tone is Tone.DANGER
+
+
+def test_only_a_receipt_of_these_bytes_can_be_saved(page):
+    page.draw(present_fingerprint(snapshots.training()))
+    assert page._export.isEnabled()
+    snapshot = snapshots.training()
+    stale = replace(snapshot.fingerprint, outgoing_digest="0" * 64)
+    page.draw(present_fingerprint(replace(snapshot, fingerprint=stale)))
+    assert not page._export.isEnabled()
