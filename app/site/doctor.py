@@ -27,6 +27,7 @@ from websockets.exceptions import (
     InvalidProxy,
     InvalidStatus,
     NegotiationError,
+    ProxyError,
 )
 from websockets.proxy import Proxy as ProxyAddress, get_proxy, parse_proxy, prepare_connect_request
 from websockets.uri import WebSocketURI, parse_uri
@@ -506,6 +507,14 @@ class _Examination:
                 proxy=self._proxy_url,
                 settings=settings,
             )
+        except ImportError:
+            self._say(
+                DoctorStep.PROXY,
+                LineState.FAILED,
+                "This installation cannot use a SOCKS proxy.",
+                "Ask IT for an HTTP proxy.",
+            )
+            return
         except Exception as exc:  # noqa: BLE001 - `explain` raises what it does not know
             self._no_websocket(exc)
             return
@@ -521,6 +530,10 @@ class _Examination:
         if isinstance(exc, ssl.SSLCertVerificationError):
             # Only behind a proxy that hides the layers below.
             self._say(DoctorStep.TLS, LineState.FAILED, sentence, problem.remedy)
+            return
+        if isinstance(exc, ProxyError):
+            remedy = "Check the proxy's address and port, or ask IT for them."
+            self._say(DoctorStep.PROXY, LineState.FAILED, sentence, remedy)
             return
         if isinstance(exc, NegotiationError) or (
             isinstance(exc, InvalidStatus) and exc.response.status_code == 400

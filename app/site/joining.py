@@ -196,13 +196,15 @@ def choose_proxy(home: Path, proxy: str) -> Settings:
     chosen = proxy.strip()
     if chosen not in (SYSTEM_PROXY, NO_PROXY):
         try:
-            parse_proxy(chosen)
-        except (InvalidProxy, ValueError) as exc:
-            # Its own words would show the address, which may have a password in it.
+            known = parse_proxy(chosen).scheme in ("http", "https")
+        except (InvalidProxy, ValueError):
+            known = False
+        if not known:
+            # Without repeating the address, which may have a password in it.
             raise SetupProblem(
                 "the proxy's address is not valid; write it as http://host:port",
                 code=ErrorCode.UNREACHABLE,
-            ) from exc
+            )
     settings = msgspec.structs.replace(load_settings(home), proxy=chosen)
     save_settings(home, settings)
     return settings

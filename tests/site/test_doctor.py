@@ -7,6 +7,7 @@ import base64
 import contextlib
 import dataclasses
 import socket
+import sys
 import time
 
 import pytest
@@ -269,6 +270,16 @@ async def test_a_proxy_that_is_none_and_one_that_is_away_are_red(target, unused_
     red = only_failure(await look(target, proxy="ftp://smith:hunter2@proxy:1"))
     assert red.step is DoctorStep.PROXY
     assert "hunter2" not in red.sentence
+
+
+async def test_a_socks_proxy_without_its_library_is_said(door, target, monkeypatch):
+    """Another connection library is needed for SOCKS, which an installation may lack."""
+    for name in ("python_socks", "python_socks.async_", "python_socks.async_.asyncio"):
+        monkeypatch.setitem(sys.modules, name, None)
+    proxy = f"socks5h://127.0.0.1:{door.server.port}"
+    red = only_failure(await look(target, proxy=proxy))
+    assert red.step is DoctorStep.PROXY
+    assert red.sentence == "This installation cannot use a SOCKS proxy."
 
 
 # --- websocket and version

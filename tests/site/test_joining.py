@@ -156,8 +156,9 @@ async def test_a_chosen_proxy_goes_before_the_systems(tmp_path):
     assert proxy_for(("wss://study.example:8443",), setting="none") is None
     assert choose_proxy(tmp_path, " http://a:b@proxy:3128 ").proxy == "http://a:b@proxy:3128"
     assert shown_proxy(load_settings(tmp_path).proxy) == "http://proxy:3128"
-    with pytest.raises(SetupProblem, match="not valid"):
-        choose_proxy(tmp_path, "proxy")
+    for wrong in ("proxy", "ftp://proxy", "socks5h://proxy:1080", "http://a@proxy:x"):
+        with pytest.raises(SetupProblem, match="not valid"):
+            choose_proxy(tmp_path, wrong)
     assert load_settings(tmp_path).proxy == "http://a:b@proxy:3128"
     assert [shown_proxy(proxy) for proxy in ("system", "none", "x:y@z")] == [
         "system", "none", "not valid",
