@@ -338,6 +338,7 @@ class Window(QMainWindow):
             )
         )
         page.undo_wished.connect(self._undo_verdict)
+        page.report_wished.connect(self._save_report)
         page.segment_wished.connect(
             lambda model, mirror: self._wish(lambda desk: desk.segment(model, "", mirroring=mirror))
         )
@@ -447,6 +448,23 @@ class Window(QMainWindow):
         folder = self._asking.folder(self, "Choose a folder with images to segment")
         if folder:
             self._wish(lambda desk: desk.segment(model, folder, mirroring=mirroring))
+
+    def _save_report(self) -> None:
+        from app.ui.presenters.review_report import table_beside
+
+        chosen = self._asking.save(self, "Save the report", "review-report.html", "Page (*.html)")
+        if not chosen:
+            return
+        path = Path(chosen)
+        if path.suffix.casefold() not in (".html", ".htm"):
+            path = path.with_name(f"{path.name}.html")
+        table = table_beside(path)
+        # The dialog has asked about the page, not about the table beside it.
+        if table.exists() and not self._asking.sure(
+            self, "Save the report", f"Replace {table.name} too?"
+        ):
+            return
+        self._wish(lambda desk: desk.save_report(path))
 
     def _undo_verdict(self) -> None:
         case = self._desk.take_back() if self._desk is not None else None

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from app.control.messages import Accepted, AnyCommand, InvitationView, Refused, Snapshot
 from app.domain.errors import FednnunetError
 from app.domain.segmentation import SegmentationResult, Verdict
+from app.review.verdicts import CaseReview
 from app.ui.presenters.review import Opinion
 
 
@@ -44,6 +45,18 @@ class MemoryBook:
 
     def opinions(self, results: Sequence[SegmentationResult]) -> dict[str, Opinion]:
         return dict(self.said)
+
+    def reviews(self, results: Sequence[SegmentationResult]) -> tuple[CaseReview, ...]:
+        said = self.opinions(results)
+        return tuple(
+            CaseReview(
+                case=one.case,
+                verdict=said.get(one.case, Opinion()).verdict,
+                decided=None,
+                comments=(),
+            )
+            for one in results
+        )
 
     def judge(
         self,

@@ -53,6 +53,7 @@ class ReviewPage(QWidget):
     """Path of a model, and whether to mirror; the held-out cases."""
     segment_folder_wished = Signal(str, bool)
     stop_wished = Signal(str)
+    report_wished = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -123,7 +124,16 @@ class ReviewPage(QWidget):
         self._summary = label("", "sentence")
         self._made_by = label("", "caption")
         self._facts = label("", "caption")
-        column.addWidget(self._summary)
+        self._report = Button(
+            "Save report",
+            hint="Verdicts and scores as a page to read and as a table; both stay at this site",
+            clicked=self.report_wished.emit,
+        )
+        top = QHBoxLayout()
+        top.setSpacing(GRID)
+        top.addWidget(self._summary, 1)
+        top.addWidget(self._report)
+        column.addLayout(top)
         column.addWidget(self._made_by)
         column.addWidget(self._facts)
         self.cases = RecordTable(Table(columns=CASE_COLUMNS), "Cases, worst first")
@@ -203,6 +213,7 @@ class ReviewPage(QWidget):
         self._empty.hint.setText(state.empty_hint)
         self._pages.setCurrentIndex(1 if state.details else 0)
         show_text(self._summary, state.summary)
+        self._report.setEnabled(state.can_report)
         show_text(self._made_by, state.made_by)
         show_text(self._facts, ".  ".join(f"{fact.name} {fact.value}" for fact in state.facts))
         self.cases.show_table(state.cases)

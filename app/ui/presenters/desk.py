@@ -29,15 +29,17 @@ from app.control.messages import (
 )
 from app.domain.errors import FednnunetError
 from app.domain.segmentation import Verdict
+from app.review.report import csv_report, html_report
 from app.system.atomic import write_atomic
 from app.system.clock import Clock
 from app.ui.messages import Message, of_error, refusal, told
 from app.ui.presenters.federation import present_invitation
 from app.ui.presenters.gallery import CasePicture, PictureWish, read_picture
 from app.ui.presenters.review import Opinion
+from app.ui.presenters.review_report import report_of, table_beside, with_pictures
 from app.ui.presenters.verdicts import VerdictBook
 from app.ui.presenters.volumes import CasePaths, LoadedCase, read_case
-from app.ui.text import sentence_case
+from app.ui.text import listed, sentence_case
 
 Reply = Accepted | Refused | InvitationView
 Result = TypeVar("Result")
@@ -230,6 +232,36 @@ class Desk(QObject):
     def take_back(self) -> str | None:
         """Undo the last verdict and return its case."""
         return self._note(lambda book: book.take_back())
+
+    def save_report(self, path: Path) -> None:
+        """Write the review's report: a page at `path`, and its table beside it as CSV.
+
+        Pictures of flagged cases are read beside the window, so the files are there when the
+        message says so.
+        """
+        view = self.snapshot.review if self.snapshot is not None else None
+        if view is None or not view.results or self._verdicts is None:
+            return
+        try:
+            reviews = self._verdicts.reviews(view.results)
+        except FednnunetError as exc:
+            self.message_told.emit(of_error(exc))
+            return
+        study = self.snapshot.federation.study if self.snapshot is not None else None
+        draft = report_of(
+            view, reviews, study=study.name if study is not None else "", made_at=self.now
+        )
+
+        def work() -> None:
+            report = with_pictures(draft, view.results)
+            write_atomic(path, html_report(report).encode())
+            write_atomic(table_beside(path), csv_report(report).encode("utf-8-sig"))
+
+        def written(_nothing: None) -> None:
+            names = listed((path.name, table_beside(path).name))
+            self.message_told.emit(told(f"The report is saved as {names}. It stays at this site."))
+
+        self._service.compute(work, written, lambda error: self.message_told.emit(of_error(error)))
 
     # --- viewers -------------------------------------------------------------------------------
 

@@ -84,6 +84,7 @@ class ReviewState:
     progress: Progress | None
     failure: str
     can_segment: bool
+    can_report: bool
     empty: str
     empty_hint: str
     cases: Table
@@ -122,6 +123,7 @@ def present_review(
         progress=progress,
         failure=failure_of(view.job),
         can_segment=bool(view.models) and progress is None,
+        can_report=bool(details) and progress is None,
         empty=text.SEGMENTING if progress is not None else text.EMPTY_REVIEW,
         empty_hint=text.READY_TO_SEGMENT_HINT
         if view.models and progress is None

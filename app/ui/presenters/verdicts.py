@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from app.domain.segmentation import SegmentationResult, Verdict
-from app.review.verdicts import ReviewEntry, VerdictStore
+from app.review.verdicts import CaseReview, ReviewEntry, VerdictStore
 from app.system.clock import Clock
 from app.ui.presenters.review import Opinion
 
@@ -20,6 +20,10 @@ class VerdictBook(Protocol):
 
     def opinions(self, results: Sequence[SegmentationResult]) -> Mapping[str, Opinion]:
         """Return what was said of these segmentations, by case."""
+        ...
+
+    def reviews(self, results: Sequence[SegmentationResult]) -> tuple[CaseReview, ...]:
+        """Return where the review of these segmentations stands, in their order."""
         ...
 
     def judge(
@@ -57,6 +61,19 @@ class SiteVerdicts:
         if self._read is None or self._read[0] != wanted:
             self._read = (wanted, self._opinions(wanted))
         return self._read[1]
+
+    def reviews(self, results: Sequence[SegmentationResult]) -> tuple[CaseReview, ...]:
+        """Return what was said of these segmentations, with reviewer and time; makes no file."""
+        if self._store is None and not self._path.exists():
+            return tuple(
+                CaseReview(case=one.case, verdict=Verdict.UNREVIEWED, decided=None, comments=())
+                for one in results
+            )
+        return tuple(
+            review
+            for one in results
+            for review in self._opened().reviews(one.model_digest, (one.case,))
+        )
 
     def judge(
         self,

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+
 import pytest
 from helpers import snapshots
 from PySide6.QtCore import Qt
@@ -8,6 +10,7 @@ from PySide6.QtTest import QTest
 from app.domain.segmentation import Verdict
 from app.ui.pages.review import REASONS, ReviewPage
 from app.ui.presenters.review import Opinion, present_review
+from app.ui.text import Page, Tone
 
 ORDER = tuple(detail.case for detail in present_review(snapshots.finished()).details)
 
@@ -105,3 +108,46 @@ def test_without_results_the_page_says_what_comes(page):
     assert page._empty.isVisible()
     assert page._empty.sentence.text().startswith("The model is at work")
     assert not page._held_out.isEnabled()
+
+
+def test_the_report_is_saved_as_page_and_table(open_window, tmp_path):
+    shown = open_window(snapshots.finished())
+    results = snapshots.finished().review.results
+    shown.book.judge(results[0], Verdict.ACCEPTED, "", None)
+    shown.book.judge(results[1], Verdict.FLAGGED, "Extra piece", None)
+    heard = []
+    shown.desk.message_told.connect(heard.append)
+    page = shown.page(Page.REVIEW)
+    page._report.click()
+    assert heard == []  # the dialog was cancelled
+    shown.answers.save = str(tmp_path / "report")
+    page._report.click()
+    assert "report.html and report.csv" in heard[0].sentence
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert '<td>flagged</td><td class="number">1</td>' in html
+    assert html.count("data:image/png") == 1
+    with (tmp_path / "report.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["case"]: row["verdict"] for row in rows} == {
+        one.case: {0: "accepted", 1: "flagged"}.get(number, "unreviewed")
+        for number, one in enumerate(results)
+    }
+    # A table that lies there already is not replaced unasked.
+    shown.answers.sure = False
+    (tmp_path / "report.csv").write_text("mine")
+    page._report.click()
+    assert (tmp_path / "report.csv").read_text() == "mine"
+
+
+def test_a_report_that_cannot_be_written_is_told(open_window, tmp_path):
+    shown = open_window(snapshots.finished())
+    heard = []
+    shown.desk.message_told.connect(heard.append)
+    shown.answers.save = str(tmp_path / "gone" / "report.html")
+    shown.page(Page.REVIEW)._report.click()
+    assert heard[0].tone is Tone.DANGER
+
+
+def test_no_report_of_nothing(page):
+    page.draw(present_review(snapshots.segmenting()))
+    assert not page._report.isEnabled()

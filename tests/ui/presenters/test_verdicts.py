@@ -74,3 +74,14 @@ def test_a_damaged_file_is_a_problem_in_words(tmp_path):
     book = SiteVerdicts(tmp_path, clock=StillClock(0))
     with pytest.raises(SetupProblem):
         book.opinions(RESULTS)
+
+
+def test_reviews_tell_who_said_what_and_make_no_file(book, tmp_path):
+    assert [one.verdict for one in book.reviews(RESULTS)] == [Verdict.UNREVIEWED] * len(RESULTS)
+    assert list(tmp_path.iterdir()) == []
+    book.judge(SECOND, Verdict.FLAGGED, "Wrong border", (1, 2, 3))
+    reviews = book.reviews(RESULTS)
+    assert [one.case for one in reviews] == [one.case for one in RESULTS]
+    assert reviews[1].decided.verdict is Verdict.FLAGGED
+    assert reviews[1].decided.at == snapshots.NOW
+    assert reviews[1].comments[0].voxel == (1, 2, 3)
