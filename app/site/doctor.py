@@ -186,10 +186,16 @@ class _Examination:
         self._proxy: ProxyAddress | None = None
         self._proxy_url: str | None = None
         self._seen = _Seen()
+        # Every stream that was opened: whoever cancels the examination closes them too.
+        self._writers: list[asyncio.StreamWriter] = []
 
     async def run(self) -> tuple[DoctorLine, ...]:
         self._invitation()
-        await self._reach()
+        try:
+            await self._reach()
+        finally:
+            for writer in self._writers:
+                writer.transport.abort()
         self._judge_clock()
         for step in DoctorStep:
             if step not in self._seen.lines:
@@ -331,7 +337,9 @@ class _Examination:
         """Return a stream, or in words why there is none."""
         try:
             async with asyncio.timeout(self._step_s):
-                return await asyncio.open_connection(host, port, limit=_LARGEST_HEAD)
+                stream = await asyncio.open_connection(host, port, limit=_LARGEST_HEAD)
+                self._writers.append(stream[1])
+                return stream
         except TimeoutError:
             return "no answer in time, as behind a firewall"
         except ConnectionRefusedError:
