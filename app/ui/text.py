@@ -68,6 +68,11 @@ EMPTY_FEDERATION_HINT: Final = (
     "The coordinator of the study sends you an invitation file (it ends in .fedjoin). Open it here "
     "to see who invites you and what would be shared; joining is a second step."
 )
+DOCTOR_HINT: Final = (
+    "Tests the way to the coordinator layer by layer, from the name of its computer to the version "
+    "of its program. It joins nothing and sends nothing of yours."
+)
+DOCTOR_RUNS: Final = "The connection is being tested; this takes up to a minute."
 EMPTY_SITES: Final = "The sites of the study are listed here once the coordinator has told them."
 EMPTY_ROUNDS: Final = "Each closed round adds a row: who took part and how well the model did."
 EMPTY_TRAINING: Final = "Training has not begun."

@@ -22,7 +22,7 @@ from PySide6.QtWidgets import (
 
 from app.ui import theme
 from app.ui.actions import SHORTCUTS, Action, Scope, described
-from app.ui.messages import Message
+from app.ui.messages import Message, told
 from app.ui.pages.home import HomePage
 from app.ui.presenters.home import NextStep, Wish, present_home
 from app.ui.presenters.shell import present_shell
@@ -316,6 +316,8 @@ class Window(QMainWindow):
         page.invitation_dropped.connect(self.read_invitation)
         page.join_wished.connect(lambda path: self._wish(lambda desk: desk.join(path)))
         page.leave_wished.connect(self._leave)
+        page.doctor_wished.connect(lambda path: self._wish(lambda desk: desk.run_doctor(path)))
+        page.ticket_copied.connect(lambda: self._tell(told("The ticket is on the clipboard.")))
         return page
 
     def _make_training(self) -> TrainingPage:

@@ -16,7 +16,7 @@ PAGES_BY_STAGE = {
     "home": ("empty", "blocked", "to-allow", "training", "finished"),
     "data": ("empty", "checking", "blocked", "checked"),
     "fingerprint": ("empty", "fingerprinting", "to-allow", "training"),
-    "federation": ("empty", "joined", "training", "finished"),
+    "federation": ("empty", "joined", "examined", "training", "finished"),
     "training": ("empty", "training", "paused", "finished"),
     "review": ("empty", "segmenting", "finished"),
 }
@@ -95,6 +95,11 @@ def draw(asked: argparse.Namespace) -> None:
                 for number, tab in ((1, "pictures"), (2, "bytes"), (3, "cases"), (4, "returned")):
                     widget._tabs.setCurrentIndex(number)
                     shoot(f"{name}-{tab}", window)
+            if name == "federation-examined":
+                page_widget = window.page_widget(page)
+                area = page_widget._study_page
+                area.ensureWidgetVisible(page_widget.doctor)
+                shoot("federation-examined-doctor", window)
             if name == "data-checked":
                 window.page_widget(page).show_cases()
                 shoot("data-checked-cases", window)

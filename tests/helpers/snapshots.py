@@ -13,6 +13,7 @@ from app.control.messages import (
     CaseRow,
     DataView,
     DeviceSample,
+    DoctorRow,
     FederationView,
     FingerprintView,
     HistogramView,
@@ -170,6 +171,44 @@ def study() -> StudyView:
         iterations_per_epoch=STEPS,
         validation_iterations=5,
         minimum_sites=3,
+    )
+
+
+DOCTOR = (
+    ("Invitation", "ok", "the invitation of the study is valid", ""),
+    ("Name (DNS)", "ok", "localhost is 127.0.0.1", ""),
+    ("Network (TCP)", "ok", "port 8443 answers after 4 ms", ""),
+    ("Proxy", "skipped", "no proxy is in use", ""),
+    (
+        "Certificate (TLS)",
+        "failed",
+        (
+            "the certificate was issued by “Hospital Inspection CA”, not by the study’s authority; "
+            "a device on the way reads the traffic"
+        ),
+        "Ask the IT department to exempt this address from inspection.",
+    ),
+    ("Clock", "warning", "this computer’s clock is 95 s behind", "Set the clock by the network."),
+    ("Websocket", "skipped", "not tested, because the certificate is not right", ""),
+)
+
+
+def examined() -> Snapshot:
+    """The connection doctor found an inspecting device."""
+    base = joined()
+    rows = tuple(
+        DoctorRow(step=step, state=state, sentence=sentence, remedy=remedy)
+        for step, state, sentence, remedy in DOCTOR
+    )
+    return replace(
+        base,
+        federation=replace(
+            base.federation,
+            link=LinkState.OFFLINE,
+            link_sentence="the certificate is not the study’s",
+            doctor=rows,
+            doctor_ticket="FednnU-Net connection test\nCertificate (TLS): failed",
+        ),
     )
 
 
@@ -634,6 +673,7 @@ STAGES = {
     "blocked": blocked,
     "checked": checked,
     "joined": joined,
+    "examined": examined,
     "fingerprinting": fingerprinting,
     "to-allow": to_allow,
     "training": training,

@@ -13,6 +13,7 @@ from app.ui.presenters.federation import SITE_COLUMNS, FederationState, Invitati
 from app.ui.text import EMPTY_FEDERATION, EMPTY_FEDERATION_HINT, PURPOSE, Page
 from app.ui.theme import GRID
 from app.ui.widgets.card import Card, FactGrid, page_layout, row_of, scrolling
+from app.ui.widgets.doctor_card import DoctorCard
 from app.ui.widgets.drop_zone import DropZone
 from app.ui.widgets.empty_state import EmptyState
 from app.ui.widgets.labels import BadgeLabel, Button, IconLabel, label, show_text
@@ -33,6 +34,9 @@ class FederationPage(QWidget):
     invitation_dropped = Signal(str)
     join_wished = Signal(str)
     leave_wished = Signal()
+    doctor_wished = Signal(str)
+    """Test the connection: path of the invitation on screen, empty for the joined study."""
+    ticket_copied = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,8 +102,16 @@ class FederationPage(QWidget):
         back = Button("Not now", large=True, clicked=self._put_away)
         card.body.addLayout(row_of(self._join, back, None))
         layout.addWidget(card)
+        self.invited_doctor = self._doctor_card()
+        layout.addWidget(self.invited_doctor)
         layout.addStretch(1)
         return scrolling(content)
+
+    def _doctor_card(self) -> DoctorCard:
+        card = DoctorCard()
+        card.run_wished.connect(self._wish_doctor)
+        card.ticket_copied.connect(self.ticket_copied)
+        return card
 
     def _build_study(self) -> QWidget:
         content = QWidget()
@@ -159,6 +171,8 @@ class FederationPage(QWidget):
         self._plan = FactGrid()
         self._plan_card.body.addWidget(self._plan)
         layout.addWidget(self._plan_card)
+        self.doctor = self._doctor_card()
+        layout.addWidget(self.doctor)
         layout.addStretch(1)
         return scrolling(content)
 
@@ -170,6 +184,8 @@ class FederationPage(QWidget):
             return
         self._state = state
         self._open.setEnabled(state.attached)
+        self.doctor.draw(state.doctor)
+        self.invited_doctor.draw(state.doctor)
         if not state.study_title:
             self._show_front()
             return
@@ -211,3 +227,6 @@ class FederationPage(QWidget):
     def _wish_join(self) -> None:
         if self._invitation is not None:
             self.join_wished.emit(self._invitation.path)
+
+    def _wish_doctor(self) -> None:
+        self.doctor_wished.emit(self._invitation.path if self._invitation is not None else "")

@@ -22,6 +22,7 @@ from app.control.messages import (
     ReadInvitation,
     Refused,
     ResumeTraining,
+    RunDoctor,
     SegmentCases,
     Snapshot,
     StopJob,
@@ -173,6 +174,10 @@ class Desk(QObject):
     def join(self, path: str) -> None:
         """Join the study of an invitation that the operator has read."""
         self._ask(JoinStudy(path=path), "Joining the study.")
+
+    def run_doctor(self, path: str) -> None:
+        """Test the connection of an invitation file, or of the joined study when it is empty."""
+        self._ask(RunDoctor(path=path or None))
 
     def leave(self) -> None:
         """Leave the study."""

@@ -31,6 +31,12 @@ LINK_WORDS: Final = {
     LinkState.OFFLINE: ("Offline, trying again", Tone.WARNING),
     LinkState.REFUSED: ("Refused", Tone.DANGER),
 }
+DOCTOR_SIGNS: Final = {
+    "ok": ("check", Tone.GOOD),
+    "warning": ("warning", Tone.WARNING),
+    "failed": ("problem", Tone.DANGER),
+    "skipped": ("waiting", Tone.NEUTRAL),
+}
 METHOD_WORDS: Final = {
     "ffe": "One common plan, all layers averaged",
     "asymfedavg": "Own plan at each site, common layers averaged",
@@ -61,6 +67,28 @@ class InvitationState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DoctorLine:
+    """What was found at one layer of the connection."""
+
+    step: str
+    state: str
+    icon: str
+    tone: Tone
+    sentence: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoctorState:
+    """The last examination of the connection."""
+
+    hint: str
+    lines: tuple[DoctorLine, ...]
+    ticket: str
+    can_run: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FederationState:
     """What the Federation page draws; `study_title` is empty before joining."""
 
@@ -76,6 +104,7 @@ class FederationState:
     rounds: Table
     plan: tuple[Fact, ...]
     traffic: str
+    doctor: DoctorState
 
 
 def present_invitation(path: str, view: InvitationView, *, now: float) -> InvitationState:
@@ -99,6 +128,34 @@ def present_invitation(path: str, view: InvitationView, *, now: float) -> Invita
         problem=sentence_case(view.problem),
         remedy=view.remedy,
         can_join=not view.problem,
+    )
+
+
+def present_doctor(view: FederationView, *, attached: bool) -> DoctorState:
+    """Return what the connection doctor found, in the order of the layers."""
+    lines = []
+    for row in view.doctor:
+        icon, tone = DOCTOR_SIGNS.get(row.state, ("info", Tone.NEUTRAL))
+        lines.append(
+            DoctorLine(
+                step=row.step,
+                state=row.state,
+                icon=icon,
+                tone=tone,
+                sentence=sentence_case(row.sentence),
+                remedy=row.remedy,
+            )
+        )
+    hint = ""
+    if view.doctor_running:
+        hint = text.DOCTOR_RUNS
+    elif not lines:
+        hint = text.DOCTOR_HINT
+    return DoctorState(
+        hint=hint,
+        lines=tuple(lines),
+        ticket=view.doctor_ticket,
+        can_run=attached and not view.doctor_running,
     )
 
 
@@ -137,6 +194,7 @@ def present_federation(snapshot: Snapshot | None) -> FederationState:
         link=Badge(text=link_text, tone=tone),
         link_sentence=sentence_case(view.link_sentence),
         sites=sites_table(view),
+        doctor=present_doctor(view, attached=snapshot is not None),
         rounds=rounds_table(view),
         plan=plan_facts(view.plan, view.plan_digest),
         traffic=f"Sent {size(view.sent_bytes)}, received {size(view.received_bytes)}",

@@ -77,11 +77,11 @@ def _with_reason(review: CaseReview) -> CaseReview:
 
 def _png(pixels: bytes, side: int) -> bytes:
     """Return RGB32 pixels as a PNG file; QImage, unlike QPixmap, works in any thread."""
-    from PySide6.QtCore import QBuffer, QIODevice
-    from PySide6.QtGui import QImage
+    from PySide6.QtCore import QBuffer, QByteArray, QIODevice
+    from PySide6.QtGui import QImage, QImageWriter
 
     image = QImage(pixels, side, side, 4 * side, QImage.Format.Format_RGB32)
     buffer = QBuffer()
     buffer.open(QIODevice.OpenModeFlag.WriteOnly)
-    image.save(buffer, b"PNG")
+    QImageWriter(buffer, QByteArray(b"png")).write(image)
     return bytes(buffer.data().data())

@@ -3,8 +3,10 @@ from __future__ import annotations
 import pytest
 from helpers import snapshots
 
+from app.control.messages import RunDoctor
 from app.ui.pages.federation import FederationPage, is_invitation
 from app.ui.presenters.federation import present_federation, present_invitation
+from app.ui.text import Page
 
 
 @pytest.fixture
@@ -64,3 +66,14 @@ def test_the_study_takes_the_place_of_the_invitation(page):
     assert page.sites.keys() == ("harbour", "north", "valley")
     page.draw(present_federation(snapshots.checked()))
     assert page._empty.isVisible()
+
+
+def test_the_doctor_tests_the_invitation_or_the_joined_study(open_window):
+    shown = open_window(snapshots.checked())
+    page = shown.page(Page.FEDERATION)
+    shown.service.replies = [snapshots.invitation()]
+    shown.window.read_invitation("/x.fedjoin")
+    page.invited_doctor._run.click()
+    shown.show(snapshots.examined())
+    page.doctor._run.click()
+    assert shown.service.commands[1:] == [RunDoctor(path="/x.fedjoin"), RunDoctor()]
