@@ -235,6 +235,9 @@ def explain(exc: BaseException, url: str) -> Trouble:
             return Trouble(problem=_certificate_problem(exc, url), final=True)
         case InvalidProxy():
             return _final(f"the proxy's address is not valid: {safe_text(str(exc))}")
+        case ImportError():
+            # websockets asks for an extra package when the system's proxy is a SOCKS proxy.
+            return _final("the proxy of this network is a SOCKS proxy, which cannot be used here")
         case InvalidProxyStatus():
             return _proxy_answer(exc.response.status_code)
         case InvalidStatus():

@@ -121,3 +121,9 @@ async def test_the_issuer_is_seen_directly_and_through_a_proxy(tmp_path):
         assert await issuer_seen(door.url, proxy=wall) is None
         assert await issuer_seen("wss://127.0.0.1:9", proxy=None) is None
         assert door.desk.events == []
+
+
+def test_a_socks_proxy_is_explained_and_not_tried_for_ever():
+    trouble = explain(ImportError("python-socks is required"), "wss://h:1")
+    assert trouble.final
+    assert "SOCKS" in str(trouble.problem)
