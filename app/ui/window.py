@@ -231,8 +231,10 @@ class Window(QMainWindow):
                 widget.draw(present_home(snapshot, reviewed=reviewed))
             case Page.DATA:
                 from app.ui.presenters.data import present_data
+                from app.ui.presenters.layout import present_layout
 
                 widget.draw(present_data(snapshot))
+                widget.draw_layout(present_layout(snapshot.data) if snapshot else None)
             case Page.FINGERPRINT:
                 from app.ui.presenters.fingerprint import present_fingerprint
 
@@ -286,6 +288,10 @@ class Window(QMainWindow):
         page.stop_wished.connect(self._stop_job)
         page.finding_opened.connect(self._open_finding)
         page.case_opened.connect(self._open_case)
+        page.layout_confirmed.connect(
+            lambda answers: self._wish(lambda desk: desk.confirm_layout(answers))
+        )
+        page.layout_wished.connect(lambda: self._wish(lambda desk: desk.propose_layout()))
         page.picture_wished.connect(
             lambda wish, side: self._wish(lambda desk: desk.read_picture(wish, side))
         )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 PAGES_BY_STAGE = {
     "home": ("empty", "blocked", "to-allow", "training", "finished"),
-    "data": ("empty", "checking", "blocked", "checked"),
+    "data": ("empty", "checking", "blocked", "proposed", "checked"),
     "fingerprint": ("empty", "fingerprinting", "to-allow", "training"),
     "federation": ("empty", "joined", "examined", "training", "finished"),
     "training": ("empty", "training", "paused", "finished"),

@@ -33,6 +33,15 @@ from app.control.messages import (
 from app.domain.dataset import Case, DatasetDescription, DatasetFolder
 from app.domain.findings import Finding, Severity, ValidationReport
 from app.domain.ids import digest_of
+from app.domain.layout_proposal import (
+    LayoutProposal,
+    ProposedCase,
+    ProposedChannel,
+    ProposedStructure,
+    Source,
+    SourceKind,
+    UnusedSource,
+)
 from app.domain.plans import PlanSummary
 from app.domain.segmentation import CaseScore, LabelScore, SegmentationResult
 from app.domain.training import EpochRecord, StepRecord
@@ -150,6 +159,75 @@ def checked() -> Snapshot:
             job=JobView(kind="check", running=False, done=24, total=24, outcome="24 cases checked"),
             report=report(REMARK, HARMLESS),
             dataset=dataset(),
+        ),
+    )
+
+
+def layout_proposal() -> LayoutProposal:
+    """A DICOM folder with structure sets, two of them named by different people."""
+
+    def case(number: int, *, second: bool = True, label: bool = True) -> ProposedCase:
+        def series(name: str, detail: str) -> Source:
+            return Source(
+                kind=SourceKind.SERIES,
+                path=f"study{number:02}/{name}/00001.dcm",
+                files=108,
+                detail=detail,
+            )
+
+        structures = Source(kind=SourceKind.RTSTRUCT, path=f"study{number:02}/rt/structures.dcm")
+        return ProposedCase(
+            name=f"case-{number:04}",
+            found=f"study{number:02}",
+            channels=(
+                series("ct", "CT, 512 x 512, 108 slices"),
+                series("pet", "PT, 256 x 256, 108 slices") if second else None,
+            ),
+            labels=(structures,) if label else (),
+        )
+
+    return LayoutProposal(
+        layout="dicom",
+        file_ending=".nii.gz",
+        values_fixed=False,
+        channels=(
+            ProposedChannel(found="CT", name="CT", cases=12),
+            ProposedChannel(found="PT", name="PET", cases=11),
+        ),
+        structures=(
+            ProposedStructure(found="Liver", name="liver", value=1, cases=11),
+            ProposedStructure(found="LIVER_2", name="liver", value=1, cases=1),
+            ProposedStructure(found="GTV", name="tumour", value=2, cases=9),
+            ProposedStructure(found="External", name="external", value=0, cases=12),
+        ),
+        cases=tuple(case(n, second=n != 3, label=n != 12) for n in range(1, 13)),
+        unused=(
+            UnusedSource(
+                source=Source(kind=SourceKind.SEG, path="study03/seg/left.dcm"),
+                reason="its image is not in this folder",
+                missed=True,
+            ),
+        ),
+    )
+
+
+def proposed() -> Snapshot:
+    """A folder whose layout waits to be confirmed."""
+    proposal = layout_proposal()
+    needs = Finding(
+        check="layout",
+        severity=Severity.BLOCKS,
+        sentence="this is a DICOM folder; its layout has to be confirmed before it is used",
+        remedy="Look at the proposed layout and confirm it.",
+    )
+    return replace(
+        empty(),
+        data=DataView(
+            folder="/data/liver",
+            job=JobView(kind="check", running=False, done=12, total=12, outcome="12 cases found"),
+            report=report(needs),
+            proposal=proposal,
+            proposal_digest=proposal.digest,
         ),
     )
 
@@ -672,6 +750,7 @@ STAGES = {
     "checking": checking,
     "blocked": blocked,
     "checked": checked,
+    "proposed": proposed,
     "joined": joined,
     "examined": examined,
     "fingerprinting": fingerprinting,

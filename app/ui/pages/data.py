@@ -25,6 +25,7 @@ from app.ui.presenters.data import (
     SEVERITY_WORDS,
     DataState,
 )
+from app.ui.presenters.layout import LayoutState
 from app.ui.text import EMPTY_DATA, EMPTY_DATA_HINT, GALLERY_HINT, PURPOSE, Page
 from app.ui.theme import GRID
 from app.ui.widgets.card import Card, FactGrid, page_layout, row_of
@@ -32,6 +33,7 @@ from app.ui.widgets.drop_zone import DropZone
 from app.ui.widgets.empty_state import EmptyState
 from app.ui.widgets.gallery import Gallery
 from app.ui.widgets.labels import BadgeLabel, Button, label, show_text
+from app.ui.widgets.layout_form import LayoutForm
 from app.ui.widgets.progress_strip import ProgressStrip
 from app.ui.widgets.record_table import RecordTable
 
@@ -48,6 +50,10 @@ class DataPage(QWidget):
     finding_opened = Signal(str)
     """Key of a finding whose case shall be shown."""
     case_opened = Signal(str)
+    layout_confirmed = Signal(object)
+    """Carries `LayoutAnswers`."""
+    layout_wished = Signal()
+    """The confirmed layout shall be forgotten and the folder looked at anew."""
     picture_wished = Signal(object, int)
     """A `PictureWish` and the side of the picture in device pixels."""
 
@@ -87,6 +93,11 @@ class DataPage(QWidget):
         self._tabs.addTab(self._findings_tab(), "Findings")
         self._tabs.addTab(self._cases_tab(), "Cases")
         self._tabs.addTab(self._gallery_tab(), "Gallery")
+        self.layout_form = LayoutForm()
+        self.layout_form.confirmed.connect(self.layout_confirmed)
+        self._tabs.addTab(self.layout_form, "Confirm the layout")
+        self._tabs.setTabVisible(self._tabs.indexOf(self.layout_form), False)
+        self._proposed = ""
         full.addWidget(self._tabs, 1)
         self._pages.addWidget(self._full)
         self._state: DataState | None = None
@@ -109,7 +120,12 @@ class DataPage(QWidget):
         )
         self._recent_full = Button("Recent")
         self._recent_full.setMenu(self._recent_menu)
-        for button in (self._check, self._recent_full, self._choose):
+        self._anew = Button(
+            "Change layout",
+            hint="Look at the folder anew and say again which file is what",
+            clicked=self.layout_wished.emit,
+        )
+        for button in (self._anew, self._check, self._recent_full, self._choose):
             card.tools.addWidget(button)
         shortcut = QShortcut(QKeySequence(SHORTCUTS[Action.CHECK_AGAIN].keys), self)
         shortcut.activated.connect(self.check_wished)
@@ -224,12 +240,24 @@ class DataPage(QWidget):
         self._layout_facts.show_facts(state.layout)
         self._layout_facts.setVisible(bool(state.layout))
         self._check.setEnabled(state.can_check)
+        self._anew.setVisible(state.confirmed)
+        self._anew.setEnabled(state.can_check)
         self.findings.show_table(state.findings)
         self.cases.show_table(state.cases)
         self.gallery.show_items(state.gallery)
         self._tabs.setTabText(0, f"Findings ({len(state.findings.rows)})")
         self._tabs.setTabText(1, f"Cases ({len(state.cases.rows)})")
         self._draw_chosen(self.findings.current_key())
+
+    def draw_layout(self, layout: LayoutState | None) -> None:
+        """Show a proposed layout, in front when it is a new one; None when there is none."""
+        place = self._tabs.indexOf(self.layout_form)
+        self._tabs.setTabVisible(place, layout is not None)
+        self.layout_form.draw(layout)
+        digest = layout.digest if layout is not None else ""
+        if digest and digest != self._proposed:
+            self._tabs.setCurrentIndex(place)
+        self._proposed = digest
 
     def show_recent(self, folders: tuple[str, ...]) -> None:
         """Offer folders that were chosen before, newest first."""

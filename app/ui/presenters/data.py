@@ -83,6 +83,8 @@ class DataState:
     cases: Table
     gallery: tuple[GalleryItem, ...]
     can_check: bool
+    confirmed: bool
+    """A person confirmed the layout; it can be looked at anew."""
 
 
 def present_data(snapshot: Snapshot | None) -> DataState:
@@ -105,6 +107,7 @@ def present_data(snapshot: Snapshot | None) -> DataState:
         cases=cases_table(data.dataset, data.report),
         gallery=gallery_items(data.dataset, data.report),
         can_check=data.folder is not None and progress is None,
+        confirmed=data.confirmed,
     )
 
 

@@ -15,10 +15,12 @@ from app.control.messages import (
     CheckFolder,
     ChooseFolder,
     ComputeFingerprint,
+    ConfirmLayout,
     InvitationView,
     JoinStudy,
     LeaveStudy,
     PauseTraining,
+    ProposeLayout,
     ReadInvitation,
     Refused,
     ResumeTraining,
@@ -36,6 +38,7 @@ from app.system.clock import Clock
 from app.ui.messages import Message, of_error, refusal, told
 from app.ui.presenters.federation import present_invitation
 from app.ui.presenters.gallery import CasePicture, PictureWish, read_picture
+from app.ui.presenters.layout import LayoutAnswers
 from app.ui.presenters.review import Opinion
 from app.ui.presenters.review_report import report_of, table_beside, with_pictures
 from app.ui.presenters.verdicts import VerdictBook
@@ -114,6 +117,23 @@ class Desk(QObject):
     def check_folder(self) -> None:
         """Check the chosen folder again."""
         self._ask(CheckFolder())
+
+    def confirm_layout(self, answers: LayoutAnswers) -> None:
+        """Use the folder as a person confirmed it."""
+        self._ask(
+            ConfirmLayout(
+                digest=answers.digest,
+                channels=answers.channels,
+                structures=answers.structures,
+                leave_out=answers.leave_out,
+                pseudonyms=answers.pseudonyms,
+            ),
+            "The layout is confirmed; the cases are made ready and checked.",
+        )
+
+    def propose_layout(self) -> None:
+        """Forget the confirmed layout and look at the folder anew."""
+        self._ask(ProposeLayout())
 
     def stop_job(self, kind: str) -> None:
         """Stop a running job."""

@@ -10,7 +10,7 @@ from msgspec import structs
 from PySide6.QtCore import QObject, QSettings, Qt, QTimer
 from PySide6.QtTest import QTest
 
-from app.control.messages import Snapshot
+from app.control.messages import ConfirmLayout, ProposeLayout, Snapshot
 from app.ui.bridge import ServiceBridge
 from app.ui.pages.data import DataPage
 from app.ui.presenters.data import present_data
@@ -190,3 +190,24 @@ def test_a_picture_opens_its_case_and_is_wished_when_it_is_seen(page, qtbot):
         page.gallery.setCurrentIndex(page.gallery.pictures.index(0))
         QTest.keyClick(page.gallery, Qt.Key.Key_Return)
     assert told.args == ["hippocampus_007"]
+
+
+def test_a_proposed_layout_comes_to_the_front_and_is_confirmed(open_window):
+    shown = open_window(snapshots.proposed())
+    page = shown.page(Page.DATA)
+    assert page.layout_form.isVisible()
+    page.layout_form._use.click()
+    proposal = snapshots.layout_proposal()
+    (command,) = shown.service.commands
+    assert isinstance(command, ConfirmLayout)
+    assert command.digest == proposal.digest
+    assert [one.found for one in command.structures] == [one.found for one in proposal.structures]
+    # Once: a person who looks elsewhere is not called back by the next snapshot.
+    page._tabs.setCurrentIndex(0)
+    shown.window._draw()
+    assert page._tabs.currentIndex() == 0
+    snapshot = snapshots.checked()
+    shown.show(structs.replace(snapshot, data=structs.replace(snapshot.data, confirmed=True)))
+    assert not page._tabs.isTabVisible(page._tabs.indexOf(page.layout_form))
+    page._anew.click()
+    assert shown.service.commands[1:] == [ProposeLayout()]
