@@ -32,6 +32,7 @@ from app.ui.widgets.frame import Banner, Header, Navigation, StatusLine
 from app.ui.widgets.toasts import ToastStack
 
 if TYPE_CHECKING:
+    from app.ui.models.pictures import CasePicture
     from app.ui.pages.data import DataPage
     from app.ui.pages.federation import FederationPage
     from app.ui.pages.fingerprint import FingerprintPage
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from app.ui.presenters.data import CaseFiles
     from app.ui.presenters.desk import Desk
     from app.ui.presenters.federation import InvitationState
-    from app.ui.presenters.gallery import CasePicture
     from app.ui.presenters.review import CaseDetail
     from app.ui.presenters.volumes import LoadedCase
     from app.ui.widgets.case_viewer import CaseViewer

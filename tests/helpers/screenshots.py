@@ -105,10 +105,10 @@ def draw(asked: argparse.Namespace) -> None:
                 shoot("data-checked-cases", window)
                 gallery = window.page_widget(page).gallery
                 window.page_widget(page).show_gallery()
-                QTest.qWaitFor(
-                    lambda g=gallery: all(g.pictures.missing(n) is None for n in g.on_screen()),
-                    10_000,
-                )
+                for _ in range(100):
+                    QTest.qWait(100)
+                    if all(gallery.pictures.missing(n) is None for n in gallery.on_screen()):
+                        break
                 shoot("data-checked-gallery", window)
             window.close()
     window, desk, service = window_of("checked")

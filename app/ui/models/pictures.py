@@ -3,19 +3,57 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from PySide6.QtCore import QAbstractListModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 from PySide6.QtGui import QColor, QImage, QPixmap
 
 from app.ui import theme
-from app.ui.presenters.gallery import CasePicture, GalleryItem, PictureWish
+from app.ui.text import Tone
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Pixels = npt.NDArray[np.uint32]
 
 CASE_ROLE: Final = Qt.ItemDataRole.UserRole + 1
 MOST_KEPT: Final = 400
 """Pictures in memory, more than any screen holds: 20 MB at 100 %, 80 MB at 200 %."""
 
 Index = QModelIndex | QPersistentModelIndex
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureWish:
+    """What to read for one picture: absolute paths, and the state of the folder they belong to.
+
+    Wishes that are equal have the same picture; `version` changes when the folder's content does.
+    """
+
+    case: str
+    image: str
+    label: str | None
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GalleryItem:
+    """One case in the gallery; `tone` and `hint` tell of its worst finding."""
+
+    wish: PictureWish
+    tone: Tone | None = None
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CasePicture:
+    """A picture of `side` x `side` RGB32 pixels, or none where it cannot be read; `remark` says why."""
+
+    wish: PictureWish
+    pixels: Pixels | None
+    remark: str = ""
 
 
 class PictureModel(QAbstractListModel):

@@ -18,6 +18,7 @@ from PySide6.QtWidgets import (
 )
 
 from app.ui.actions import SHORTCUTS, Action, described
+from app.ui.models.layout import LayoutState
 from app.ui.models.rows import Table
 from app.ui.presenters.data import (
     CASE_COLUMNS,
@@ -25,7 +26,6 @@ from app.ui.presenters.data import (
     SEVERITY_WORDS,
     DataState,
 )
-from app.ui.presenters.layout import LayoutState
 from app.ui.text import EMPTY_DATA, EMPTY_DATA_HINT, GALLERY_HINT, PURPOSE, Page
 from app.ui.theme import GRID
 from app.ui.widgets.card import Card, FactGrid, page_layout, row_of

@@ -10,8 +10,8 @@ from app.control.messages import DataView, Snapshot
 from app.domain.dataset import Case, DatasetFolder
 from app.domain.findings import Finding, Severity, ValidationReport
 from app.ui import text
+from app.ui.models.pictures import GalleryItem, PictureWish
 from app.ui.models.rows import Cell, Column, Row, Table, words
-from app.ui.presenters.gallery import GalleryItem, PictureWish
 from app.ui.presenters.parts import Badge, Fact, Progress, failure_of, progress_of
 from app.ui.text import NOTHING, Tone, count, sentence_case
 

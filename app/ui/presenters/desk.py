@@ -36,9 +36,10 @@ from app.review.report import csv_report, html_report
 from app.system.atomic import write_atomic
 from app.system.clock import Clock
 from app.ui.messages import Message, of_error, refusal, told
+from app.ui.models.layout import LayoutAnswers
+from app.ui.models.pictures import CasePicture, PictureWish
 from app.ui.presenters.federation import present_invitation
-from app.ui.presenters.gallery import CasePicture, PictureWish, read_picture
-from app.ui.presenters.layout import LayoutAnswers
+from app.ui.presenters.gallery import read_picture
 from app.ui.presenters.review import Opinion
 from app.ui.presenters.review_report import report_of, table_beside, with_pictures
 from app.ui.presenters.verdicts import VerdictBook

@@ -7,6 +7,7 @@ from typing import Final
 
 from app.control.messages import FederationView, InvitationView, LinkState, SiteRow, Snapshot
 from app.ui import text
+from app.ui.models.doctor import DoctorLine, DoctorState
 from app.ui.models.rows import Cell, Column, Row, Table, number, words
 from app.ui.presenters.fingerprint import POLICY_SENTENCES, plan_facts
 from app.ui.presenters.parts import Badge, Fact
@@ -64,28 +65,6 @@ class InvitationState:
     problem: str
     remedy: str
     can_join: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DoctorLine:
-    """What was found at one layer of the connection."""
-
-    step: str
-    state: str
-    icon: str
-    tone: Tone
-    sentence: str
-    remedy: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DoctorState:
-    """The last examination of the connection."""
-
-    hint: str
-    lines: tuple[DoctorLine, ...]
-    ticket: str
-    can_run: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from app.ui.text import Tone
+from app.ui.models.pictures import CasePicture, PictureWish
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,37 +19,6 @@ _MAP_ABOVE_BYTES: Final = 256 * 1024 * 1024
 
 _SIDE_OF_THIN_LINES: Final = 100
 """Lines are one pixel wide for each so many pixels of the picture's side."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PictureWish:
-    """What to read for one picture: absolute paths, and the state of the folder they belong to.
-
-    Wishes that are equal have the same picture; `version` changes when the folder's content does.
-    """
-
-    case: str
-    image: str
-    label: str | None
-    version: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GalleryItem:
-    """One case in the gallery; `tone` and `hint` tell of its worst finding."""
-
-    wish: PictureWish
-    tone: Tone | None = None
-    hint: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class CasePicture:
-    """A picture of `side` x `side` RGB32 pixels, or none where it cannot be read; `remark` says why."""
-
-    wish: PictureWish
-    pixels: Pixels | None
-    remark: str = ""
 
 
 def read_picture(wish: PictureWish, side: int) -> CasePicture:

@@ -13,7 +13,8 @@ from app.domain.errors import FednnunetError
 from app.domain.segmentation import SegmentationResult, Verdict
 from app.review.report import ReviewReport
 from app.review.verdicts import CaseReview
-from app.ui.presenters.gallery import PictureWish, read_picture
+from app.ui.models.pictures import PictureWish
+from app.ui.presenters.gallery import read_picture
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QGridLayout, QLabel
 
-from app.ui.presenters.federation import DoctorLine, DoctorState
+from app.ui.models.doctor import DoctorLine, DoctorState
 from app.ui.theme import GRID
 from app.ui.widgets.card import Card
 from app.ui.widgets.labels import Button, IconLabel, label, show_text
@@ -19,7 +19,7 @@ class DoctorCard(Card):
     ticket_copied = Signal()
 
     def __init__(self) -> None:
-        super().__init__("Check the connection")
+        super().__init__("Connection test")
         self._ticket = ""
         self._copy = Button(
             "Copy the ticket for IT",
@@ -34,7 +34,7 @@ class DoctorCard(Card):
         self.body.addWidget(self._hint)
         self._grid = QGridLayout()
         self._grid.setHorizontalSpacing(2 * GRID)
-        self._grid.setVerticalSpacing(GRID // 2)
+        self._grid.setVerticalSpacing(GRID)
         self._grid.setColumnStretch(2, 1)
         self.body.addLayout(self._grid)
         self._lines: list[tuple[IconLabel, QLabel, QLabel]] = []
@@ -47,11 +47,11 @@ class DoctorCard(Card):
         self._run.setEnabled(state.can_run)
         while len(self._lines) < len(state.lines):
             row = len(self._lines)
-            icon, step, said = IconLabel(), label("", "muted", wraps=False), label(selectable=True)
+            icon, step, said = IconLabel(size=16), label("", wraps=False), label(selectable=True)
             top = Qt.AlignmentFlag.AlignTop
             self._grid.addWidget(icon, row, 0, top)
             self._grid.addWidget(step, row, 1, top)
-            self._grid.addWidget(said, row, 2)
+            self._grid.addWidget(said, row, 2, top)
             self._lines.append((icon, step, said))
         for number, parts in enumerate(self._lines):
             there = number < len(state.lines)
@@ -69,5 +69,5 @@ def _fill(parts: tuple[IconLabel, QLabel, QLabel], line: DoctorLine) -> None:
     icon, step, said = parts
     icon.show_icon(line.icon, line.tone)
     step.setText(line.step)
-    said.setText("\n".join(filter(None, (line.sentence, line.remedy))))
+    said.setText(line.said)
     said.setAccessibleName(f"{line.step}, {line.state}: {line.sentence}")

@@ -8,8 +8,13 @@ from PySide6.QtCore import QEvent, QModelIndex, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QKeyEvent, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QAbstractItemView, QListView
 
-from app.ui.models.pictures import CASE_ROLE, PictureModel
-from app.ui.presenters.gallery import CasePicture, GalleryItem, PictureWish
+from app.ui.models.pictures import (
+    CASE_ROLE,
+    CasePicture,
+    GalleryItem,
+    PictureModel,
+    PictureWish,
+)
 from app.ui.text import EMPTY_CASES
 from app.ui.theme import GRID
 from app.ui.widgets.labels import label

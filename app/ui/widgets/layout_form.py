@@ -17,8 +17,7 @@ from PySide6.QtWidgets import (
 )
 
 from app.domain.layout_proposal import ChannelAnswer, StructureAnswer
-from app.ui.models.rows import Table
-from app.ui.presenters.layout import (
+from app.ui.models.layout import (
     CASE_COLUMNS,
     CHANNEL_NAMES,
     LayoutAnswers,
@@ -28,6 +27,7 @@ from app.ui.presenters.layout import (
     normalisation_words,
     problem_of,
 )
+from app.ui.models.rows import Table
 from app.ui.theme import GRID
 from app.ui.widgets.card import Card, clear, scrolling
 from app.ui.widgets.labels import Button, label, show_text

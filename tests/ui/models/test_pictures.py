@@ -6,8 +6,13 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QPixmap
 
 from app.ui.models import pictures
-from app.ui.models.pictures import CASE_ROLE, PictureModel
-from app.ui.presenters.gallery import CasePicture, GalleryItem, PictureWish
+from app.ui.models.pictures import (
+    CASE_ROLE,
+    CasePicture,
+    GalleryItem,
+    PictureModel,
+    PictureWish,
+)
 
 
 def item(number: int, version: str = "1", hint: str = "") -> GalleryItem:

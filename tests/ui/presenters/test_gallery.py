@@ -5,8 +5,9 @@ import pytest
 from helpers import snapshots
 
 from app.domain.errors import DataProblem
+from app.ui.models.pictures import PictureWish
 from app.ui.presenters.data import gallery_items
-from app.ui.presenters.gallery import PictureWish, read_picture
+from app.ui.presenters.gallery import read_picture
 from app.ui.text import Tone
 from app.ui.widgets.rendering import label_colour
 

@@ -5,7 +5,7 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 
-from app.ui.presenters.gallery import CasePicture, GalleryItem, PictureWish
+from app.ui.models.pictures import CasePicture, GalleryItem, PictureWish
 from app.ui.widgets.gallery import Gallery
 
 MANY = 500
