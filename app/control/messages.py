@@ -28,6 +28,8 @@ class JobView(Struct, frozen=True):
     what: str = ""
     outcome: str = ""
     failed: bool = False
+    seconds_left: float | None = None
+    """Estimated from the pace so far; None while too little is done to tell."""
 
 
 class ServiceView(Struct, frozen=True):

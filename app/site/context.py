@@ -25,6 +25,8 @@ from app.wire.messages import AnyMessage, Blob, BlobKind, Report
 
 logger = logging.getLogger(__name__)
 _PROGRESS_EVERY_S: Final = 0.2
+_ESTIMATE_AFTER_S: Final = 2.0
+"""Before that a pace says more about starting up than about cases."""
 
 
 class SiteLink(Protocol):
@@ -89,18 +91,25 @@ class JobProgress:
     def __init__(self, kind: str, show: Callable[[JobView], None], clock: Clock) -> None:
         self.view = JobView(kind=kind, running=True)
         self._show, self._clock = show, clock
-        self._shown_at = clock.monotonic()
+        self._shown_at = self._began_at = clock.monotonic()
         show(self.view)
 
     def heard(self, event: AnyEvent) -> None:
         """Take note of an event of the worker."""
         match event:
             case Progressed(done=done, total=total, what=what):
-                new_words = what != self.view.what
-                self.view = JobView(
-                    kind=self.view.kind, running=True, done=done, total=total, what=what
-                )
                 now = self._clock.monotonic()
+                new_words = what != self.view.what
+                if new_words:
+                    self._began_at = now  # another part of the job has another pace
+                self.view = JobView(
+                    kind=self.view.kind,
+                    running=True,
+                    done=done,
+                    total=total,
+                    what=what,
+                    seconds_left=self._left(done, total, now),
+                )
                 if new_words or done == total or now - self._shown_at >= _PROGRESS_EVERY_S:
                     self._shown_at = now
                     self._show(self.view)
@@ -108,6 +117,12 @@ class JobProgress:
                 logger.info("%s: %s", self.view.kind, text)
             case _:
                 pass
+
+    def _left(self, done: int, total: int, now: float) -> float | None:
+        passed = now - self._began_at
+        if done <= 0 or passed < _ESTIMATE_AFTER_S:
+            return None
+        return passed / done * (total - done)
 
     def ended(self, outcome: str, *, failed: bool) -> None:
         """Show how it ended."""

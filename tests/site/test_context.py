@@ -36,3 +36,19 @@ def test_progress_is_shown_five_times_a_second_at_most():
     assert views[-1].done == 100
     progress.heard(Progressed(done=0, total=5, what="comparing"))
     assert views[-1].what == "comparing"
+
+
+def test_the_time_left_follows_the_pace_of_the_part_that_runs():
+    clock, views = HandClock(), []
+    progress = JobProgress("check", views.append, clock)
+    progress.heard(Progressed(done=0, total=100, what="checking"))
+    clock.advance(1.0)
+    progress.heard(Progressed(done=1, total=100, what="checking"))
+    assert views[-1].seconds_left is None, "too early to tell"
+    clock.advance(9.0)
+    progress.heard(Progressed(done=20, total=100, what="checking"))
+    assert views[-1].seconds_left == pytest.approx(40.0)
+    progress.heard(Progressed(done=1, total=5, what="comparing"))
+    assert views[-1].seconds_left is None
+    progress.ended("done", failed=False)
+    assert views[-1].seconds_left is None

@@ -8,6 +8,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton, QApplication, QComboBox, QLineEdit
 
 from app.control.messages import (
+    AllowFingerprint,
     ChooseFolder,
     ComputeFingerprint,
     JoinStudy,
@@ -307,3 +308,44 @@ def test_a_case_that_cannot_be_read_is_said_in_the_viewer(open_window):
     shown = open_window(replace(base, data=replace(base.data, dataset=dataset)))
     shown.page(Page.DATA).case_opened.emit(gone.name)
     assert "gone_0000.nii.gz" in shown.window._case_window.viewer._sentence.text()
+
+
+def type_keys(text: str) -> None:
+    QTest.keyClicks(QApplication.focusWidget(), text)
+
+
+def tab_to(wanted) -> None:
+    """Press Tab until `wanted` has the focus."""
+    for _ in range(60):
+        if QApplication.focusWidget() is wanted:
+            return
+        QTest.keyClick(QApplication.focusWidget(), Qt.Key.Key_Tab)
+    raise AssertionError(f"Tab does not reach {wanted.accessibleName() or wanted}")
+
+
+def test_from_the_folder_to_the_permission_by_keyboard_alone(open_window, qtbot, tmp_path):
+    shown = open_window(snapshots.empty())
+    window = shown.window
+    window.activateWindow()
+    qtbot.waitUntil(window.isActiveWindow)
+    # Data: Ctrl+O asks for the folder; Return opens the finding of the selected row.
+    shown.answers.folder = str(tmp_path)
+    QTest.keyClick(window, Qt.Key.Key_O, Qt.KeyboardModifier.ControlModifier)
+    assert shown.service.commands == [ChooseFolder(folder=str(tmp_path))]
+    shown.show(snapshots.blocked())
+    QTest.keyClick(window, Qt.Key.Key_2, Qt.KeyboardModifier.ControlModifier)
+    data = window.page_widget(Page.DATA)
+    tab_to(data.findings)
+    with qtbot.waitSignal(data.finding_opened):
+        QTest.keyClick(data.findings, Qt.Key.Key_Down)
+        QTest.keyClick(data.findings, Qt.Key.Key_Return)
+    # Fingerprint: Tab to the name, type it, Return allows exactly the bytes shown.
+    shown.show(snapshots.to_allow())
+    QTest.keyClick(window, Qt.Key.Key_3, Qt.KeyboardModifier.ControlModifier)
+    page = window.page_widget(Page.FINGERPRINT)
+    tab_to(page._name)
+    type_keys("A. Operator")
+    QTest.keyClick(page._name, Qt.Key.Key_Return)
+    assert shown.service.commands[-1] == AllowFingerprint(
+        operator="A. Operator", digest=snapshots.to_allow().fingerprint.outgoing_digest
+    )

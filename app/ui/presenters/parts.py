@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.control.messages import JobView
-from app.ui.text import Tone, sentence_case
+from app.ui.text import Tone, duration, sentence_case
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,9 @@ def progress_of(job: JobView | None) -> Progress | None:
     what = sentence_case(job.what or f"{job.kind} is running")
     if job.total > 0:
         share = min(1.0, job.done / job.total)
-        return Progress(sentence=f"{what}: {job.done} of {job.total}", share=share, stops=job.kind)
+        left = "" if job.seconds_left is None else f", about {duration(job.seconds_left)} left"
+        sentence = f"{what}: {job.done} of {job.total}{left}"
+        return Progress(sentence=sentence, share=share, stops=job.kind)
     return Progress(sentence=f"{what}…", share=None, stops=job.kind)
 
 

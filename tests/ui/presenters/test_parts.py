@@ -29,3 +29,8 @@ def test_ended_jobs_show_no_progress_but_their_failure():
     assert failure_of(failed) == "The disk is full"
     assert failure_of(JobView(kind="check", running=False, outcome="done")) == ""
     assert failure_of(None) == ""
+
+
+def test_the_time_left_is_told_when_it_is_known():
+    job = JobView(kind="check", running=True, done=20, total=100, what="checking", seconds_left=41)
+    assert progress_of(job).sentence == "Checking: 20 of 100, about 41 s left"
