@@ -121,7 +121,8 @@ def present_fingerprint(
         if left_out is not None
         else frozenset(row.case for row in view.cases if row.left_out)
     )
-    headline, badge = _headline(view, data_ready=data_ready, joined=joined)
+    blocks = snapshot is not None and snapshot.data.report is not None and not data_ready
+    headline, badge = _headline(view, data_ready=data_ready, blocks=blocks, joined=joined)
     return FingerprintState(
         attached=snapshot is not None,
         computed=computed,
@@ -156,7 +157,9 @@ def present_fingerprint(
     )
 
 
-def _headline(view: FingerprintView, *, data_ready: bool, joined: bool) -> tuple[str, Badge | None]:
+def _headline(
+    view: FingerprintView, *, data_ready: bool, blocks: bool, joined: bool
+) -> tuple[str, Badge | None]:
     if view.allowance is not None:
         what = "was shared" if view.allowance.sent else "will be shared when the study asks for it"
         return (
@@ -172,6 +175,8 @@ def _headline(view: FingerprintView, *, data_ready: bool, joined: bool) -> tuple
             "Look at what would leave, then allow it with your name.",
             Badge(text="Waits for you", tone=Tone.WARNING),
         )
+    if blocks:
+        return "First mend what blocks training: the Data page says what and how.", None
     if not data_ready:
         return "First choose a folder on the Data page and let it be checked.", None
     return "Your images are checked. Compute their fingerprint to see what would leave.", None

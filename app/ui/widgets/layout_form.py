@@ -171,6 +171,7 @@ class LayoutForm(QWidget):
         value.setValue(structure.value)
         value.setAccessibleName(f"Value of {structure.found}")
         value.setFixedWidth(14 * GRID)
+        value.setAlignment(Qt.AlignmentFlag.AlignHCenter)
         value.setEnabled(not fixed)
         value.valueChanged.connect(self._look_again)
         grid = self._structure_grid

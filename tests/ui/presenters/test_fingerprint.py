@@ -130,3 +130,9 @@ def test_without_a_study_nothing_is_wrong_yet():
     badge = present_fingerprint(alone).badge
     assert badge is not None
     assert badge.tone is Tone.NEUTRAL
+
+
+def test_what_blocks_is_to_be_mended_first():
+    state = present_fingerprint(snapshots.blocked())
+    assert not state.can_compute
+    assert state.headline.startswith("First mend what blocks training")
