@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from PySide6.QtCore import QObject, QSettings, Qt
+from PySide6.QtCore import QObject, QSettings, Qt, QTimer
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication
 
@@ -18,6 +20,8 @@ from app.ui.window import Window
 if TYPE_CHECKING:
     from app.ui.bridge import ServiceBridge
     from app.ui.presenters.verdicts import SiteVerdicts
+
+_WAKE_MS: Final = 500
 
 
 def main(
@@ -43,9 +47,28 @@ def main(
     window.first_frame_shown.connect(sites.open)
     window.show()
     try:
-        return application.exec()
+        with closing_on_interrupt(application):
+            return application.exec()
     finally:
         sites.close()
+
+
+@contextmanager
+def closing_on_interrupt(application: QApplication) -> Iterator[None]:
+    """Let Ctrl+C in the terminal close the window; the service and training go on.
+
+    Python runs signal handlers between its own instructions only, so a timer wakes it twice a
+    second: without one, Qt's loop could sleep on an interrupt for as long as nothing happens.
+    """
+    awake = QTimer()
+    awake.timeout.connect(lambda: None)
+    awake.start(_WAKE_MS)
+    before = signal.signal(signal.SIGINT, lambda *_: application.quit())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        awake.stop()
 
 
 def make_application() -> QApplication:

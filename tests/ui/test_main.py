@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -8,11 +9,11 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from PySide6.QtCore import QSettings
+from PySide6.QtCore import QSettings, QTimer
 
 from app.control.messages import Snapshot
 from app.ui import main as main_module
-from app.ui.main import Sites, chosen_theme, start_service
+from app.ui.main import Sites, chosen_theme, closing_on_interrupt, start_service
 from app.ui.theme import Theme
 
 BARE = """
@@ -213,3 +214,12 @@ def test_the_invitation_of_the_command_line_is_read_once_and_never_joined(
     bridges[0].tell(snapshots.checking())
     assert [type(command).__name__ for command in bridges[0].commands] == ["ReadInvitation"]
     sites.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_an_interrupt_in_the_terminal_closes_the_window(qapp):
+    before = signal.getsignal(signal.SIGINT)
+    QTimer.singleShot(50, lambda: os.kill(os.getpid(), signal.SIGINT))
+    with closing_on_interrupt(qapp):
+        assert qapp.exec() == 0
+    assert signal.getsignal(signal.SIGINT) is before
