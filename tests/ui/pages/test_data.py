@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import time
 from dataclasses import replace
 
@@ -146,6 +147,10 @@ def test_five_hundred_cases_stay_smooth(look, qtbot, tmp_path):
     window.show()
     window.page_widget(Page.DATA)  # importing and building the page happen once
     QTest.qWait(50)
+    # What thousands of tests before this one have left on the heap is not the window's: a full
+    # collection of it alone can take longer than a stall.
+    gc.collect()
+    gc.freeze()
     dog = Watchdog(window)
     try:
         window.attach(desk)
@@ -174,8 +179,9 @@ def test_five_hundred_cases_stay_smooth(look, qtbot, tmp_path):
         QTest.qWait(50)
     finally:
         bridge.close()
+        gc.unfreeze()
     assert dog.ticks > 100
-    assert dog.longest_s < 0.1
+    assert dog.longest_s < 0.1, dog.longest_s
     assert first < 60
     assert len(read) < 400
     assert all(one.pixels is not None for one in read)
