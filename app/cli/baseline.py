@@ -48,7 +48,6 @@ async def train_baseline(*, coordinator: Path, data: Path, home: Path) -> tuple[
             fold=terms.fold,
             seed=terms.seed,
         ),
-        _ignore,
     )
     weights = home / "weights.safetensors"
     await _train(
@@ -84,12 +83,12 @@ async def train_baseline(*, coordinator: Path, data: Path, home: Path) -> tuple[
             model_name=MODEL_NAME,
             output=str(model),
         ),
-        _ignore,
     )
     cases = scan(data).held_out
     predictions = home / "predictions"
     await run_job(
-        runner, SegmentJob(model=str(model), cases=cases, output=str(predictions)), _ignore
+        runner,
+        SegmentJob(model=str(model), cases=cases, output=str(predictions)),
     )
     scored = await run_job(
         runner,
@@ -102,7 +101,6 @@ async def train_baseline(*, coordinator: Path, data: Path, home: Path) -> tuple[
             labels=terms.labels,
             output=str(home / "scores.json"),
         ),
-        _ignore,
     )
     if not isinstance(scored, Scored):
         raise OurMistake(f"a score job gave {type(scored).__name__}")
@@ -135,7 +133,3 @@ async def _train(runner: JobRunner, job: TrainJob, whole_study: TrainRound) -> N
         if not ended.done():
             await session.stop()
             await ended
-
-
-def _ignore(_: AnyEvent) -> None:
-    """Take no notice: the caller waits for the result only."""

@@ -10,7 +10,7 @@ from app.coordinator.auditing import CoordinatorEntry, open_audit
 from app.coordinator.store import StudyStore
 from app.coordinator.workspace import CoordinatorHome, artefact_file, study_terms
 from app.domain.errors import DataProblem, ErrorCode, OurMistake
-from app.jobs.events import AnyEvent, Exported
+from app.jobs.events import Exported
 from app.jobs.runner import JobRunner, run_job
 from app.jobs.spec import ExportJob
 from app.system.clock import SystemClock
@@ -43,7 +43,6 @@ async def export_model(folder: Path, out: Path, *, round_number: int | None = No
                 model_name=MODEL_NAME,
                 output=str(out),
             ),
-            _ignore,
         )
     if not isinstance(result, Exported):
         raise OurMistake(f"an export job gave {type(result).__name__}")
@@ -62,7 +61,3 @@ def _newest(folder: Path) -> int:
     if not rounds:
         raise DataProblem("no round of the study is closed yet", code=ErrorCode.STUDY_STATE)
     return max(rounds)
-
-
-def _ignore(_: AnyEvent) -> None:
-    """Take no notice: the caller waits for the result only."""

@@ -17,7 +17,7 @@ from app.domain.shared import SharedFingerprint
 from app.domain.study import StudyTerms
 from app.federation import plan_rules, shared_codec
 from app.federation.merging import encode_merged, merge
-from app.jobs.events import AnyEvent, ModelDrawn, Planned
+from app.jobs.events import ModelDrawn, Planned
 from app.jobs.runner import JobRunner, run_job
 from app.jobs.spec import InitialModelJob, PlanJob
 from app.system.atomic import write_atomic
@@ -66,7 +66,6 @@ async def plan_study(
         PlanJob(
             terms=terms, merged=str(merged_file), workspace=str(workspace), output=str(plan_file)
         ),
-        _ignore,
     )
     if not isinstance(planned, Planned):
         raise OurMistake(f"a plan job gave {type(planned).__name__}")
@@ -82,7 +81,6 @@ async def plan_study(
             seed=terms.seed,
             output=str(weights),
         ),
-        _ignore,
     )
     if not isinstance(drawn, ModelDrawn):
         raise OurMistake(f"a model job gave {type(drawn).__name__}")
@@ -103,7 +101,3 @@ def _fingerprint(
     except FednnunetError as exc:
         raise UnfitFingerprint(site, exc) from exc
     return shared
-
-
-def _ignore(_: AnyEvent) -> None:
-    """Take no notice: the caller waits for the result only."""

@@ -287,13 +287,17 @@ def _open(stream: _Stream | None) -> _Stream:
     return stream
 
 
-async def run_job(runner: JobRunner, job: AnyJob, on_event: Callable[[AnyEvent], None]) -> Result:
+async def run_job(
+    runner: JobRunner, job: AnyJob, on_event: Callable[[AnyEvent], None] | None = None
+) -> Result:
     """Run `job` to its end and return its result; cancelling it stops the child.
+
+    Without `on_event` only the result is wanted, and what the job tells on its way is dropped.
 
     Raises:
         JobFailed: with the outcome's code and sentence, unless it succeeded.
     """
-    running = await runner.start(job, on_event=on_event)
+    running = await runner.start(job, on_event=on_event or (lambda _: None))
     try:
         outcome = await running.wait()
     except asyncio.CancelledError:
