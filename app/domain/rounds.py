@@ -1,4 +1,4 @@
-"""What goes round: blobs, round specifications, updates, averages."""
+"""What goes round: blobs, tensor specifications, updates, averages."""
 
 from __future__ import annotations
 
@@ -22,16 +22,6 @@ class TensorSpec:
     name: str
     shape: tuple[int, ...]
     dtype: str = "F32"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoundSpec:
-    """One round: train `epochs` local epochs from `base`. Rounds count from 1."""
-
-    number: int
-    attempt: int
-    epochs: int
-    base: BlobRef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
