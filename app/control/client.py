@@ -15,11 +15,9 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from app.control.address import HOST, authorization, find_service
 from app.control.messages import (
-    Accepted,
     Answer,
     AnyCommand,
-    InvitationView,
-    Refused,
+    AnyReply,
     Request,
     ServerMessage,
     Snapshot,
@@ -69,7 +67,7 @@ class ControlClient:
         self.snapshot = snapshot
         self._connection = connection
         self._numbers = 0
-        self._waiting: dict[int, asyncio.Future[Accepted | Refused | InvitationView]] = {}
+        self._waiting: dict[int, asyncio.Future[AnyReply]] = {}
         self._events: asyncio.Queue[ServerMessage | None] = asyncio.Queue()
         self._reader = asyncio.create_task(self._read())
 
@@ -104,9 +102,7 @@ class ControlClient:
         while (event := await self._events.get()) is not None:
             yield event
 
-    async def request(
-        self, command: AnyCommand, *, timeout_s: float = 30.0
-    ) -> Accepted | Refused | InvitationView:
+    async def request(self, command: AnyCommand, *, timeout_s: float = 30.0) -> AnyReply:
         """Send a command and return its answer.
 
         Raises:
@@ -114,7 +110,7 @@ class ControlClient:
         """
         self._numbers += 1
         number = self._numbers
-        answer: asyncio.Future[Accepted | Refused | InvitationView]
+        answer: asyncio.Future[AnyReply]
         answer = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
         try:

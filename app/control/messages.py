@@ -41,6 +41,12 @@ class ServiceView(Struct, frozen=True):
     started_at: float
     problem: str = ""
     remedy: str = ""
+    starts_at_login: bool = False
+    """This service is started when this user logs in (see `SetStartAtLogin`)."""
+    can_start_at_login: bool = True
+    """False where this computer offers no way to it."""
+    awake_sentence: str = ""
+    """Said while the computer is kept from sleeping, and why; empty when it may sleep."""
 
 
 class DataView(Struct, frozen=True):
@@ -129,7 +135,12 @@ class LinkState(enum.Enum):
 
 
 class SiteRow(Struct, frozen=True):
-    """One site of the study as the coordinator tells it."""
+    """One site of the study as the coordinator tells it.
+
+    `doing` is one word for a table: joined, ready, preparing, training, uploading, delivered,
+    paused, failed, absent or left. `absent_since` is set for a site that is absent or not
+    connected: when it was last heard, in seconds since the epoch; None when nobody knows.
+    """
 
     name: str
     state: str
@@ -141,6 +152,8 @@ class SiteRow(Struct, frozen=True):
     steps: int
     silent_s: int
     here: bool
+    doing: str = ""
+    absent_since: float | None = None
 
 
 class RoundRow(Struct, frozen=True):
@@ -206,23 +219,141 @@ class FederationView(Struct, frozen=True):
     """The chosen proxy without name and password: "system", "none" or an address."""
 
 
+class CardSample(Struct, frozen=True):
+    """One reading of one graphics card; a figure that the driver does not give is None.
+
+    `throttled` says in plain words why the card runs slower than it could ("too hot"); empty when
+    it does not. `others` are names of programs other than this site's training on the card.
+    """
+
+    name: str
+    percent: float | None = None
+    memory_percent: float | None = None
+    memory_gb: float | None = None
+    temperature_c: float | None = None
+    power_w: float | None = None
+    throttled: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+
 class DeviceSample(Struct, frozen=True):
-    """One reading of the machine; GPU figures are None where there is no such card."""
+    """One reading of the machine. `cards` is empty where there is no card that can be read.
+
+    Rates are megabytes per second of the whole computer since the reading before. `cpu_percent` is
+    of all processors together.
+    """
 
     at: float
     cpu_percent: float
     memory_percent: float
     worker_memory_mb: float
     disk_free_gb: float
-    gpu_name: str | None = None
-    gpu_percent: float | None = None
-    gpu_memory_percent: float | None = None
-    gpu_temperature_c: float | None = None
-    gpu_power_w: float | None = None
+    memory_free_gb: float = 0.0
+    worker_cpu_percent: float = 0.0
+    """Of one processor: 200 means two of them, all processes of the worker together."""
+    disk_read_mb_s: float = 0.0
+    disk_write_mb_s: float = 0.0
+    network_in_mb_s: float = 0.0
+    network_out_mb_s: float = 0.0
+    cards: tuple[CardSample, ...] = ()
+
+
+class LogLine(Struct, frozen=True):
+    """One line of the log, without names and paths; `level` is info, warning or error."""
+
+    at: float
+    level: str
+    source: str
+    """Which part of the program speaks, e.g. "site.study_desk"."""
+    text: str
+
+
+class StopCosts(Struct, frozen=True):
+    """What stopping would cost now, as numbers and as one sentence for each way to stop."""
+
+    checkpoint_at: float | None = None
+    """When this site's training was last safe on disk; None before the first checkpoint."""
+    lost_s: float = 0.0
+    """Seconds of training that stopping now throws away: they are done again."""
+    next_checkpoint_s: float | None = None
+    """Seconds until the next checkpoint; None when nothing is trained or it cannot be told."""
+    pause: str = ""
+    """Cost of `PauseTraining()`: “Last checkpoint 3 minutes ago; stopping now loses 2 minutes …”"""
+    pause_at_checkpoint: str = ""
+    """Cost of `PauseTraining(at_checkpoint=True)`."""
+    resume: str = ""
+    """What `ResumeTraining` does now; empty when nothing is paused."""
+    leave: str = ""
+    """Cost of `LeaveStudy`."""
+    switch_off: str = ""
+    """Answers “may I switch this computer off?”."""
+
+
+class ScheduleView(Struct, frozen=True):
+    """When this site trains. Times are minutes after midnight, local time; see `SetSchedule`."""
+
+    from_minute: int | None = None
+    to_minute: int | None = None
+    weekends: bool = False
+    yield_card: bool = False
+    resting: bool = False
+    """Training waits now because of the schedule."""
+    sentence: str = ""
+    """What the schedule says now: “Trains from 20:00 to 07:00; waits until 20:00.”"""
+    resumes_at: float | None = None
+    """When training goes on, in seconds since the epoch; None when that depends on others."""
+
+
+class Alarm(Struct, frozen=True):
+    """Something that keeps training from going well, and what to do. The worst comes first.
+
+    `code` is a stable word of `app.site.stall.StallCode`, e.g. "loader-starved"; `severity` is
+    "stopped" (nothing goes on), "slow" or "notice".
+    """
+
+    code: str
+    severity: str
+    sentence: str
+    remedy: str
+    since: float
+
+
+class Interruption(Struct, frozen=True):
+    """An unplanned end of training, and what it cost; the newest comes first.
+
+    `lost_steps` steps of `epoch` are done again: no finished epoch is ever lost or counted twice.
+    """
+
+    at: float
+    what: str
+    """One of "worker lost", "service lost", "computer lost"."""
+    sentence: str
+    """“The computer went off at 03:12 …; 41 steps (2 minutes) of epoch 7 are trained again.”"""
+    epoch: int
+    lost_steps: int
+    lost_s: float
+
+
+class SpeedView(Struct, frozen=True):
+    """Is this speed normal for this computer? `verdict`: unknown, usual, slow or fast.
+
+    `usual_s` is the median step of this very plan and device in this computer's own history;
+    `table_s` what the kept table expects of such a card, None where it has no entry.
+    """
+
+    verdict: str = "unknown"
+    sentence: str = ""
+    step_s: float | None = None
+    usual_s: float | None = None
+    table_s: float | None = None
 
 
 class TrainingView(Struct, frozen=True):
-    """Training at this site. `steps` holds the current and last epoch's steps only."""
+    """Training at this site. `steps` holds the current and last epoch's steps only.
+
+    `epochs` is the whole history, every round of the study; `baseline` that of this site's own
+    training without the federation, empty where none was trained.
+    """
 
     sentence: str = ""
     phase: str = "waiting"
@@ -237,11 +368,21 @@ class TrainingView(Struct, frozen=True):
     """Estimated seconds until this site's part of the round is done."""
     device: str = ""
     paused: bool = False
+    pausing: bool = False
+    """A pause is wished for; it begins at the next checkpoint."""
     epochs: tuple[EpochRecord, ...] = ()
+    baseline: tuple[EpochRecord, ...] = ()
     steps: tuple[StepRecord, ...] = ()
     last_checkpoint_at: float | None = None
+    round_expected_at: float | None = None
+    """When the open round should have every site's update; None when it cannot be told."""
+    costs: StopCosts = StopCosts()
+    schedule: ScheduleView = ScheduleView()
+    alarms: tuple[Alarm, ...] = ()
+    interruptions: tuple[Interruption, ...] = ()
+    speed: SpeedView = SpeedView()
     samples: tuple[DeviceSample, ...] = ()
-    log: tuple[str, ...] = ()
+    log: tuple[LogLine, ...] = ()
 
 
 class ModelView(Struct, frozen=True):
@@ -311,7 +452,7 @@ class Sampled(Struct, frozen=True, tag="sample"):
 class Logged(Struct, frozen=True, tag="log"):
     """One line of the log; append it to `training.log` (the last 500 are kept)."""
 
-    line: str
+    line: LogLine
 
 
 # --- commands ----------------------------------------------------------------------------------
@@ -395,11 +536,41 @@ class LeaveStudy(Struct, frozen=True, tag="leave-study"):
 
 
 class PauseTraining(Struct, frozen=True, tag="pause-training"):
-    """Stop at the next checkpoint and wait."""
+    """Pause this site; `StopCosts` says what each way costs.
+
+    At once, the unfinished epoch is done again after the pause. `at_checkpoint` first lets the
+    epoch end, so that nothing is lost; until then `TrainingView.pausing` is set.
+    """
+
+    at_checkpoint: bool = False
 
 
 class ResumeTraining(Struct, frozen=True, tag="resume-training"):
-    """Go on after a pause."""
+    """Go on after a pause, or take back one that waits for its checkpoint."""
+
+
+class SetSchedule(Struct, frozen=True, tag="set-schedule"):
+    """Train only when this allows it; with no value given, at any time.
+
+    `from_minute` and `to_minute` (minutes after midnight, local time) are given together and may
+    span midnight; `weekends` adds Saturday and Sunday as whole days. `yield_card` rests while
+    another program uses the graphics card.
+    """
+
+    from_minute: int | None = None
+    to_minute: int | None = None
+    weekends: bool = False
+    yield_card: bool = False
+
+
+class SetStartAtLogin(Struct, frozen=True, tag="set-start-at-login"):
+    """Start this site's service when this user logs in, or no longer."""
+
+    on: bool
+
+
+class PrepareReport(Struct, frozen=True, tag="prepare-report"):
+    """Collect what a problem report would hold; answered by `ReportView`. Nothing is saved."""
 
 
 class SegmentCases(Struct, frozen=True, tag="segment"):
@@ -435,6 +606,9 @@ AnyCommand = (
     | LeaveStudy
     | PauseTraining
     | ResumeTraining
+    | SetSchedule
+    | SetStartAtLogin
+    | PrepareReport
     | SegmentCases
     | StopJob
     | StopService
@@ -464,6 +638,19 @@ class InvitationView(Struct, frozen=True, tag="invitation"):
     remedy: str = ""
 
 
+class ReportFile(Struct, frozen=True):
+    """One file of a problem report, exactly as it would be in the zip."""
+
+    name: str
+    text: str
+
+
+class ReportView(Struct, frozen=True, tag="report"):
+    """A problem report to look at before it is saved; `app.system.problem_report` makes the zip."""
+
+    files: tuple[ReportFile, ...]
+
+
 class Accepted(Struct, frozen=True, tag="accepted"):
     """The command is done or under way."""
 
@@ -476,11 +663,14 @@ class Refused(Struct, frozen=True, tag="refused"):
     remedy: str
 
 
+AnyReply = Accepted | Refused | InvitationView | ReportView
+
+
 class Answer(Struct, frozen=True, tag="answer"):
     """The answer to the request with this number."""
 
     number: int
-    answer: Accepted | Refused | InvitationView
+    answer: AnyReply
 
 
 ServerMessage = Snapshot | Changed | StepTaken | EpochFinished | Sampled | Logged | Answer

@@ -27,6 +27,7 @@ def directive(instruction: Instruction) -> messages.Directive:
                 step=site.step,
                 steps=site.steps,
                 silent_s=site.silent_s,
+                phase=site.phase,
             )
             for site in instruction.sites
         ),

@@ -48,6 +48,7 @@ class SiteSummary:
     step: int
     steps: int
     silent_s: int
+    phase: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,6 +224,7 @@ def _summaries(record: StudyRecord, presence: Presences, now: float) -> tuple[Si
                 step=report.step if report else 0,
                 steps=report.steps if report else 0,
                 silent_s=max(0, int(now - here.heard_s)) if here else 0,
+                phase=report.phase if report else "",
             )
         )
     return tuple(summaries)

@@ -26,6 +26,8 @@ from app.control.messages import (
     AllowFingerprint,
     Answer,
     AnyCommand,
+    AnyReply,
+    CardSample,
     Changed,
     CheckFolder,
     ChooseFolder,
@@ -37,7 +39,9 @@ from app.control.messages import (
     LeaveStudy,
     LinkState,
     Logged,
+    LogLine,
     PauseTraining,
+    PrepareReport,
     ProposeLayout,
     ReadInvitation,
     Refused,
@@ -48,6 +52,8 @@ from app.control.messages import (
     SegmentCases,
     ServiceView,
     SetProxy,
+    SetSchedule,
+    SetStartAtLogin,
     Snapshot,
     StopJob,
     StopService,
@@ -90,7 +96,7 @@ from app.site.study_desk import StudyDesk
 from app.system.clock import Clock, SystemClock
 from app.system.hardware import MachineProbe, MachineReading, NvmlProbe
 from app.system.locks import HomeLock
-from app.system.logs import LineHandler, start_logging, stop_logging
+from app.system.logs import LineHandler, LoggedLine, start_logging, stop_logging
 from app.system.settings import load_settings
 from app.wire.messages import Directive, Left, Report, SitePhase, Step
 
@@ -300,7 +306,7 @@ class SiteService:
             return None
         return Answer(number=request.number, answer=await self.command(request.command))
 
-    async def command(self, command: AnyCommand) -> Accepted | Refused | InvitationView:
+    async def command(self, command: AnyCommand) -> AnyReply:
         """Do what a person wishes, or say why not."""
         try:
             return await self._do(command)
@@ -363,6 +369,8 @@ class SiteService:
                     self._start_link()
                 self._study_lane.forgive()
                 self._changed()
+            case SetSchedule() | SetStartAtLogin() | PrepareReport():
+                raise SetupProblem("this service cannot do that yet", code=ErrorCode.STUDY_STATE)
             case SegmentCases():
                 self.review.segment(command)
             case StopJob(kind=kind):
@@ -566,6 +574,7 @@ class SiteService:
                         plan=plan,
                         summary=study.plan_summary,
                         transfer=study.link,
+                        heard_at=study.heard_at,
                     )
                 ),
                 training=msgspec.structs.replace(
@@ -637,19 +646,40 @@ def _essence(report: Report) -> tuple[object, ...]:
 
 
 def _sample_of(reading: MachineReading) -> DeviceSample:
-    card = reading.card
     return DeviceSample(
         at=reading.at,
         cpu_percent=reading.cpu_percent,
         memory_percent=reading.memory_percent,
         worker_memory_mb=reading.worker_memory_mb,
         disk_free_gb=reading.disk_free_gb,
-        gpu_name=None if card is None else card.name,
-        gpu_percent=None if card is None else card.percent,
-        gpu_memory_percent=None if card is None else card.memory_percent,
-        gpu_temperature_c=None if card is None else card.temperature_c,
-        gpu_power_w=None if card is None else card.power_w,
+        memory_free_gb=reading.memory_free_gb,
+        worker_cpu_percent=reading.worker_cpu_percent,
+        disk_read_mb_s=reading.disk_read_mb_s,
+        disk_write_mb_s=reading.disk_write_mb_s,
+        network_in_mb_s=reading.network_in_mb_s,
+        network_out_mb_s=reading.network_out_mb_s,
+        cards=tuple(
+            CardSample(
+                name=card.name,
+                percent=card.percent,
+                memory_percent=card.memory_percent,
+                memory_gb=card.memory_gb,
+                temperature_c=card.temperature_c,
+                power_w=card.power_w,
+                throttled=card.throttled,
+                others=tuple(
+                    sorted(
+                        {user.name for user in card.users if user.pid not in reading.worker_pids}
+                    )
+                ),
+            )
+            for card in reading.cards
+        ),
     )
+
+
+def _line_of(line: LoggedLine) -> LogLine:
+    return LogLine(at=line.at, level=line.level, source=line.source, text=line.text)
 
 
 def open_site(
@@ -721,7 +751,9 @@ async def _serve(site: SiteContext, home: Path, clock: Clock) -> None:
     server = ControlServer(home=home, handler=service)
     site.board.broadcast = server.broadcast
     loop = asyncio.get_running_loop()
-    lines = LineHandler(lambda line: _threadsafe(loop, partial(site.board.tell, Logged(line=line))))
+    lines = LineHandler(
+        lambda line: _threadsafe(loop, partial(site.board.tell, Logged(line=_line_of(line))))
+    )
     logging.getLogger("app").addHandler(lines)
     with _signals(loop, service.stop):
         await server.start()

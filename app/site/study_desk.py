@@ -117,6 +117,8 @@ class StudyDesk:
         self._changed, self._stepped = changed, stepped
         self.link: SiteLink | None = None
         self.directive: Directive | None = None
+        self.heard_at: float | None = None
+        """When the directive came; None for one that was kept from before a restart."""
         self.session: TrainingSession | None = None
         self.device = ""
         self.plan_summary: PlanSummary | None = None
@@ -199,6 +201,7 @@ class StudyDesk:
         if self.directive is not None and directive.serial < self.directive.serial:
             return
         before, self.directive = self.directive, directive
+        self.heard_at = self._site.clock.now()
         records: list[Wish | Task | Plan | ClosedRounds] = []
         if before is None or _essence(before) != _essence(directive):
             records.append(Wish(directive=msgspec.Raw(msgspec.json.encode(directive))))

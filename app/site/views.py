@@ -18,7 +18,7 @@ from app.site.agenda import Work, WorkKind
 from app.site.context import JoinedStudy, SiteLink
 from app.site.rounds import RoundState, RoundTask
 from app.site.state import Plan
-from app.wire.messages import Directive, RoundSummary, SitePhase, Step
+from app.wire.messages import Directive, RoundSummary, SitePhase, SiteSummary, Step
 
 
 def study_view(joined: JoinedStudy) -> StudyView:
@@ -52,8 +52,13 @@ def federation_view(
     plan: Plan | None,
     summary: PlanSummary | None,
     transfer: SiteLink | None,
+    heard_at: float | None = None,
 ) -> FederationView:
-    """Return the Federation section; a peer's words are made safe to show."""
+    """Return the Federation section; a peer's words are made safe to show.
+
+    `heard_at` is when the directive came, in seconds since the epoch; None when it was kept from
+    before a restart.
+    """
     if joined is None:
         return FederationView()
     here = joined.membership.site
@@ -65,21 +70,7 @@ def federation_view(
         sentence="" if directive is None else safe_text(directive.sentence),
         sites=()
         if directive is None
-        else tuple(
-            SiteRow(
-                name=site.name,
-                state=safe_text(site.state),
-                connected=site.connected,
-                cases=site.cases,
-                round=site.round,
-                epoch=site.epoch,
-                step=site.step,
-                steps=site.steps,
-                silent_s=site.silent_s,
-                here=site.name == here,
-            )
-            for site in directive.sites
-        ),
+        else tuple(_site_row(site, here=here, heard_at=heard_at) for site in directive.sites),
         rounds=tuple(
             RoundRow(
                 number=one.number,
@@ -95,6 +86,36 @@ def federation_view(
         sent_bytes=0 if transfer is None else transfer.sent_bytes,
         received_bytes=0 if transfer is None else transfer.received_bytes,
     )
+
+
+def _site_row(site: SiteSummary, *, here: str, heard_at: float | None) -> SiteRow:
+    doing = _doing(site)
+    away = heard_at is not None and (doing == "absent" or not site.connected) and site.silent_s
+    return SiteRow(
+        name=site.name,
+        state=safe_text(site.state),
+        connected=site.connected,
+        cases=site.cases,
+        round=site.round,
+        epoch=site.epoch,
+        step=site.step,
+        steps=site.steps,
+        silent_s=site.silent_s,
+        here=site.name == here,
+        doing=doing,
+        absent_since=heard_at - site.silent_s if heard_at is not None and away else None,
+    )
+
+
+def _doing(site: SiteSummary) -> str:
+    """Return one word for what a site does: its own of its phase while the coordinator waits."""
+    if site.state in ("absent", "delivered"):
+        return site.state
+    if site.state == "withdrawn":
+        return "left"
+    if site.phase in ("preparing", "uploading", "paused", "failed"):
+        return site.phase
+    return "training" if site.state == "working" else safe_text(site.state)
 
 
 def training_sentence(

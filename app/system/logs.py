@@ -11,6 +11,7 @@ import logging
 import logging.handlers
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -45,19 +46,46 @@ class RedactingFormatter(logging.Formatter):
         return redact(super().format(record))
 
 
-class LineHandler(logging.Handler):
-    """Hands each finished line to `take`, e.g. to the window; call it from one loop only."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedLine:
+    """One line as a window shows it; `level` is info, warning or error, `at` since the epoch."""
 
-    def __init__(self, take: Callable[[str], None]) -> None:
+    at: float
+    level: str
+    source: str
+    text: str
+
+
+class LineHandler(logging.Handler):
+    """Hands each line, redacted, to `take`, e.g. for the window; `take` is called in any thread."""
+
+    def __init__(self, take: Callable[[LoggedLine], None]) -> None:
         super().__init__(logging.INFO)
         self._take = take
-        self.setFormatter(RedactingFormatter())
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._take(self.format(record))
+            text = record.getMessage()
+            if record.exc_info is not None:
+                # The file has the traceback; a person at the window wants to know what it was.
+                kind, error, _ = record.exc_info
+                text += f": {kind.__name__}: {error}" if kind is not None else ""
+            self._take(
+                LoggedLine(
+                    at=record.created,
+                    level=_level_of(record.levelno),
+                    source=record.name.removeprefix("app."),
+                    text=redact(text),
+                )
+            )
         except Exception:  # noqa: BLE001 - logging must never end the program
             self.handleError(record)
+
+
+def _level_of(number: int) -> str:
+    if number >= logging.ERROR:
+        return "error"
+    return "warning" if number >= logging.WARNING else "info"
 
 
 def start_logging(folder: Path, name: str) -> logging.Handler:

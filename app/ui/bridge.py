@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from PySide6.QtCore import QObject, Qt, Signal
 
-from app.control.messages import Accepted, AnyCommand, InvitationView, Refused, Snapshot
+from app.control.messages import AnyCommand, AnyReply, Refused, Snapshot
 from app.domain.errors import ErrorCode, FednnunetError, LinkProblem, OurMistake
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ START_AGAIN_S: Final = 30.0
 """A service that does not come up is not started more often than this."""
 CLOSE_S: Final = 5.0
 
-Reply = Accepted | Refused | InvitationView
+Reply = AnyReply
 Result = TypeVar("Result")
 
 

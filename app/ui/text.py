@@ -146,6 +146,11 @@ def moment(seconds: float, *, now: float | None = None) -> str:
     return f"{local.day} {local.strftime('%b %Y, %H:%M')}"
 
 
+def time_of_day(seconds: float) -> str:
+    """Return a point in time with its seconds, in this computer's zone, as a log shows it."""
+    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%H:%M:%S")
+
+
 def listed(words: tuple[str, ...]) -> str:
     """Return “a, b and c”."""
     if len(words) < 2:

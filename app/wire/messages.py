@@ -201,6 +201,8 @@ class SiteSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     step: Small
     steps: Small
     silent_s: Annotated[int, Meta(ge=0)]
+    phase: Text = ""
+    """What the site last said it is doing (a value of `SitePhase`)."""
 
 
 class RoundSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

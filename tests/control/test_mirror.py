@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import msgspec
-from helpers.snapshots import empty
+from helpers.snapshots import empty, log_line
 
 from app.control.messages import (
     Accepted,
@@ -87,8 +87,8 @@ def test_a_repeated_epoch_is_not_counted_twice():
 def test_samples_and_lines_are_bounded():
     view = run(*(Sampled(sample=sample(at)) for at in range(KEPT_SAMPLES + 5))).training
     assert [s.at for s in view.samples] == list(range(5, KEPT_SAMPLES + 5))
-    view = run(*(Logged(line=str(n)) for n in range(KEPT_LINES + 5))).training
-    assert view.log == tuple(str(n) for n in range(5, KEPT_LINES + 5))
+    view = run(*(Logged(line=log_line(str(n))) for n in range(KEPT_LINES + 5))).training
+    assert view.log == tuple(log_line(str(n)) for n in range(5, KEPT_LINES + 5))
 
 
 def test_time_left_comes_with_each_step():

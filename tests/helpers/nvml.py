@@ -13,14 +13,23 @@ class NotSupported(Exception):
 class RecordedNvml:
     """One H100 as read with nvidia-ml-py 12: figures in the units NVML uses."""
 
-    def __init__(self, *, lacks: frozenset[str] = frozenset(), present: bool = True) -> None:
-        self.lacks, self.present = lacks, present
+    def __init__(
+        self, *, lacks: frozenset[str] = frozenset(), present: bool = True, cards: int = 1
+    ) -> None:
+        self.lacks, self.present, self.cards = lacks, present, cards
+        self.reasons = 0
+        self.computing: list[tuple[int, int | None]] = []
+        """(process id, bytes on the card) of programs that compute."""
+        self.drawing: list[tuple[int, int | None]] = []
         self.inits = 0
 
     def nvmlInit(self):
         self.inits += 1
         if not self.present:
             raise NotSupported("driver not loaded")
+
+    def nvmlDeviceGetCount(self):
+        return self.cards
 
     def nvmlDeviceGetHandleByIndex(self, index):
         return ("card", index)
@@ -43,6 +52,18 @@ class RecordedNvml:
     def nvmlDeviceGetPowerUsage(self, handle):
         self._give("power")
         return 412_345
+
+    def nvmlDeviceGetCurrentClocksEventReasons(self, handle):
+        self._give("reasons")
+        return self.reasons
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle):
+        self._give("processes")
+        return [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in self.computing]
+
+    def nvmlDeviceGetGraphicsRunningProcesses(self, handle):
+        self._give("processes")
+        return [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in self.drawing]
 
     def _give(self, what):
         if what in self.lacks:

@@ -214,7 +214,6 @@ class StillProbe:
             memory_percent=2.0,
             worker_memory_mb=3.0,
             disk_free_gb=4.0,
-            card=None,
         )
 
 

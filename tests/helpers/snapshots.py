@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from app.control.messages import (
     AllowanceView,
+    CardSample,
     CaseRow,
     DataView,
     DeviceSample,
@@ -20,6 +21,7 @@ from app.control.messages import (
     InvitationView,
     JobView,
     LinkState,
+    LogLine,
     ModelView,
     OutgoingField,
     ReviewView,
@@ -535,11 +537,23 @@ def samples(number: int = 120, *, card: bool = False) -> tuple[DeviceSample, ...
             memory_percent=48 + second / 60,
             worker_memory_mb=1480 + second,
             disk_free_gb=212.4,
-            gpu_name="NVIDIA RTX A4000" if card else None,
-            gpu_percent=88 + 9 * math.sin(second / 5) if card else None,
-            gpu_memory_percent=61.0 if card else None,
-            gpu_temperature_c=67.0 if card else None,
-            gpu_power_w=118.0 if card else None,
+            memory_free_gb=15.8,
+            worker_cpu_percent=104 + 20 * math.sin(second / 9),
+            disk_read_mb_s=3.1,
+            network_in_mb_s=0.2,
+            network_out_mb_s=1.4,
+            cards=(
+                CardSample(
+                    name="NVIDIA RTX A4000",
+                    percent=88 + 9 * math.sin(second / 5),
+                    memory_percent=61.0,
+                    memory_gb=16.9,
+                    temperature_c=67.0,
+                    power_w=118.0,
+                ),
+            )
+            if card
+            else (),
         )
         for second in range(number)
     )
@@ -559,14 +573,23 @@ def rounds(number: int) -> tuple[RoundRow, ...]:
     )
 
 
-LOG = (
-    "14:02:11 The plan was accepted; its digest is the one the coordinator announced.",
-    "14:02:40 24 cases prepared: 19 to train on, 5 to validate on.",
-    "14:03:02 The training session is ready on the processor with 1 thread.",
-    "14:06:31 Round 1: update delivered (22.4 MB).",
-    "14:10:05 Round 2: update delivered (22.4 MB).",
-    "14:12:48 Round 3 begins from the shared model of round 2.",
-    "14:13:30 Epoch 5 done in 43 s.",
+def log_line(text: str, *, at: float = NOW, level: str = "info") -> LogLine:
+    return LogLine(at=at, level=level, source="site.service", text=text)
+
+
+LOG = tuple(
+    LogLine(at=NOW - 1200 + 140 * number, level=level, source="site.study_desk", text=text)
+    for number, (level, text) in enumerate(
+        (
+            ("info", "the plan was accepted; its digest is the one the coordinator announced"),
+            ("info", "24 cases prepared: 19 to train on, 5 to validate on"),
+            ("info", "the training session is ready on the processor with 1 thread"),
+            ("info", "round 1: update delivered (22.4 MB)"),
+            ("warning", "the coordinator did not answer; trying again in 5 s"),
+            ("info", "round 2: update delivered (22.4 MB)"),
+            ("info", "round 3 begins from the shared model of round 2"),
+        )
+    )
 )
 
 

@@ -14,11 +14,12 @@ from app.wire.messages import Directive, SitePhase, SiteSummary, Step
 JOINED = JoinedStudy(membership=make_membership())
 
 
-def peer(name, state="ready"):
-    return SiteSummary(
-        name=name, state=state, connected=True, cases=5, round=1, epoch=1, step=2, steps=3,
-        silent_s=4,
-    )  # fmt: skip
+def peer(name, state="ready", **changes):
+    facts = {
+        "name": name, "state": state, "connected": True, "cases": 5, "round": 1, "epoch": 1,
+        "step": 2, "steps": 3, "silent_s": 4,
+    }  # fmt: skip
+    return SiteSummary(**(facts | changes))
 
 
 def directive(step, sentence="", sites=()):
@@ -150,3 +151,39 @@ def test_without_a_study_there_is_nothing_to_show():
         summary=None, transfer=None,
     )  # fmt: skip
     assert view == FederationView()
+
+
+@pytest.mark.parametrize(
+    ("state", "phase", "doing"),
+    [
+        ("joined", "", "joined"),
+        ("ready", "waiting", "ready"),
+        ("joined", "preparing", "preparing"),
+        ("working", "training", "training"),
+        ("working", "waiting", "training"),
+        ("working", "uploading", "uploading"),
+        ("working", "paused", "paused"),
+        ("working", "failed", "failed"),
+        ("delivered", "uploading", "delivered"),
+        ("absent", "training", "absent"),
+        ("withdrawn", "", "left"),
+    ],
+)
+def test_one_word_says_what_a_site_does(state, phase, doing):
+    assert row(peer("beta", state, phase=phase)).doing == doing
+
+
+def test_a_site_that_is_not_heard_has_a_time_since_when():
+    assert row(peer("beta", "working", silent_s=30)).absent_since is None
+    assert row(peer("beta", "working", connected=False, silent_s=30)).absent_since == 70.0
+    assert row(peer("beta", "absent", silent_s=30)).absent_since == 70.0
+    assert row(peer("beta", "absent", silent_s=30), heard_at=None).absent_since is None
+    assert row(peer("beta", "joined", connected=False, silent_s=0)).absent_since is None
+
+
+def row(site, *, heard_at=100.0):
+    (shown,) = federation_view(
+        joined=JOINED, link=LinkState.CONNECTED, link_sentence="", rounds=(), plan=None,
+        directive=directive(Step.WAIT, "", (site,)), summary=None, transfer=None, heard_at=heard_at,
+    ).sites  # fmt: skip
+    return shown

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from app.system.logs import LineHandler, redact, start_logging, stop_logging
+from app.system.logs import LineHandler, LoggedLine, redact, start_logging, stop_logging
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_paths_outside_the_code_are_taken_out(text, expected):
 
 
 def test_the_file_and_the_window_get_the_same_redacted_lines(tmp_path, expected_log):
-    lines: list[str] = []
+    lines: list[LoggedLine] = []
     # Not as one word in the source: a traceback shows the line.
     patient = "Smi" + "th"
     file = start_logging(tmp_path / "logs", "site")
@@ -45,7 +45,12 @@ def test_the_file_and_the_window_get_the_same_redacted_lines(tmp_path, expected_
         logging.getLogger("app").removeHandler(window)
         stop_logging(file)
     written = (tmp_path / "logs" / "site.log").read_text(encoding="utf-8")
-    assert written.strip() == "\n".join(lines).strip()
+    (line,) = lines
+    assert (line.level, line.source) == ("error", "test")
+    assert (
+        line.text
+        == "round 3 failed: FileNotFoundError: [Errno 2] No such file or directory: '[path]'"
+    )
     assert "round 3 failed" in written
     assert "test_logs.py" not in written
     assert patient not in written

@@ -115,7 +115,7 @@ def test_events_keep_the_snapshot_true(home, service, bridges, qtbot):
     told: list[Snapshot] = []
     bridge.snapshot_changed.connect(told.append)
     for number in range(50):
-        service.tell(Logged(line=f"line {number}"))
+        service.tell(Logged(line=snapshots.log_line(f"line {number}")))
     service.tell(Changed(data=snapshots.checking().data))
     qtbot.waitUntil(lambda: bridge.snapshot == service.held, timeout=10_000)
     # Fifty events do not make fifty drawings.
@@ -206,7 +206,7 @@ def test_nothing_arrives_after_closing(home, service, bridges, qtbot):
     bridge = bridges(home)
     with qtbot.waitSignal(bridge.snapshot_changed, timeout=10_000):
         bridge.open()
-    service.tell(Logged(line="late"))
+    service.tell(Logged(line=snapshots.log_line("late")))
     bridge.close()
     with qtbot.assertNotEmitted(bridge.snapshot_changed, wait=300):
         pass

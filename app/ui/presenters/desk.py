@@ -9,9 +9,9 @@ from typing import Protocol, TypeVar
 from PySide6.QtCore import QObject, Signal
 
 from app.control.messages import (
-    Accepted,
     AllowFingerprint,
     AnyCommand,
+    AnyReply,
     CheckFolder,
     ChooseFolder,
     ComputeFingerprint,
@@ -46,7 +46,7 @@ from app.ui.presenters.verdicts import VerdictBook
 from app.ui.presenters.volumes import CasePaths, LoadedCase, read_case
 from app.ui.text import listed, sentence_case
 
-Reply = Accepted | Refused | InvitationView
+Reply = AnyReply
 Result = TypeVar("Result")
 
 

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Final
 
-from app.control.messages import DeviceSample, Snapshot, TrainingView
+from app.control.messages import CardSample, DeviceSample, LogLine, Snapshot, TrainingView
 from app.domain.training import EpochRecord
 from app.ui.models.rows import Table
 from app.ui.presenters.federation import rounds_table, sites_table
 from app.ui.presenters.parts import Curve, Progress, failure_of, progress_of
-from app.ui.text import NOTHING, count, duration, figure, moment, sentence_case
-
-_LOG_LINE: Final = re.compile(
-    r"\d{4}-\d\d-\d\d (\d\d:\d\d:\d\d),\d+ ([A-Z]+) [\w.]+: (.*)", re.DOTALL
-)
-"""A line of `app.system.logs`: day, time, level, logger, message."""
+from app.ui.text import NOTHING, count, duration, figure, moment, sentence_case, time_of_day
 
 _HISTORY: Final = 120
 _TRAINING: Final = "training"
@@ -259,23 +253,24 @@ def _meters(samples: tuple[DeviceSample, ...]) -> tuple[Meter, ...]:
             history=tuple(sample.memory_percent / 100 for sample in lately),
         ),
     ]
-    if last.gpu_name is not None:
-        if last.gpu_percent is not None:
+    for number, card in enumerate(last.cards):
+        before = [sample.cards[number] for sample in lately if number < len(sample.cards)]
+        if card.percent is not None:
             meters.append(
                 Meter(
-                    name=last.gpu_name,
-                    value=f"{last.gpu_percent:.0f} %{_warmth(last)}",
-                    share=last.gpu_percent / 100,
-                    history=tuple((sample.gpu_percent or 0.0) / 100 for sample in lately),
+                    name=card.name,
+                    value=f"{card.percent:.0f} %{_warmth(card)}",
+                    share=card.percent / 100,
+                    history=tuple((one.percent or 0.0) / 100 for one in before),
                 )
             )
-        if last.gpu_memory_percent is not None:
+        if card.memory_percent is not None:
             meters.append(
                 Meter(
                     name="Graphics memory",
-                    value=f"{last.gpu_memory_percent:.0f} %",
-                    share=last.gpu_memory_percent / 100,
-                    history=tuple((sample.gpu_memory_percent or 0.0) / 100 for sample in lately),
+                    value=f"{card.memory_percent:.0f} %",
+                    share=card.memory_percent / 100,
+                    history=tuple((one.memory_percent or 0.0) / 100 for one in before),
                 )
             )
     meters.append(
@@ -284,23 +279,19 @@ def _meters(samples: tuple[DeviceSample, ...]) -> tuple[Meter, ...]:
     return tuple(meters)
 
 
-def _warmth(sample: DeviceSample) -> str:
+def _warmth(card: CardSample) -> str:
     parts = []
-    if sample.gpu_temperature_c is not None:
-        parts.append(f"{sample.gpu_temperature_c:.0f} °C")
-    if sample.gpu_power_w is not None:
-        parts.append(f"{sample.gpu_power_w:.0f} W")
+    if card.temperature_c is not None:
+        parts.append(f"{card.temperature_c:.0f} °C")
+    if card.power_w is not None:
+        parts.append(f"{card.power_w:.0f} W")
     return "".join(f", {part}" for part in parts)
 
 
-def plain_line(line: str) -> str:
+def plain_line(line: LogLine) -> str:
     """Return a log line as a person reads it: the time and what happened, warnings marked."""
-    match = _LOG_LINE.fullmatch(line)
-    if match is None:
-        return line
-    moment_text, level, told = match.groups()
-    marked = "" if level in ("DEBUG", "INFO") else f"{level.capitalize()}: "
-    return f"{moment_text}  {marked}{sentence_case(told)}"
+    marked = "" if line.level == "info" else f"{line.level.capitalize()}: "
+    return f"{time_of_day(line.at)}  {marked}{sentence_case(line.text)}"
 
 
 def log_lines(lines: tuple[str, ...], words: str) -> tuple[str, ...]:

@@ -76,6 +76,8 @@ def test_log_filters_and_keeps_its_place(page):
     assert page.log.toPlainText().count("delivered") == 2
     page._log_words.clear()
     page.log.verticalScrollBar().setValue(0)
-    more = replace(snapshots.training().training, log=(*snapshots.LOG, *["more"] * 40))
+    more = replace(
+        snapshots.training().training, log=(*snapshots.LOG, *[snapshots.log_line("more")] * 40)
+    )
     page.draw(present(replace(snapshots.training(), training=more)))
-    assert "more" in page.log.toPlainText()
+    assert "More" in page.log.toPlainText()
