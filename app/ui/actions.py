@@ -33,6 +33,12 @@ class Action(enum.Enum):
     CHECK_AGAIN = "check-again"
     SHOW_CASE = "show-case"
     PAUSE = "pause"
+    READ_NEXT = "read-next"
+    READ_PREVIOUS = "read-previous"
+    ZOOM_IN = "zoom-in"
+    ZOOM_OUT = "zoom-out"
+    WHOLE_CURVE = "whole-curve"
+    LOGARITHM = "logarithm"
     ACCEPT = "accept"
     FLAG = "flag"
     COMMENT = "comment"
@@ -74,6 +80,22 @@ SHORTCUTS: Final[dict[Action, Shortcut]] = {
     Action.CHECK_AGAIN: Shortcut(scope=Scope.DATA, keys="F5", text="Check the folder again"),
     Action.SHOW_CASE: Shortcut(scope=Scope.DATA, keys="Return", text="Show the selected case"),
     Action.PAUSE: Shortcut(scope=Scope.TRAINING, keys="Ctrl+P", text="Pause or resume training"),
+    Action.READ_NEXT: Shortcut(
+        scope=Scope.TRAINING, keys="Right", text="In a plot: read the next value"
+    ),
+    Action.READ_PREVIOUS: Shortcut(
+        scope=Scope.TRAINING, keys="Left", text="In a plot: read the value before"
+    ),
+    Action.ZOOM_IN: Shortcut(
+        scope=Scope.TRAINING, keys="+", text="In a plot: zoom in (also Ctrl and the wheel)"
+    ),
+    Action.ZOOM_OUT: Shortcut(scope=Scope.TRAINING, keys="-", text="In a plot: zoom out"),
+    Action.WHOLE_CURVE: Shortcut(
+        scope=Scope.TRAINING, keys="Home", text="In a plot: show the whole curve"
+    ),
+    Action.LOGARITHM: Shortcut(
+        scope=Scope.TRAINING, keys="L", text="In a plot: logarithmic values or plain ones"
+    ),
     Action.ACCEPT: Shortcut(scope=Scope.REVIEW, keys="A", text="Accept and go to the next case"),
     Action.FLAG: Shortcut(scope=Scope.REVIEW, keys="F", text="Flag for a closer look"),
     Action.COMMENT: Shortcut(scope=Scope.REVIEW, keys="C", text="Write a comment"),

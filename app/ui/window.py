@@ -333,6 +333,7 @@ class Window(QMainWindow):
         page.pause_wished.connect(lambda: self._wish(lambda desk: desk.pause()))
         page.resume_wished.connect(lambda: self._wish(lambda desk: desk.resume()))
         page.stop_wished.connect(self._stop_job)
+        page.save_wished.connect(self._save_curves)
         return page
 
     def _make_review(self) -> ReviewPage:
@@ -437,17 +438,31 @@ class Window(QMainWindow):
             return
         kinds = {"pdf": "PDF (*.pdf)", "json": "JSON (*.json)"}[kind]
         name = f"fingerprint-receipt-{receipt.digest[:8]}.{kind}"
-        chosen = self._asking.save(self, "Save the receipt", name, kinds)
-        if not chosen:
+        path = self._ask_where("Save the receipt", name, kinds)
+        if path is None:
             return
-        path = Path(chosen)
-        if path.suffix.casefold() != f".{kind}":
-            path = path.with_name(f"{path.name}.{kind}")
         if kind == "json":
             data = receipt_json(receipt)
         else:
             data = receipt_pdf(receipt_document(receipt_page(receipt)), "Fingerprint receipt")
         desk.save_file(path, data, f"The receipt is saved as {path.name}.")
+
+    def _save_curves(self, name: str, data: bytes) -> None:
+        kind = name.rpartition(".")[2]
+        kinds = {"png": "Picture (*.png)", "csv": "Table (*.csv)"}[kind]
+        path = self._ask_where("Save the curves", name, kinds)
+        if path is not None:
+            self._wish(lambda desk: desk.save_file(path, data, f"Saved as {path.name}."))
+
+    def _ask_where(self, title: str, name: str, kinds: str) -> Path | None:
+        """Ask where to save; the file gets the ending of `name` when the person gives none."""
+        chosen = self._asking.save(self, title, name, kinds)
+        if not chosen:
+            return None
+        path, ending = Path(chosen), Path(name).suffix
+        if path.suffix.casefold() != ending:
+            path = path.with_name(f"{path.name}{ending}")
+        return path
 
     def _stop_job(self, kind: str) -> None:
         self._wish(lambda desk: desk.stop_job(kind))

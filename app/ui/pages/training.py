@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Final
 
 from PySide6.QtCore import Signal
 from PySide6.QtGui import QFontDatabase, QKeySequence, QShortcut
@@ -18,19 +20,23 @@ from PySide6.QtWidgets import (
 
 from app.ui.actions import SHORTCUTS, Action, described
 from app.ui.models.rows import Table
+from app.ui.presenters.curves import curves_table
 from app.ui.presenters.federation import SITE_COLUMNS
+from app.ui.presenters.parts import Curve
 from app.ui.presenters.training import Tile, TrainingState, log_lines
 from app.ui.text import EMPTY_TRAINING, EMPTY_TRAINING_HINT, ESTIMATE, PURPOSE, Page
 from app.ui.theme import GRID
 from app.ui.widgets.card import Card, page_layout, row_of, scrolling
+from app.ui.widgets.curve_plot import CurvePlot
 from app.ui.widgets.empty_state import EmptyState
 from app.ui.widgets.labels import Button, label, show_text
 from app.ui.widgets.meters import MeterColumn
-from app.ui.widgets.plots import CurvePlot
 from app.ui.widgets.progress_strip import ProgressStrip, bar, show_share
 from app.ui.widgets.record_table import RecordTable
 
-_TILES = 4
+_TILES: Final = 4
+_BEST_LOSS: Final = -1.0
+"""nnU-Net's loss adds cross entropy (at least 0) and minus the soft Dice (at least -1)."""
 
 
 class TrainingPage(QWidget):
@@ -39,6 +45,9 @@ class TrainingPage(QWidget):
     pause_wished = Signal()
     resume_wished = Signal()
     stop_wished = Signal(str)
+
+    save_wished = Signal(str, bytes)
+    """A file to save: its suggested name and its bytes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,18 +99,21 @@ class TrainingPage(QWidget):
             tiles.addWidget(tile, 1)
         column.addLayout(tiles)
 
-        self.loss = CurvePlot("Loss", empty="The first epoch is still running.")
+        self.loss = CurvePlot("Loss", empty="The first epoch is still running.", floor=_BEST_LOSS)
         self.dice = CurvePlot(
             "Overlap (pseudo-Dice)",
             empty="The first epoch is still running.",
             hint=ESTIMATE,
             unit_range=True,
         )
-        self.steps = CurvePlot("Loss of each step", bottom="Step", empty="No step yet.")
+        self.steps = CurvePlot(
+            "Loss of each step", bottom="Step", empty="No step yet.", floor=_BEST_LOSS
+        )
         self.rate = CurvePlot("Learning rate", empty="The first epoch is still running.")
         grid = QGridLayout()
         grid.setSpacing(2 * GRID)
         for number, plot in enumerate((self.loss, self.dice, self.steps, self.rate)):
+            plot.save_wished.connect(partial(self._save, plot))
             card = Card()
             card.body.addWidget(plot)
             card.setFixedHeight(288 if number < 2 else 224)
@@ -146,6 +158,24 @@ class TrainingPage(QWidget):
         layout.addWidget(self.log, 1)
         return tab
 
+    def _save(self, plot: CurvePlot, kind: str) -> None:
+        name = "-".join(plot.accessibleName().casefold().replace(",", "").split())
+        if kind == "png":
+            data = plot.picture()
+        else:
+            data = curves_table(self._curves_of(plot), plot.bottom, estimate=plot is self.dice)
+        self.save_wished.emit(f"{name}.{kind}", data)
+
+    def _curves_of(self, plot: CurvePlot) -> tuple[Curve, ...]:
+        if (state := self._state) is None:
+            return ()
+        return {
+            self.loss: state.loss,
+            self.dice: state.dice,
+            self.steps: state.step_loss,
+            self.rate: state.learning_rate,
+        }[plot]
+
     # --- drawing -------------------------------------------------------------------------------
 
     def draw(self, state: TrainingState) -> None:
@@ -167,11 +197,11 @@ class TrainingPage(QWidget):
             card.setVisible(number < len(state.tiles))
             if number < len(state.tiles):
                 card.draw(state.tiles[number])
-        self.loss.draw(state.loss)
-        self.dice.draw(state.dice)
+        self.loss.draw(state.loss, state.round_ends)
+        self.dice.draw(state.dice, state.round_ends)
         self.steps.draw(state.step_loss)
         self.steps.retitle(state.step_title)
-        self.rate.draw(state.learning_rate)
+        self.rate.draw(state.learning_rate, state.round_ends)
         self._meters.draw(state.meters)
         self.sites.show_table(state.sites)
         self.rounds.show_table(state.rounds)

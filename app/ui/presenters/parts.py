@@ -37,12 +37,13 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """One line of a plot."""
+    """One line of a plot; `x` ascends. `points` marks single values instead of joining them."""
 
     name: str
     x: tuple[float, ...]
     y: tuple[float, ...]
     dashed: bool = False
+    points: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.control.messages import CardSample, DeviceSample, LogLine, Snapshot, TrainingView
-from app.domain.training import EpochRecord
 from app.ui.models.rows import Table
+from app.ui.presenters.curves import (
+    dice_curves,
+    loss_curves,
+    rate_curves,
+    round_ends,
+    step_curves,
+)
 from app.ui.presenters.federation import rounds_table, sites_table
 from app.ui.presenters.parts import Curve, Progress, failure_of, progress_of
 from app.ui.text import NOTHING, count, duration, figure, moment, sentence_case, time_of_day
@@ -51,6 +57,8 @@ class TrainingState:
     loss: tuple[Curve, ...]
     dice: tuple[Curve, ...]
     learning_rate: tuple[Curve, ...]
+    round_ends: tuple[float, ...]
+    """The last epoch of each round."""
     step_loss: tuple[Curve, ...]
     step_title: str
     meters: tuple[Meter, ...]
@@ -79,10 +87,11 @@ def present_training(snapshot: Snapshot | None, *, now: float) -> TrainingState:
         failure=failure_of(view.job),
         progress=progress_of(view.job) if not begun else None,
         tiles=_tiles(view) if begun else (),
-        loss=_loss(view.epochs),
-        dice=_dice(view.epochs, labels),
-        learning_rate=_learning_rate(view.epochs),
-        step_loss=_step_loss(view),
+        loss=loss_curves(view.epochs, federation.rounds, view.baseline),
+        dice=dice_curves(view.epochs, federation.rounds, view.baseline, labels),
+        learning_rate=rate_curves(view.epochs),
+        round_ends=round_ends(view.epochs),
+        step_loss=step_curves(view.steps),
         step_title=f"Loss of each step, epoch {view.steps[-1].epoch}"
         if view.steps
         else "Loss of each step",
@@ -142,97 +151,6 @@ def _pause_costs(view: TrainingView, now: float) -> str:
         f"Last checkpoint at {moment(view.last_checkpoint_at, now=now)}. Switching this computer "
         f"off now loses about {duration(age)} of work; pausing loses nothing."
     )
-
-
-def _loss(epochs: tuple[EpochRecord, ...]) -> tuple[Curve, ...]:
-    if not epochs:
-        return ()
-    x = tuple(float(record.epoch) for record in epochs)
-    measured = tuple(
-        (float(record.epoch), record.validation_loss)
-        for record in epochs
-        if record.validation_loss is not None
-    )
-    return (
-        Curve(name="Training", x=x, y=tuple(record.train_loss for record in epochs)),
-        Curve(
-            name="Validation",
-            x=tuple(epoch for epoch, _ in measured),
-            y=tuple(value for _, value in measured),
-        ),
-    )
-
-
-def _dice(epochs: tuple[EpochRecord, ...], labels: tuple[str, ...]) -> tuple[Curve, ...]:
-    curves = []
-    for number, label in enumerate(labels):
-        points = tuple(
-            (float(record.epoch), value)
-            for record in epochs
-            if number < len(record.pseudo_dice)
-            and (value := record.pseudo_dice[number]) is not None
-        )
-        if points:
-            curves.append(
-                Curve(
-                    name=sentence_case(label),
-                    x=tuple(epoch for epoch, _ in points),
-                    y=tuple(value for _, value in points),
-                )
-            )
-    average = tuple(
-        (float(record.epoch), record.pseudo_dice_average)
-        for record in epochs
-        if record.pseudo_dice_average is not None
-    )
-    if average:
-        curves.append(
-            Curve(
-                name="Moving average",
-                x=tuple(epoch for epoch, _ in average),
-                y=tuple(value for _, value in average),
-                dashed=True,
-            )
-        )
-    return tuple(curves)
-
-
-def _learning_rate(epochs: tuple[EpochRecord, ...]) -> tuple[Curve, ...]:
-    if not epochs:
-        return ()
-    return (
-        Curve(
-            name="Learning rate",
-            x=tuple(float(record.epoch) for record in epochs),
-            y=tuple(record.learning_rate for record in epochs),
-        ),
-    )
-
-
-def _step_loss(view: TrainingView) -> tuple[Curve, ...]:
-    if not view.steps:
-        return ()
-    newest = view.steps[-1].epoch
-    now = tuple(step for step in view.steps if step.epoch == newest)
-    before = tuple(step for step in view.steps if step.epoch < newest)
-    curves = []
-    if before:
-        curves.append(
-            Curve(
-                name=f"Epoch {before[-1].epoch}",
-                x=tuple(float(step.step) for step in before),
-                y=tuple(step.loss for step in before),
-                dashed=True,
-            )
-        )
-    curves.append(
-        Curve(
-            name=f"Epoch {newest}",
-            x=tuple(float(step.step) for step in now),
-            y=tuple(step.loss for step in now),
-        )
-    )
-    return tuple(curves)
 
 
 def _meters(samples: tuple[DeviceSample, ...]) -> tuple[Meter, ...]:

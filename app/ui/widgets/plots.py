@@ -1,16 +1,16 @@
-"""Curves and histograms by pyqtgraph, imported when the first one is shown.
+"""What all plots share, and histograms: pyqtgraph, imported when the first one is shown.
 
-Cheap on purpose: lines one pixel wide, at most two redraws a second, nothing while hidden.
+Cheap on purpose: at most two redraws a second, nothing while hidden. The wheel scrolls the page;
+with Ctrl it zooms the plot, so that a page full of plots can still be scrolled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
-from PySide6.QtCore import QEvent, QPointF, Qt, QTimer
-from PySide6.QtGui import QColor, QFont, QShowEvent
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtCore import QCoreApplication, QEvent, QObject, QPointF, Qt, QTimer
+from PySide6.QtGui import QColor, QFont, QShowEvent, QWheelEvent
+from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
 from app.ui import theme
 from app.ui.theme import GRID
@@ -18,19 +18,6 @@ from app.ui.widgets.labels import label
 
 REDRAW_MS: Final = 500
 _AXIS_WIDTH: Final = 52
-
-
-class Line(Protocol):
-    """One curve."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def x(self) -> tuple[float, ...]: ...
-    @property
-    def y(self) -> tuple[float, ...]: ...
-    @property
-    def dashed(self) -> bool: ...
 
 
 class Bars(Protocol):
@@ -47,13 +34,10 @@ class Bars(Protocol):
 
 
 class Plot(QWidget):
-    """A title, a legend and an empty sentence around a pyqtgraph plot."""
+    """A title, small tools, and an empty sentence around a pyqtgraph plot."""
 
-    def __init__(
-        self, title: str, bottom: str, empty: str, *, hint: str = "", whole_numbers: bool = False
-    ) -> None:
+    def __init__(self, title: str, bottom: str, empty: str, *, hint: str = "") -> None:
         super().__init__()
-        self._whole_numbers = whole_numbers
         self.setAccessibleName(title)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -62,15 +46,17 @@ class Plot(QWidget):
         font = self._title.font()
         font.setWeight(QFont.Weight.DemiBold)
         self._title.setFont(font)
-        layout.addWidget(self._title)
+        self.tools = QHBoxLayout()
+        self.tools.setSpacing(0)
+        top = QHBoxLayout()
+        top.addWidget(self._title)
+        top.addStretch(1)
+        top.addLayout(self.tools)
+        layout.addLayout(top)
         if hint:
             layout.addWidget(label(hint, "caption"))
-        self._legend = QHBoxLayout()
-        self._legend.setSpacing(2 * GRID)
-        line = QHBoxLayout()
-        line.addLayout(self._legend)
-        line.addStretch(1)
-        layout.addLayout(line)
+        self._head = QVBoxLayout()
+        layout.addLayout(self._head)
         self._empty = label(empty, "muted")
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         layout.addWidget(self._empty, 1)
@@ -139,13 +125,15 @@ class Plot(QWidget):
         self._plot.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
         self._plot.setMinimumSize(40, 60)
         self._plot.getPlotItem().layout.setContentsMargins(0, 4, 8, 0)
+        # Values are fitted to what is seen: zooming and dragging go along the lower axis.
+        view = self._plot.getPlotItem().getViewBox()
+        view.setMouseEnabled(x=True, y=False)
         self._plot.setLabel("bottom", self._bottom)
         self._plot.getAxis("left").setWidth(_AXIS_WIDTH)
         self._layout.addWidget(self._plot, 1)
         self._layout.addWidget(self._reading)
-        if self._whole_numbers:
-            _tick_whole_numbers(self._plot.getAxis("bottom"))
         self._plot.scene().sigMouseMoved.connect(self._pointed)
+        self._plot.viewport().installEventFilter(self)
         self._colour()
 
     def _colour(self) -> None:
@@ -160,14 +148,19 @@ class Plot(QWidget):
             axis.setPen(QColor(colours.line))
             axis.setTextPen(QColor(colours.muted))
             axis.setTickFont(small)
+            # Ticks between the written ones cost more than all curves together.
+            axis.setStyle(maxTickLevel=0)
         # setLabel renders HTML: its colour has to be set anew with each look.
         self._plot.setLabel("bottom", self._bottom, color=colours.muted)
         self._plot.showGrid(x=False, y=True, alpha=0.15)
 
     def _pointed(self, position: QPointF) -> None:
         if self._plot.sceneBoundingRect().contains(position):
-            view = self._plot.getPlotItem().getViewBox().mapSceneToView(position)
-            self._reading.setText(self._read(view.x()) or " ")
+            self._point_at(self._plot.getPlotItem().getViewBox().mapSceneToView(position).x())
+
+    def _point_at(self, x: float) -> None:
+        """Say what is drawn at `x`, in the units of the axis."""
+        self._reading.setText(self._read(x) or " ")
 
     def _read(self, x: float) -> str:
         raise NotImplementedError
@@ -182,108 +175,18 @@ class Plot(QWidget):
             self._colour()
             self._later()
 
-
-def _tick_whole_numbers(axis: Any) -> None:  # noqa: ANN401 - pyqtgraph has no types
-    """Let an axis of epochs or steps have no ticks between whole numbers."""
-    spacings = axis.tickSpacing
-
-    def whole(least: float, most: float, pixels: float) -> list[tuple[float, float]]:
-        return [pair for pair in spacings(least, most, pixels) if pair[0] >= 1] or [(1.0, 0.0)]
-
-    axis.tickSpacing = whole
-
-
-class CurvePlot(Plot):
-    """Lines over epochs or steps."""
-
-    def __init__(
-        self,
-        title: str,
-        *,
-        bottom: str = "Epoch",
-        empty: str,
-        hint: str = "",
-        unit_range: bool = False,
-    ) -> None:
-        super().__init__(title, bottom, empty, hint=hint, whole_numbers=True)
-        self._unit_range = unit_range
-        self._lines: tuple[Line, ...] = ()
-        self._items: list[Any] = []
-        self._named: tuple[str, ...] = ()
-
-    def draw(self, lines: Sequence[Line]) -> None:
-        """Show these curves; drawn at most twice a second."""
-        wanted = tuple(lines)
-        if wanted != self._lines:
-            self._lines = wanted
-            self._later()
-
-    def _has_content(self) -> bool:
-        return any(line.x for line in self._lines)
-
-    def _redraw(self) -> None:
-        import pyqtgraph
-
-        colours = theme.colours()
-        while len(self._items) < len(self._lines):
-            self._items.append(self._plot.plot())
-        for number, item in enumerate(self._items):
-            if number >= len(self._lines):
-                item.setData([], [])
-                continue
-            line = self._lines[number]
-            colour = QColor(colours.curves[number % len(colours.curves)])
-            style = Qt.PenStyle.DashLine if line.dashed else Qt.PenStyle.SolidLine
-            item.setPen(pyqtgraph.mkPen(colour, width=1, style=style))
-            # A single point has no line; a symbol shows it.
-            few = len(line.x) <= 2
-            item.setSymbol("o" if few else None)
-            item.setSymbolSize(5)
-            item.setSymbolBrush(colour)
-            item.setSymbolPen(None)
-            item.setData(list(line.x), list(line.y))
-        if self._unit_range:
-            self._plot.setYRange(0.0, 1.0, padding=0.02)
-        names = tuple(line.name for line in self._lines)
-        self._name_lines(names)
-
-    def _name_lines(self, names: tuple[str, ...]) -> None:
-        key = (*names, theme.colours().curves[0])
-        if key == self._named:
-            return
-        self._named = key
-        while (item := self._legend.takeAt(0)) is not None:
-            widget = item.widget()
-            if widget is not None:
-                widget.deleteLater()
-        if len(names) < 2:
-            return
-        for number, name in enumerate(names):
-            self._legend.addWidget(_Sample(name, number, dashed=self._lines[number].dashed))
-
-    def _read(self, x: float) -> str:
-        nearest = round(x)
-        parts = [
-            f"{line.name} {line.y[line.x.index(nearest)]:.4g}"
-            for line in self._lines
-            if nearest in line.x
-        ]
-        return f"{self._bottom} {nearest}: {', '.join(parts)}" if parts else ""
-
-
-class _Sample(QLabel):
-    """A legend entry: a short piece of the line and its name."""
-
-    def __init__(self, name: str, number: int, *, dashed: bool) -> None:
-        super().__init__()
-        colours = theme.colours()
-        sign = "╌" if dashed else "━"
-        self.setTextFormat(Qt.TextFormat.RichText)
-        self.setText(
-            f'<span style="color:{colours.curves[number % len(colours.curves)]}">{sign}{sign}</span>'
-            f"&nbsp;{name.replace('&', '&amp;').replace('<', '&lt;')}"
-        )
-        self.setProperty("role", "caption")
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if isinstance(event, QWheelEvent) and not (
+            event.modifiers() & Qt.KeyboardModifier.ControlModifier
+        ):
+            # pyqtgraph's scene takes every wheel event; the page gets this one by hand.
+            page = self.parentWidget()
+            while page is not None and not isinstance(page, QScrollArea):
+                page = page.parentWidget()
+            if page is not None:
+                QCoreApplication.sendEvent(page.viewport(), event)
+            return True
+        return super().eventFilter(watched, event)
 
 
 class HistogramPlot(Plot):
@@ -327,7 +230,6 @@ class HistogramPlot(Plot):
             )
         )
         self._plot.setYRange(0, max(counts) * 1.08 if counts else 1, padding=0)
-        self._plot.getPlotItem().getViewBox().setMouseEnabled(x=True, y=False)
 
     def _read(self, x: float) -> str:
         for left, right, count in zip(

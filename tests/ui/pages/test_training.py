@@ -55,7 +55,7 @@ def test_curves_redraw_at_most_twice_a_second(page, qtbot):
         page.draw(present(replace(base, training=training)))
     assert page.steps.redraws == 1
     qtbot.waitUntil(lambda: page.steps.redraws == 2, timeout=2000)
-    assert len(page.steps._lines[1].x) == 19
+    assert len(page.steps._lines[0].x) == 19
 
 
 def test_hidden_curves_are_not_drawn(page, qtbot):
@@ -81,3 +81,17 @@ def test_log_filters_and_keeps_its_place(page):
     )
     page.draw(present(replace(snapshots.training(), training=more)))
     assert "More" in page.log.toPlainText()
+
+
+def test_curves_are_saved_as_picture_and_table(page, qtbot):
+    page.draw(present(snapshots.training()))
+    with qtbot.waitSignal(page.save_wished) as saved:
+        page.dice.save_wished.emit("csv")
+    name, data = saved.args
+    assert name == "overlap-(pseudo-dice).csv"
+    assert ESTIMATE.lower().encode() in data
+    assert data.count(b"\r\n") == 6
+    with qtbot.waitSignal(page.save_wished) as saved:
+        page.loss.save_wished.emit("png")
+    assert saved.args[0] == "loss.png"
+    assert saved.args[1].startswith(b"\x89PNG")

@@ -30,25 +30,6 @@ def test_tiles_tell_round_epoch_and_time():
     assert "estimate" in tiles["Overlap with the labels"].detail
 
 
-def test_curves_hold_what_was_measured():
-    state = present_training(snapshots.training(), now=NOW)
-    assert [(curve.name, len(curve.x)) for curve in state.loss] == [
-        ("Training", 5),
-        ("Validation", 5),
-    ]
-    assert [(curve.name, len(curve.x), curve.dashed) for curve in state.dice] == [
-        ("Anterior", 5, False),
-        ("Posterior", 4, False),
-        ("Moving average", 5, True),
-    ]
-    assert state.dice[1].x[0] == 2.0
-    assert [(curve.name, len(curve.x)) for curve in state.step_loss] == [
-        ("Epoch 5", 20),
-        ("Epoch 6", 12),
-    ]
-    assert state.learning_rate[0].y[0] == pytest.approx(0.01)
-
-
 def test_what_switching_off_costs():
     assert "about 2 min of work" in present_training(snapshots.training(), now=NOW).pause_costs
     base = snapshots.training()
