@@ -61,6 +61,26 @@ def _demo(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_later("demo", "run_demo"))
 
 
+def _experiment(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Compare local, AsymFedAvg, FFE and centralised training on held-out cases, as the paper "
+        "does. Without folders, the sample study's sites are taken."
+    )
+    methods = ("local", "asymfedavg", "ffe", "centralised")
+    parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="one for each site")
+    parser.add_argument("--home", type=Path, required=True, help="keep everything below it")
+    parser.add_argument("--study", type=Path, metavar="STUDY.toml", help="default: the sample's")
+    parser.add_argument("--methods", nargs="+", choices=methods, default=methods)
+    parser.add_argument("--full", action="store_true", help="nnU-Net's own length, for a GPU")
+    for name in ("rounds", "epochs-per-round", "iterations-per-epoch", "validation-iterations"):
+        parser.add_argument(f"--{name}", type=int, help="instead of the study file's")
+    parser.add_argument("--parallel", type=int, default=1, help="sessions that train at once")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of each")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
+    parser.set_defaults(command=_later("experiment", "run_experiment"))
+
+
 def _check(parser: argparse.ArgumentParser) -> None:
     parser.description = "Check a folder of images and labels; exit code 1 when something blocks."
     parser.add_argument("folder", type=Path)
@@ -225,6 +245,7 @@ def _coordinator(parser: argparse.ArgumentParser) -> None:
 
 _GROUPS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "demo": _demo,
+    "experiment": _experiment,
     "check": _check,
     "fingerprint": _fingerprint,
     "segment": _segment,
