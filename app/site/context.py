@@ -73,6 +73,8 @@ class SiteContext:
     clock: Clock
     settings: Settings
     joined: JoinedStudy | None
+    ended_unexpectedly: bool = False
+    """The service before this one left its lock behind: it was killed, or the power failed."""
 
     @property
     def study(self) -> str | None:

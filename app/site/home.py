@@ -78,6 +78,11 @@ class SiteHome:
     def checkpoint(self) -> Path:
         return self.training / "checkpoint.pth"
 
+    @property
+    def at_work(self) -> Path:
+        """File that says where training was, in case it ends without a word."""
+        return self.training / "at-work.json"
+
     def update(self, round_number: int, base: str) -> Path:
         """File of this site's update of one round from one base."""
         return self.training / f"update-{round_number}-{base[:16]}.safetensors"

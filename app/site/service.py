@@ -55,6 +55,7 @@ from app.control.messages import (
     SetSchedule,
     SetStartAtLogin,
     Snapshot,
+    StopCosts,
     StopJob,
     StopService,
     WithdrawAllowance,
@@ -74,6 +75,7 @@ from app.site.agenda import Work, WorkKind, next_data_work, next_study_work, pha
 from app.site.audit import AuditKind, AuditLog
 from app.site.board import Board
 from app.site.context import JoinedStudy, SiteContext, SiteLink
+from app.site.costs import CostFacts, stop_costs
 from app.site.data_desk import DataDesk
 from app.site.doctor_desk import DoctorDesk
 from app.site.home import SiteHome
@@ -81,6 +83,7 @@ from app.site.lane import Lane, patience
 from app.site.link import LinkListener
 from app.site.membership import Membership
 from app.site.review_desk import ReviewDesk
+from app.site.rounds import RoundState
 from app.site.state import (
     STUDY_RECORDS,
     Allowance,
@@ -359,9 +362,8 @@ class SiteService:
                 await self._set_proxy(proxy)
             case LeaveStudy():
                 await self._leave()
-            case PauseTraining():
-                self._site.store.put(OperatorPause(at=self._site.clock.now()))
-                self._changed()
+            case PauseTraining(at_checkpoint=at_checkpoint):
+                self._pause(at_checkpoint=at_checkpoint)
             case ResumeTraining():
                 self._site.store.drop(OperatorPause)
                 if self._link_problem is not None:
@@ -482,10 +484,20 @@ class SiteService:
             case "segment" | "score":
                 await self.review.stop()
             case _ if kind in _STUDY_JOBS:
-                self._site.store.put(OperatorPause(at=self._site.clock.now()))
-                self._changed()
+                self._pause(at_checkpoint=False)
             case _:
                 raise DataProblem(f"there is no job {kind}", code=ErrorCode.STUDY_STATE)
+
+    def _pause(self, *, at_checkpoint: bool) -> None:
+        """Pause at once, or where nothing is lost: there is nothing to wait for without training."""
+        self._site.store.put(
+            OperatorPause(at=self._site.clock.now(), at_checkpoint=at_checkpoint and self._trains())
+        )
+        self._changed()
+
+    def _trains(self) -> bool:
+        work = self._study_lane.work
+        return work is not None and work.kind is WorkKind.TRAIN
 
     # --- problems ------------------------------------------------------------------------------
 
@@ -549,7 +561,8 @@ class SiteService:
     def _show_study(self, problem: FednnunetError | None) -> None:
         site, study, store = self._site, self.study, self._site.store
         joined, task, step = site.joined, study.task, study.step
-        plan, paused = store.get(Plan), store.get(OperatorPause) is not None
+        plan, paused = store.get(Plan), study.facts().paused
+        pausing = not paused and store.get(OperatorPause) is not None
         phase = self._phase(problem)
         service = site.board.snapshot.service
         training = site.board.snapshot.training
@@ -603,8 +616,30 @@ class SiteService:
                     seconds_left=study.seconds_left,
                     device=study.device,
                     paused=paused,
+                    pausing=pausing,
+                    costs=self._costs(paused=paused, pausing=pausing),
+                    interruptions=study.risk.account,
                     last_checkpoint_at=None if checkpoint is None else checkpoint.at,
                 ),
+            )
+        )
+
+    def _costs(self, *, paused: bool, pausing: bool) -> StopCosts:
+        study, step = self.study, self.study.step
+        checkpoint, task = self._site.store.get(LastCheckpoint), study.task
+        left_s = None if step is None else study.pace.seconds_left(step, last_epoch=step.epoch)
+        return stop_costs(
+            CostFacts(
+                now=self._site.clock.now(),
+                joined=self._site.joined is not None,
+                training=self._trains() and not paused,
+                checkpoint_at=None if checkpoint is None else checkpoint.at,
+                lost_s=study.risk.lost_s,
+                next_checkpoint_s=left_s,
+                last_epoch=step is not None and step.epoch == study.last_epoch_of_round(),
+                sending=task is not None and task.state is RoundState.TRAINED,
+                paused=paused,
+                pausing=pausing,
             )
         )
 
@@ -730,10 +765,11 @@ async def serve(home: Path, *, threads: int | None = None, device: str | None = 
         SetupProblem: another service runs (SERVICE_RUNNING), or the home cannot be used.
     """
     clock = SystemClock()
-    with HomeLock(home):
+    with HomeLock(home) as lock:
         log = start_logging(SiteHome(root=home).logs, "site")
         try:
             site = open_site(home, clock=clock, threads=threads, device=device)
+            site.ended_unexpectedly = lock.replaced_stale
             try:
                 await _serve(site, home, clock)
             finally:

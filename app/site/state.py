@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
 
-from app.control.messages import ModelView
+from app.control.messages import Interruption, ModelView
 from app.domain.dataset import DatasetFolder
 from app.domain.errors import ErrorCode, OurMistake, SetupProblem
 from app.domain.findings import ValidationReport
@@ -139,9 +140,10 @@ class Wish(Record, frozen=True):
 
 
 class OperatorPause(Record, frozen=True):
-    """The operator stopped training."""
+    """The operator stopped training; `at_checkpoint` once the epoch that runs is saved."""
 
     at: float
+    at_checkpoint: bool = False
 
 
 class ClosedRounds(Record, frozen=True):
@@ -186,6 +188,12 @@ class LastCheckpoint(Record, frozen=True):
     epoch: int
 
 
+class Interruptions(Record, frozen=True):
+    """Unplanned ends of training and what they cost, the newest first."""
+
+    items: tuple[Interruption, ...]
+
+
 STUDY_RECORDS: Final[tuple[type[Record], ...]] = (
     Outgoing,
     Allowance,
@@ -197,6 +205,7 @@ STUDY_RECORDS: Final[tuple[type[Record], ...]] = (
     ClosedRounds,
     FinalModel,
     LastCheckpoint,
+    Interruptions,
 )
 """What belongs to one study and goes when the site leaves it."""
 
@@ -279,6 +288,18 @@ class SiteStore:
             [
                 ("DELETE FROM epoch WHERE epoch >= ?", (record.epoch,)),
                 ("INSERT INTO epoch VALUES (?, ?)", (record.epoch, msgspec.json.encode(record))),
+            ]
+        )
+
+    def fill_epochs(self, records: Iterable[EpochRecord]) -> None:
+        """Keep those epochs that nobody told: their worker outlived the service by a moment."""
+        self._write(
+            [
+                (
+                    "INSERT OR IGNORE INTO epoch VALUES (?, ?)",
+                    (record.epoch, msgspec.json.encode(record)),
+                )
+                for record in records
             ]
         )
 

@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 
 from app.control.messages import (
+    Changed,
     EpochFinished,
     HistogramView,
     JobView,
@@ -45,6 +46,7 @@ from app.jobs.events import (
     Exported,
     Noted,
     Preprocessed,
+    RoundTrained,
     SessionReady,
     Stepped,
 )
@@ -54,6 +56,7 @@ from app.site.agenda import StudyFacts, Work, WorkKind
 from app.site.audit import AuditKind
 from app.site.context import JoinedStudy, SiteContext, SiteLink
 from app.site.data_desk import DataDesk
+from app.site.interruptions import WorkAtRisk
 from app.site.pace import Pace
 from app.site.rounds import RoundEvent, RoundState, RoundTask, TrainedUpdate
 from app.site.session import TrainingSession
@@ -125,13 +128,20 @@ class StudyDesk:
         self.job: JobView | None = None
         self.step: StepRecord | None = None
         self.seconds_left: float | None = None
-        self._pace = Pace()
+        self.pace = Pace()
+        self.risk = WorkAtRisk(site.store, site.home.at_work, clock=site.clock)
         self._told_at: dict[str, float] = {}
         self._fingerprint_unheard = False
 
     async def start(self) -> None:
         """Take up what lies on disk: the last directive and the plan."""
         store = self._site.store
+        self.pause_now()
+        if self._site.joined is not None:
+            self.risk.service_starts(
+                unclean=self._site.ended_unexpectedly,
+                delivering=self.task is not None and self.task.state is RoundState.TRAINED,
+            )
         wish = store.get(Wish)
         if wish is not None and self._site.joined is not None:
             try:
@@ -147,10 +157,18 @@ class StudyDesk:
                 store.drop(Plan)
 
     async def stop(self) -> None:
-        """Stop the training worker at a checkpoint."""
+        """Stop the training worker; training goes on from its last checkpoint."""
         session, self.session = self.session, None
         if session is not None:
             await session.stop()
+        self.risk.ended()
+
+    def pause_now(self) -> None:
+        """Let a pause that waits for a checkpoint begin: there is none to wait for any more."""
+        pause = self._site.store.get(OperatorPause)
+        if pause is not None and pause.at_checkpoint:
+            self._site.store.put(OperatorPause(at=self._site.clock.now()))
+            self._changed()
 
     def refused(self) -> None:
         """Take note that the coordinator refuses this site: nothing is wanted any more."""
@@ -161,7 +179,8 @@ class StudyDesk:
         """Forget the study in memory; the service has removed what was on disk."""
         self.directive, self.link, self.plan_summary = None, None, None
         self.job, self.step, self.seconds_left, self.device = None, None, None, ""
-        self._pace = Pace()
+        self.pace = Pace()
+        self.risk.ended()
         self._told_at.clear()
         self._fingerprint_unheard = False
         self._data.merged_pictures, self._data.merged_sentence = (), ""
@@ -178,7 +197,7 @@ class StudyDesk:
             fingerprint_unheard=self._fingerprint_unheard,
             plan=store.get(Plan),
             task=None if kept is None else kept.task,
-            paused=store.get(OperatorPause) is not None,
+            paused=(pause := store.get(OperatorPause)) is not None and not pause.at_checkpoint,
             session_alive=self.session is not None and self.session.alive,
             session_stands=self.session is not None and self.session.stands,
             model=store.get(FinalModel),
@@ -505,6 +524,7 @@ class StudyDesk:
         self._show_job(JobView(kind="train", running=False, outcome="training is stopped"))
 
     def _session_ended(self) -> None:
+        self.pause_now()
         self._show_job(
             JobView(kind="train", running=False, outcome="the training worker has ended")
         )
@@ -543,13 +563,27 @@ class StudyDesk:
             session_now, self.session = self.session, None
             if session_now is not None:
                 await session_now.stop()
+            self.risk.ended()
             raise
         update = TrainedUpdate.of(trained)
         # The attempt may have been renewed meanwhile; the work is the same.
         current = self._wanted_task()
         site.store.put(Task(task=current.trained(update)))
+        self._keep_untold(trained)
+        self.risk.ended()
+        self.pause_now()
         self.step, self.seconds_left = None, None
         logger.info("round %d is trained: update of %d bytes", task.round, update.size)
+
+    def _keep_untold(self, trained: RoundTrained) -> None:
+        """Put epochs into the history that a worker trained while no service listened."""
+        store, board = self._site.store, self._site.board
+        known = {epoch.epoch for epoch in board.snapshot.training.epochs}
+        if all(record.epoch in known for record in trained.epochs):
+            return
+        store.fill_epochs(trained.epochs)
+        training = board.snapshot.training
+        board.change(Changed(training=msgspec.structs.replace(training, epochs=store.epochs())))
 
     def _lost(self, error: JobFailed) -> None:
         """Count a lost worker; what would be lost in the same way again is told instead."""
@@ -561,7 +595,9 @@ class StudyDesk:
         if error.code in _ONLY_AGAIN or task.losses + 1 >= _MOST_LOSSES:
             logger.warning("round %d gives nothing that counts: %s", task.round, error)
             self._site.store.put(Task(task=task.spoilt(error.code.value)))
+            self.risk.ended()
             return
+        self.risk.worker_lost()
         self._site.store.put(Task(task=task.after(RoundEvent.LOST)))
         raise JobFailed(str(error), code=ErrorCode.JOB_LOST) from error
 
@@ -727,12 +763,14 @@ class StudyDesk:
         match event:
             case SessionReady():
                 self.device = event.device
+                self.risk.session_ready(event.epoch)
                 self._show_job(JobView(kind="train", running=True, what="ready for the next round"))
             case Stepped(record=record):
-                self._pace.stepped(record)
+                self.pace.stepped(record)
+                self.risk.stepped(record)
                 self.step = record
-                self.seconds_left = self._pace.seconds_left(
-                    record, last_epoch=self._last_epoch_of_round()
+                self.seconds_left = self.pace.seconds_left(
+                    record, last_epoch=self.last_epoch_of_round()
                 )
                 site.board.tell(StepTaken(record=record, seconds_left=self.seconds_left))
                 self._stepped()
@@ -740,6 +778,10 @@ class StudyDesk:
                 self._epoch_ended(record)
             case Checkpointed(epoch=epoch):
                 site.store.put(LastCheckpoint(at=site.clock.now(), epoch=epoch))
+                self.risk.checkpointed(epoch)
+                if epoch != self.last_epoch_of_round():
+                    # After the last one the update is still to be written.
+                    self.pause_now()
                 self._changed()
             case Noted(text=text):
                 logger.info("train: %s", text)
@@ -748,11 +790,11 @@ class StudyDesk:
 
     def _epoch_ended(self, record: EpochRecord) -> None:
         if self.step is not None:
-            self._pace.epoch_ended(record, steps=self.step.steps_per_epoch)
+            self.pace.epoch_ended(record, steps=self.step.steps_per_epoch)
         self._site.store.add_epoch(record)
         self._site.board.tell(EpochFinished(record=record))
 
-    def _last_epoch_of_round(self) -> int:
+    def last_epoch_of_round(self) -> int:
         task, joined = self.task, self._site.joined
         if task is None or joined is None:
             return 0

@@ -62,6 +62,8 @@ class HomeLock:
 
     def __init__(self, home: Path) -> None:
         self.home = home
+        self.replaced_stale = False
+        """The holder before died without giving its lock back; true after `acquire`."""
         self._held = False
 
     def acquire(self) -> None:
@@ -79,6 +81,7 @@ class HomeLock:
                     f"a service already runs for {self.home} (process {holder.pid})",
                     code=ErrorCode.SERVICE_RUNNING,
                 )
+            self.replaced_stale = (self.home / _LOCK).exists()
             write_atomic(self.home / _LOCK, msgspec.json.encode(Holder.of_this_process()))
             self._held = True
 

@@ -230,6 +230,7 @@ class SiteHarness:
         self.service: SiteService | None = None
         self.events: list[object] = []
         self._task: asyncio.Task | None = None
+        self._crashed = False
         self.plan = self.coordinator.keep(document_of(stock_plan("ExperimentPlanner", "")))
         merged = merge(
             [minimal(make_cases(1, 5)), minimal(make_cases(2, 7))], rule=Aggregation.CASES
@@ -247,6 +248,7 @@ class SiteHarness:
 
     async def start(self) -> SiteService:
         site = open_site(self.home, clock=self.clock, runner=self.runner, threads=1)
+        site.ended_unexpectedly, self._crashed = self._crashed, False
         site.board.broadcast = self.events.append
         self.service = SiteService(
             site,
@@ -269,11 +271,17 @@ class SiteHarness:
 
     async def crash(self) -> None:
         """End as SIGKILL would: nothing is tidied up, the workers go with their parent."""
+        at_work = self._site.home.at_work
+        noted = at_work.read_bytes() if at_work.exists() else None
         for job in tuple(self.runner.running):
             job.kill()
         # Cancelled without its `finally` having any worker left to stop.
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        if noted is not None:
+            # Ending tidied it up, which SIGKILL would not.
+            at_work.write_bytes(noted)
+        self._crashed = True
         self._site.store.close()
         self._task = None
 

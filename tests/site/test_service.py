@@ -31,6 +31,7 @@ from app.control.messages import (
 )
 from app.domain.errors import ErrorCode, LinkProblem
 from app.domain.ids import digest_of
+from app.site.state import SiteStore
 from app.wire.messages import (
     BlobKind,
     FingerprintOffered,
@@ -132,6 +133,129 @@ async def test_the_operator_pauses_and_resumes(site):
     await site.service.command(ResumeTraining())
     await site.until(lambda: site.coordinator.told(UpdateOffered))
     assert dict(site.runner.trained) == {(1, 1): 1, (1, 2): 1}
+
+
+async def test_a_pause_at_the_checkpoint_loses_nothing(site):
+    await site.to_prepared()
+    gate = site.runner.hold("step")
+    site.train(1)
+    await site.until(lambda: site.snapshot.training.step == 1)
+    assert await site.service.command(PauseTraining(at_checkpoint=True)) == Accepted()
+    await site.until(lambda: site.snapshot.training.pausing)
+    assert not site.snapshot.training.paused
+    assert site.snapshot.training.costs.resume.startswith("The pause is taken back")
+    assert site.runner.running
+    gate.set()
+    await site.until(lambda: site.snapshot.training.paused and not site.runner.running)
+    assert site.runner.trained[1, 1] == 1
+    assert site.snapshot.training.interruptions == ()
+    assert await site.service.command(ResumeTraining()) == Accepted()
+    await site.until(lambda: site.coordinator.told(UpdateOffered))
+    assert dict(site.runner.trained) == {(1, 1): 1, (1, 2): 1}
+
+
+async def test_a_pause_at_the_rounds_last_checkpoint_first_delivers(site):
+    await site.to_prepared()
+    gate = site.runner.hold("epoch")
+    site.train(1)
+    await site.until(lambda: site.runner.trained[1, 1] == 1)
+    site.runner.hold("trained")
+    gate.set()
+    await site.until(lambda: site.runner.trained[1, 2] == 1)
+    await site.service.command(PauseTraining(at_checkpoint=True))
+    site.runner.gates["trained"].set()
+    await site.until(lambda: site.coordinator.told(UpdateOffered))
+    await site.until(lambda: site.snapshot.training.paused)
+
+
+async def test_a_pause_without_training_begins_at_once(site):
+    await site.to_prepared()
+    await site.service.command(PauseTraining(at_checkpoint=True))
+    assert site.snapshot.training.paused
+    assert site.snapshot.training.costs.pause == ""
+
+
+async def test_what_stopping_costs_is_shown_while_training(site):
+    await site.to_prepared()
+    gate = site.runner.hold("step")
+    site.train(1)
+    await site.until(lambda: site.snapshot.training.step == 1)
+    costs = site.snapshot.training.costs
+    assert costs.pause.startswith("There is no checkpoint yet")
+    assert costs.lost_s == 0.5
+    gate.set()
+    await site.until(lambda: site.coordinator.told(UpdateOffered))
+    await site.until(lambda: site.snapshot.training.costs.lost_s == 0)
+    assert site.snapshot.training.costs.switch_off.startswith("You may")
+
+
+async def test_a_killed_worker_is_accounted_for(site, expected_log):
+    await site.to_prepared()
+    gate = site.runner.hold("step")
+    site.train(1)
+    await site.until(lambda: site.snapshot.training.step == 1)
+    expected_log("app.site.service", "trying again")
+    site.runner.kill("TrainJob")
+    await site.until(lambda: site.snapshot.training.interruptions)
+    (lost,) = site.snapshot.training.interruptions
+    assert (lost.what, lost.epoch, lost.lost_steps, lost.lost_s) == ("worker lost", 1, 1, 0.5)
+    gate.set()
+    await site.until(lambda: site.coordinator.told(UpdateOffered))
+    assert dict(site.runner.trained) == {(1, 1): 1, (1, 2): 1}
+
+
+@pytest.mark.parametrize(
+    ("place", "steps", "words"),
+    [
+        ("step", 1, "1 step (less than a second) of epoch 1 is trained again"),
+        ("epoch", 0, "Nothing is lost: epoch 1 had just been saved"),
+        ("trained", 0, "Nothing is lost: its update is trained and is sent on now"),
+    ],
+)
+async def test_a_killed_service_accounts_for_what_was_lost(site, place, steps, words):
+    await site.to_prepared()
+    gate = site.runner.hold(place)
+    site.train(1)
+    if place == "step":
+        await site.until(lambda: site.snapshot.training.step == 1)
+    elif place == "epoch":
+        await site.until(lambda: site.runner.trained[1, 1] == 1)
+    else:
+        await site.until(lambda: site.runner.trained[1, 2] == 1)
+        site.coordinator.online.clear()
+        gate.set()
+        await site.until(lambda: site.snapshot.training.phase == "uploading")
+    await site.crash()
+    gate.set()
+    site.coordinator.online.set()
+    await site.start()
+    await site.until(lambda: site.snapshot.training.interruptions)
+    (lost,) = site.snapshot.training.interruptions
+    assert (lost.what, lost.lost_steps) == ("service lost", steps)
+    assert words in lost.sentence
+    await site.until(lambda: site.coordinator.told(UpdateOffered))
+    assert dict(site.runner.trained) == {(1, 1): 1, (1, 2): 1}
+    # A planned stop is no interruption.
+    await site.stop()
+    await site.start()
+    await site.until(lambda: site.snapshot.training.interruptions)
+    assert site.snapshot.training.interruptions == (lost,)
+
+
+async def test_epochs_that_were_trained_unheard_enter_the_history(site):
+    await site.to_prepared()
+    gate = site.runner.hold("epoch")
+    site.train(1)
+    await site.until(lambda: site.runner.trained[1, 1] == 1)
+    await site.crash()
+    # The worker had saved the epoch, but the service was gone before it heard of it.
+    store = SiteStore(site.home / "site.sqlite")
+    store.drop_epochs()
+    store.close()
+    gate.set()
+    await site.start()
+    await site.until(lambda: site.coordinator.told(UpdateOffered))
+    assert [epoch.epoch for epoch in site.snapshot.training.epochs] == [1, 2]
 
 
 async def test_stopping_the_service_stops_the_worker_at_its_checkpoint(site):

@@ -53,8 +53,10 @@ def test_a_process_id_that_was_given_again_does_not_hold(tmp_path):
 
 def test_a_damaged_lock_is_stale(tmp_path):
     (tmp_path / "service.lock").write_bytes(b"")
-    with HomeLock(tmp_path):
-        pass
+    with HomeLock(tmp_path) as lock:
+        assert lock.replaced_stale
+    with HomeLock(tmp_path) as lock:
+        assert not lock.replaced_stale
 
 
 def test_releasing_twice_does_not_take_the_next_holders_lock(tmp_path):
