@@ -13,7 +13,6 @@ import contextlib
 import json
 import re
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from app.cli import DONE, FAILED
+from app.cli.services import free_port, start_service
 from app.domain.errors import ErrorCode, FednnunetError, JobFailed, SetupProblem
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from app.domain.segmentation import CaseScore
 
 OPERATOR: Final = "Sample study"
-_SERVICE_START_S: Final = 60.0
 _POLL_S: Final = 1.0
 _SAMPLE: Final = "hippocampus"
 
@@ -147,7 +146,7 @@ async def start(study: SampleStudy, **settings: int | None) -> None:
         study_file = study.home / "study.toml"
         study_file.write_text(with_settings(text, **settings), encoding="utf-8")
         where = ("--home", study.coordinator)
-        address = ("--host", "localhost", "--port", _free_port())
+        address = ("--host", "localhost", "--port", free_port())
         _command("coordinator", "create", study_file, *where, *address)
         for name in study.names:
             _command(
@@ -163,38 +162,13 @@ async def start(study: SampleStudy, **settings: int | None) -> None:
     for name in study.names:
         home = study.site(name)
         words = ("site", "run", "--home", str(home), "--threads", "1")
-        await _start_service(words, home=home, log=study.log(name))
+        await start_service(words, home=home, log=study.log(name))
 
 
 async def start_coordinator(study: SampleStudy) -> None:
     """Start the coordinator service unless it runs; raises SetupProblem when it does not start."""
     words = ("coordinator", "serve", "--home", str(study.coordinator))
-    await _start_service(words, home=study.coordinator, log=study.log("coordinator"))
-
-
-async def _start_service(words: tuple[str, ...], *, home: Path, log: Path) -> None:
-    from app.control.server import find_service
-    from app.jobs.detached import fednnunet_command, start_detached
-
-    if find_service(home) is not None:
-        return
-    pid = start_detached([*fednnunet_command(), *words], log=log)
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_SERVICE_START_S):
-            while _lives(pid):
-                if find_service(home) is not None:
-                    return
-                await asyncio.sleep(0.1)
-    raise SetupProblem(f"“fednnunet {' '.join(words)}” did not start; {log} says why")
-
-
-def _lives(pid: int) -> bool:
-    import psutil
-
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    await start_service(words, home=study.coordinator, log=study.log("coordinator"))
 
 
 async def stop(study: SampleStudy) -> None:
@@ -229,13 +203,6 @@ def with_settings(text: str, **settings: int | None) -> str:
             if count != 1:
                 raise SetupProblem(f"the sample study has no setting {name}")
     return text
-
-
-def _free_port() -> int:
-    """Port that nobody uses now; the study's invitations carry it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _command(*words: str | Path | int) -> None:

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from app import __version__
+
+class _Version(argparse.Action):
+    """Prints build and versions; they are looked up only when asked for."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **_: object) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="build, versions, licences")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from app.cli.version import version_text
+
+        print(version_text())  # noqa: T201
+        parser.exit()
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -20,7 +31,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         description="Train one nnU-Net across hospitals while every image stays at home. "
         "Without a command, the window opens. For research use only.",
     )
-    parser.add_argument("--version", action="version", version=f"fednnunet {__version__}")
+    parser.add_argument("--version", action=_Version)
     parser.add_argument("--home", type=Path, help="folder of this site (default: per user)")
     parser.add_argument("--theme", choices=("system", "light", "dark"), default="system")
     parser.add_argument("invitation", nargs="?", type=Path, help=argparse.SUPPRESS)
@@ -116,6 +127,17 @@ def _score(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tolerance-mm", type=float, default=1.0)
     parser.add_argument("--json", action="store_true")
     parser.set_defaults(command=_later("data_commands", "score"))
+
+
+def _self_test(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Try out every part of this installation; exit code 1 when one fails."
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings to FILE")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    parser.add_argument(
+        "--only", action="append", metavar="STEP", help="only this step; repeatable"
+    )
+    parser.add_argument("--part", help=argparse.SUPPRESS)
+    parser.set_defaults(command=_later("self_test", "self_test"))
 
 
 def _site(parser: argparse.ArgumentParser) -> None:
@@ -250,6 +272,7 @@ _GROUPS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "fingerprint": _fingerprint,
     "segment": _segment,
     "score": _score,
+    "self-test": _self_test,
     "site": _site,
     "coordinator": _coordinator,
 }

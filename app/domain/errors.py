@@ -96,7 +96,7 @@ REMEDIES: Final[dict[ErrorCode, str]] = {
     ErrorCode.SERVICE_NOT_RUNNING: "Start it with “fednnunet site run” or open the window.",
     ErrorCode.SECRET_STORE: "Unlock the key store of this computer and try again.",
     ErrorCode.WORKSPACE: "Choose an empty folder, or one that this program made, as its workspace.",
-    ErrorCode.MISSING_LIBRARY: "Run “python3 installer/bootstrap.py setup” again.",
+    ErrorCode.MISSING_LIBRARY: "Install the program again; from a checkout: “python3 installer/bootstrap.py setup”.",
     ErrorCode.STUDY_FILE: "Correct the named entry in the study file.",
     ErrorCode.STUDY_STATE: "Wait until the study has reached that step; the Federation page shows it.",
     ErrorCode.INVITATION: "Ask the coordinator to send the invitation file again.",

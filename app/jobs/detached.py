@@ -28,6 +28,13 @@ def fednnunet_command() -> tuple[str, ...]:
     return (sys.executable, "-P", "-m", "app")
 
 
+def worker_python() -> tuple[str, ...]:
+    """Return the words before `-m app.worker SPEC`; a frozen program answers to these itself."""
+    if getattr(sys, "frozen", False):
+        return (sys.executable,)
+    return (sys.executable, "-P")
+
+
 def start_detached(command: Sequence[str], *, log: Path) -> int:
     """Start `command` in a session of its own, its output appended to `log`; return its process id.
 

@@ -159,6 +159,24 @@ class Exported(Event, frozen=True):
     sha256: str
 
 
+class Probed(Event, frozen=True):
+    """Result: what the worker computes with.
+
+    `device` is torch's name ("cuda:0"), `device_name` a person's ("" for the processor), `cuda`
+    the CUDA version torch was built for ("" for none). `torch_from` is the folder torch was
+    imported from. `trainers` are the classes that nnU-Net found by name.
+    """
+
+    torch: str
+    torch_from: str
+    nnunet: str
+    device: str
+    device_name: str
+    cuda: str
+    torchvision: str
+    trainers: tuple[str, ...]
+
+
 Result = (
     Checked
     | LayoutConfirmed
@@ -170,6 +188,7 @@ Result = (
     | Segmented
     | Scored
     | Exported
+    | Probed
 )
 AnyEvent = (
     Progressed

@@ -22,6 +22,7 @@ WORK: Final = {
     "SegmentJob": "segmenting",
     "ScoreJob": "scoring",
     "ExportJob": "exporting the model",
+    "ProbeJob": "trying out this installation",
 }
 
 _BY_SIGNAL: Final = {

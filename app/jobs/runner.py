@@ -1,6 +1,6 @@
 """Starting children, reading what they tell, and ending them with everything they started.
 
-A child is `python -P -m app.worker SPEC`. It gets a folder of its own with `spec.json` and
+A child is `python -P -m app.worker SPEC` (a frozen program stands for `python -P`). It gets a folder of its own with `spec.json` and
 `log.txt`; its events come as JSON lines over the pipe that is its standard output at the start,
 commands go as JSON lines to its standard input, and the end of that input asks it to stop. So a
 child also stops when this process dies.
@@ -23,6 +23,7 @@ import msgspec
 
 import app
 from app.domain.errors import ErrorCode, JobFailed, OurMistake, SetupProblem
+from app.jobs.detached import worker_python
 from app.jobs.events import AnyEvent, Failed, Result
 from app.jobs.machine import JobEvent, JobState, advance
 from app.jobs.outcome import JobOutcome, outcome_of
@@ -67,7 +68,7 @@ class JobRunner:
         low_priority: bool = True,
     ) -> None:
         self._folder = folder
-        self._python = (sys.executable, "-P") if python is None else tuple(python)
+        self._python = worker_python() if python is None else tuple(python)
         self._clock: Clock = SystemClock() if clock is None else clock
         self._low_priority = low_priority
 

@@ -130,6 +130,12 @@ class ExportJob(Job, frozen=True):
     output: str
 
 
+class ProbeJob(Job, frozen=True):
+    """Find out what this installation computes with, and prove that it does, on `device`."""
+
+    device: str = "auto"
+
+
 AnyJob = (
     CheckJob
     | ConvertJob
@@ -141,6 +147,7 @@ AnyJob = (
     | SegmentJob
     | ScoreJob
     | ExportJob
+    | ProbeJob
 )
 
 

@@ -20,6 +20,7 @@ from app.jobs.events import (
     ModelDrawn,
     Planned,
     Preprocessed,
+    Probed,
     Progressed,
     Result,
     Scored,
@@ -36,6 +37,7 @@ from app.jobs.spec import (
     InitialModelJob,
     PlanJob,
     PreprocessJob,
+    ProbeJob,
     ScoreJob,
     SegmentJob,
     TrainJob,
@@ -83,6 +85,8 @@ def _run(job: AnyJob, tell: Tell, inbox: Inbox) -> Result:
             return _score(job, tell, inbox)
         case ExportJob():
             return _export(job)
+        case ProbeJob():
+            return _probe(job)
 
 
 def _check(job: CheckJob, tell: Tell, inbox: Inbox) -> Checked:
@@ -251,6 +255,12 @@ def _export(job: ExportJob) -> Exported:
         output=Path(job.output),
     )
     return Exported(output=job.output, sha256=model.sha256)
+
+
+def _probe(job: ProbeJob) -> Probed:
+    from app.nnunet.probe import probe
+
+    return probe(job.device, threads=job.threads)
 
 
 def _progress(tell: Tell) -> Callable[[int, int, str], None]:

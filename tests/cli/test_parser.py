@@ -22,6 +22,7 @@ COMMANDS = [
     ["site", "status", "--home", "H", "--json"],
     ["segment", "--model", "m.zip", "--input", "I", "--output", "O"],
     ["score", "--reference", "R", "--prediction", "P"],
+    ["self-test", "--json", "F", "--device", "cpu", "--only", "worker", "--only", "window"],
 ]
 
 

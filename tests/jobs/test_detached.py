@@ -6,7 +6,7 @@ import time
 import psutil
 import pytest
 
-from app.jobs.detached import fednnunet_command, start_detached
+from app.jobs.detached import fednnunet_command, start_detached, worker_python
 
 
 def wait_for(condition, seconds=20.0):
@@ -35,3 +35,10 @@ def test_the_command_starts_this_program(tmp_path):
     pid = start_detached([*fednnunet_command(), "--version"], log=log)
     wait_for(lambda: log.is_file() and "fednnunet" in log.read_text())
     assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_a_frozen_program_stands_for_python(monkeypatch):
+    assert worker_python() == (sys.executable, "-P")
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    assert worker_python() == (sys.executable,)
+    assert fednnunet_command() == (sys.executable,)

@@ -109,6 +109,16 @@ EVENTS = [
         )
     ),
     events.Exported(output="/o", sha256="s"),
+    events.Probed(
+        torch="2",
+        torch_from="/t",
+        nnunet="2",
+        device="cuda:0",
+        device_name="A",
+        cuda="13.0",
+        torchvision="native",
+        trainers=("nnUNetTrainer",),
+    ),
 ]
 
 

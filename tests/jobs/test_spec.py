@@ -67,6 +67,7 @@ JOBS = [
     spec.ExportJob(
         plan="/p", weights="/w", configuration="2d", fold="0", model_name="m", output="/o"
     ),
+    spec.ProbeJob(device="cuda:1", threads=2),
 ]
 COMMANDS = [
     spec.TrainRound(round=1, attempt=1, epochs=2, start_epoch=0, base=None, update="/u"),

@@ -34,6 +34,9 @@ TERMS = StudyTerms(
 )
 CONFIGURATION = "3d_fullres"
 
+# Looking up a class imports every trainer, and with them timm, which calls what torch deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _own_environment():
@@ -156,6 +159,7 @@ def study(tmp_path_factory):
             output=study.path("model.zip"),
         )
     )
+    study.do(spec.ProbeJob(device="cpu"))
     cases = scan(study.data).training[:2]
     segmented = study.do(
         spec.SegmentJob(
