@@ -3,9 +3,11 @@
 Beside the growing file lies a journal with one record per chunk (offset, length, checksum). After
 a crash, whole chunks that the journal vouches for are kept and the rest is cut off, so nothing is
 sent twice but what was in flight, and a torn write or rotten bit does not count as received. Every
-8 MiB the bytes should be forced to disk (`sync_due`), so that a power failure costs no more.
+8 MiB the bytes should be forced to disk (`sync_due`), so that a power failure costs no more. The same
+call reads them back and takes them into the file's SHA-256, in a thread beside the transfer: at the
+end only the last few MiB are left to hash (decision 0020).
 
-Commit is: check the digest of what the disk holds, force it out, rename, force the folder out.
+Commit is: check the digest of what was read back, force it out, rename, force the folder out.
 """
 
 from __future__ import annotations
@@ -42,6 +44,9 @@ class PartialFile:
         """Open what an earlier run left at `path`, or start anew; reads what is there once."""
         self.path = path
         self._turn = threading.RLock()
+        self._hashing = threading.Lock()
+        self._digest = hashlib.sha256()
+        self._hashed = 0
         self._journal_path = path.with_name(path.name + ".journal")
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
         self._file = os.open(path, flags, 0o600)
@@ -70,12 +75,13 @@ class PartialFile:
         return self._unsynced >= SYNC_EVERY
 
     def sync(self) -> None:
-        """Force what was appended so far to the disk; appending may go on meanwhile."""
+        """Hash what was appended so far and force it to the disk; appending may go on meanwhile."""
         with self._turn:
             # Of copies, so that appending goes on meanwhile.
             copies = [os.dup(self._file), os.dup(self._journal)]
             self._unsynced = 0
         try:
+            self._take_into_digest()
             for copy in copies:
                 force_data(copy)
         finally:
@@ -84,14 +90,20 @@ class PartialFile:
 
     def restart(self) -> None:
         """Throw away every byte."""
-        with self._turn:
+        with self._hashing, self._turn:
             os.ftruncate(self._file, 0)
             os.ftruncate(self._journal, 0)
             self.offset = self._records = self._unsynced = 0
+            self._digest, self._hashed = hashlib.sha256(), 0
 
     def sha256(self) -> str:
-        """Return the SHA-256 of what the disk holds, in hexadecimal."""
-        return file_sha256(self.path)
+        """Return the SHA-256 of the bytes below the offset, in hexadecimal.
+
+        Each byte is read back once, after it was written. Whoever changes the file behind our back
+        afterwards is found when the blob is read again before it is used.
+        """
+        self._take_into_digest()
+        return self._digest.hexdigest()
 
     def commit(self, target: Path) -> None:
         """Give the file its final name; after this returns it survives a power failure."""
@@ -116,8 +128,21 @@ class PartialFile:
                 os.close(self._journal)
                 self._file = self._journal = -1
 
+    def _take_into_digest(self) -> None:
+        """Read back and hash what was appended since the last time."""
+        buffer = bytearray(_BLOCK)
+        with self._hashing, memoryview(buffer) as view, self.path.open("rb", buffering=0) as file:
+            file.seek(self._hashed)
+            end = self.offset
+            while self._hashed < end:
+                count = file.readinto(view[: min(_BLOCK, end - self._hashed)])
+                if not count:
+                    raise OurMistake("an arriving file has become shorter")
+                self._digest.update(view[:count])
+                self._hashed += count
+
     def _recover(self) -> int:
-        """Keep the chunks that the journal vouches for; return where they end."""
+        """Keep and hash the chunks that the journal vouches for; return where they end."""
         offset = records = 0
         with self._journal_path.open("rb") as journal, self.path.open("rb") as file:
             while len(raw := journal.read(_RECORD.size)) == _RECORD.size:
@@ -127,8 +152,10 @@ class PartialFile:
                 data = file.read(length)
                 if len(data) != length or blobs.checksum(data) != given:
                     break
+                self._digest.update(data)
                 offset += length
                 records += 1
+        self._hashed = offset
         os.ftruncate(self._file, offset)
         os.ftruncate(self._journal, records * _RECORD.size)
         self._records = records

@@ -46,7 +46,13 @@ WINDOW_START: Final = 2
 """Chunks in flight at first, and on a line that needs no more to be busy. What is in flight when a
 line or a coordinator breaks is sent again."""
 WINDOW_LIMIT: Final = 16
-"""Chunks in flight at most, on lines that are both fast and far."""
+"""Chunks in flight at most, on lines that are fast or far."""
+_SLACK_S: Final = 0.05
+_SLACK_CHUNKS: Final = 8
+"""How long either end may be kept from its core by other work before a line falls idle: the window
+of a fast line holds so many seconds' worth, up to so many chunks. Two in flight cost half of an
+upload's speed on a busy machine (tests/benchmarks/transfer.py); more than eight would be sent again
+for each damaged one, beyond a tenth of all bytes when one in a hundred is damaged."""
 _MAX_GENERATION: Final = 1_000_000
 
 
@@ -134,7 +140,8 @@ class BlobSender:
 
     Order of calls: `next_piece` until it gives None, then wait for `acknowledged` or `rejected`,
     and again, until `finished`. The window starts at 2 chunks and grows by one with each
-    acknowledgement while twice the product of rate and latency asks for it, up to 16; but what is
+    acknowledgement while twice the product of rate and latency asks for it, up to 16, or a fast line
+    should outlast a pause of either end, up to 8; but what is
     in flight never takes longer than `patience_s` at the measured rate: a slow line must not fill
     buffers for longer than a heartbeat may take.
     """
@@ -233,7 +240,8 @@ class BlobSender:
             self._window = min(self._window + 1, 2 * WINDOW_START)
             return
         chunk_s = self._pace * self._chunk
-        useful = max(WINDOW_START, math.ceil(2 * self._latency_s / chunk_s))
+        slack = min(_SLACK_CHUNKS, math.ceil(_SLACK_S / chunk_s))
+        useful = max(WINDOW_START, math.ceil(2 * self._latency_s / chunk_s), slack)
         bearable = int(self._patience_s / chunk_s)
         self._window = max(1, min(self._window + 1, useful, bearable, WINDOW_LIMIT))
 

@@ -27,18 +27,22 @@ def measure(**options: int) -> dict[str, float]:
 
 @pytest.mark.e2e
 def test_speed_and_memory_stay_within_the_budget(record_property):
-    figures = measure(mib=24, runs=5, sites=3)
+    figures = measure(mib=24, runs=7, sites=3)
     record_property("figures", figures)
     assert figures["coordinator_grown_mib"] <= 150, figures
     assert figures["site_process_mib"] <= 120, figures
-    # The project's limit of 0.4 is for a quiet machine, in the long form; here others run beside.
-    assert figures["best_transfer_ratio"] >= 0.15, figures
+    # Other tests may run on the same cores, and a pair is over in a tenth of a second: the best of
+    # seven pairs here, the median in the long form.
+    assert figures["best_ratio"] >= 0.4, figures
+    assert figures["cpu_ratio"] >= 0.2, figures
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_ten_sites_with_124_mib_each(record_property):
-    figures = measure(mib=124, runs=5, sites=10)
+    figures = measure(mib=124, runs=9, sites=10)
     record_property("figures", figures)
     assert figures["coordinator_grown_mib"] <= 150, figures
-    assert figures["transfer_ratio"] >= 0.4, figures
+    assert figures["site_process_mib"] <= 120, figures
+    assert figures["ratio"] >= 0.4, figures
+    assert figures["kept_ratio"] >= 0.4, figures

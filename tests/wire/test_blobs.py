@@ -132,6 +132,8 @@ def test_the_window_is_as_wide_as_the_line_needs_and_no_wider():
     far, used = largest_window(latency_s=0.1, bytes_per_s=20e6)
     assert 3 < far <= WINDOW_LIMIT
     assert used > 0.7, "its start included"
+    fast, _ = largest_window(latency_s=0.0001, bytes_per_s=400e6)
+    assert fast == 8, "it outlasts a pause of either end"
     farthest, _ = largest_window(latency_s=0.6, bytes_per_s=100e6)
     assert farthest == WINDOW_LIMIT
 
