@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRecord:
-    """One optimisation step: numbers count from 1; `loss` is nnU-Net's training loss."""
+    """One optimisation step: numbers count from 1; `loss` is nnU-Net's training loss.
+
+    `seconds` is the whole step, `wait_s` the part of it that went into waiting for its batch.
+    """
 
     round: int
     epoch: int
@@ -15,6 +18,7 @@ class StepRecord:
     steps_per_epoch: int
     loss: float
     seconds: float
+    wait_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

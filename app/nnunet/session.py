@@ -268,7 +268,9 @@ class TrainingSession:
         self._go_on_unless_stopped()
         began = time.monotonic()
         trainer = self._trainer
-        output: dict[str, Any] = trainer.train_step(next(trainer.dataloader_train))
+        batch = next(trainer.dataloader_train)
+        wait_s = time.monotonic() - began
+        output: dict[str, Any] = trainer.train_step(batch)
         loss = float(output["loss"])
         if not math.isfinite(loss):
             raise _not_finite(f"the loss is not a number in epoch {self.epoch + 1}, step {step}")
@@ -281,6 +283,7 @@ class TrainingSession:
                     steps_per_epoch=self._job.iterations_per_epoch,
                     loss=loss,
                     seconds=time.monotonic() - began,
+                    wait_s=wait_s,
                 )
             )
         )

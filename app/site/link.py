@@ -164,6 +164,15 @@ class Link:
             else:
                 return
 
+    async def answers(self, within_s: float) -> bool:
+        """Ask for a sign of life: True when a ping is answered, or anything comes, in time.
+
+        A frozen coordinator keeps its connection for minutes: the systems below go on talking.
+        """
+        session, before = self._session, self.received_bytes
+        alive = session is not None and await session.pinged(within_s)
+        return alive or self.received_bytes != before
+
     async def upload(self, kind: BlobKind, path: Path, blob: Blob) -> None:
         """Send a file; returns when the coordinator has it, durably. Resumes over any cut.
 
@@ -389,6 +398,15 @@ class _Session:
     async def send(self, message: AnyMessage) -> None:
         """Write one message; raises SessionLost when the connection is closed."""
         await self._send_bytes(codec.encode(message))
+
+    async def pinged(self, within_s: float) -> bool:
+        """Send a ping; False when no pong comes in time."""
+        try:
+            async with asyncio.timeout(within_s):
+                await (await self._connection.ping())
+        except (TimeoutError, ConnectionClosed):
+            return False
+        return True
 
     async def ended(self) -> None:
         """Wait until this session is over: who lost it must not ask for a session before."""

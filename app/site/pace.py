@@ -16,7 +16,7 @@ class Pace:
 
     def __init__(self) -> None:
         self._steps: deque[float] = deque(maxlen=_REMEMBERED_STEPS)
-        self._overhead_s = 0.0
+        self.overhead_s = 0.0
         """Seconds of an epoch that are not training steps: validation and the checkpoint."""
 
     def stepped(self, record: StepRecord) -> None:
@@ -26,7 +26,7 @@ class Pace:
     def epoch_ended(self, record: EpochRecord, *, steps: int) -> None:
         """Take note of an epoch of `steps` steps."""
         if self._steps:
-            self._overhead_s = max(0.0, record.seconds - steps * self.step_s)
+            self.overhead_s = max(0.0, record.seconds - steps * self.step_s)
 
     @property
     def step_s(self) -> float:
@@ -39,4 +39,4 @@ class Pace:
             return None
         whole = max(0, last_epoch - record.epoch)
         steps = record.steps_per_epoch - record.step + whole * record.steps_per_epoch
-        return steps * self.step_s + (whole + 1) * self._overhead_s
+        return steps * self.step_s + (whole + 1) * self.overhead_s

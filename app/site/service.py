@@ -96,6 +96,7 @@ from app.site.state import (
     StandingAllowance,
 )
 from app.site.study_desk import StudyDesk
+from app.site.watch_desk import WatchDesk
 from app.system.clock import Clock, SystemClock
 from app.system.hardware import MachineProbe, MachineReading, NvmlProbe
 from app.system.locks import HomeLock
@@ -182,6 +183,7 @@ class SiteService:
         self.data = DataDesk(site, changed=self._changed)
         self.study = StudyDesk(site, data=self.data, changed=self._changed, stepped=self._stepped)
         self.review = ReviewDesk(site, changed=self._changed)
+        self.watch = WatchDesk(site, study=self.study, trains=self._trains, changed=self._plan_show)
         self.doctor = DoctorDesk(site, changed=self._changed)
         self._data_lane = Lane(
             name="data",
@@ -219,6 +221,7 @@ class SiteService:
             asyncio.create_task(self._data_lane.run(), name="data lane"),
             asyncio.create_task(self._study_lane.run(), name="study lane"),
             asyncio.create_task(self._sample(), name="device readings"),
+            asyncio.create_task(self.watch.listen(), name="signs of the coordinator"),
         ]
         stopping = asyncio.create_task(self._stopping.wait(), name="wait for the end")
         try:
@@ -241,7 +244,9 @@ class SiteService:
             session = self.study.session
             pid = None if session is None else session.pid
             reading = await asyncio.to_thread(self._probe.read, pid)
-            self._site.board.tell(Sampled(sample=_sample_of(reading)))
+            sample = sample_of(reading)
+            self._site.board.tell(Sampled(sample=sample))
+            self.watch.sampled(sample)
             await asyncio.sleep(self._sample_every_s)
 
     # --- the link ------------------------------------------------------------------------------
@@ -250,6 +255,7 @@ class SiteService:
         joined = self._site.joined
         if joined is not None:
             self._link_state, self._link_sentence = LinkState.CONNECTING, ""
+            self.watch.link_changed(LinkState.CONNECTING)
             self._link_task = asyncio.create_task(self._keep_link(joined.membership), name="link")
 
     async def _stop_link(self) -> None:
@@ -288,6 +294,7 @@ class SiteService:
     def link_changed(self, state: LinkState, sentence: str) -> None:
         """Take note of the link's state (LinkListener)."""
         self._link_state, self._link_sentence = state, sentence
+        self.watch.link_changed(state)
         self._changed()
 
     def directive_received(self, directive: Directive) -> None:
@@ -451,6 +458,7 @@ class SiteService:
             await self._stop_link()
             site.joined = None
             self._link_state, self._link_sentence, self._link_problem = LinkState.NONE, "", None
+            self.watch.link_changed(LinkState.NONE)
             await asyncio.to_thread(self._clear_study)
             site.store.drop(*STUDY_RECORDS)
             site.store.drop_epochs()
@@ -618,6 +626,7 @@ class SiteService:
                     paused=paused,
                     pausing=pausing,
                     costs=self._costs(paused=paused, pausing=pausing),
+                    alarms=self.watch.alarms,
                     interruptions=study.risk.account,
                     last_checkpoint_at=None if checkpoint is None else checkpoint.at,
                 ),
@@ -680,7 +689,8 @@ def _essence(report: Report) -> tuple[object, ...]:
     return (report.phase, report.plan, report.round, report.attempt, report.problem)
 
 
-def _sample_of(reading: MachineReading) -> DeviceSample:
+def sample_of(reading: MachineReading) -> DeviceSample:
+    """Return a reading of the machine as windows show it."""
     return DeviceSample(
         at=reading.at,
         cpu_percent=reading.cpu_percent,

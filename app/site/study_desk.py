@@ -130,6 +130,10 @@ class StudyDesk:
         self.seconds_left: float | None = None
         self.pace = Pace()
         self.risk = WorkAtRisk(site.store, site.home.at_work, clock=site.clock)
+        self.sign_at = site.clock.monotonic()
+        """When training last showed a sign of life (monotonic)."""
+        self.lost_at: float | None = None
+        """When the worker was lost (monotonic); None again with the next step."""
         self._told_at: dict[str, float] = {}
         self._fingerprint_unheard = False
 
@@ -203,6 +207,13 @@ class StudyDesk:
             model=store.get(FinalModel),
             has_update=kept is not None and self._update_of(kept.task) is not None,
         )
+
+    @property
+    def delivered_at(self) -> float | None:
+        """When this site's part of the open round was delivered (monotonic), if it was."""
+        task = self.task
+        done = task is not None and task.state is RoundState.DELIVERED
+        return self._told_at.get("round") if done else None
 
     @property
     def closed_rounds(self) -> ClosedRounds:
@@ -545,6 +556,7 @@ class StudyDesk:
             self._changed()
         try:
             session = await self._open_session(joined)
+            self.sign_at = site.clock.monotonic()
             trained = await session.train(
                 TrainRound(
                     round=task.round,
@@ -564,6 +576,7 @@ class StudyDesk:
             if session_now is not None:
                 await session_now.stop()
             self.risk.ended()
+            self.lost_at = None
             raise
         update = TrainedUpdate.of(trained)
         # The attempt may have been renewed meanwhile; the work is the same.
@@ -596,8 +609,10 @@ class StudyDesk:
             logger.warning("round %d gives nothing that counts: %s", task.round, error)
             self._site.store.put(Task(task=task.spoilt(error.code.value)))
             self.risk.ended()
+            self.lost_at = None
             return
         self.risk.worker_lost()
+        self.lost_at = self._site.clock.monotonic()
         self._site.store.put(Task(task=task.after(RoundEvent.LOST)))
         raise JobFailed(str(error), code=ErrorCode.JOB_LOST) from error
 
@@ -760,6 +775,7 @@ class StudyDesk:
 
     def _heard(self, event: AnyEvent) -> None:
         site = self._site
+        self.sign_at = site.clock.monotonic()
         match event:
             case SessionReady():
                 self.device = event.device
@@ -768,6 +784,7 @@ class StudyDesk:
             case Stepped(record=record):
                 self.pace.stepped(record)
                 self.risk.stepped(record)
+                self.lost_at = None
                 self.step = record
                 self.seconds_left = self.pace.seconds_left(
                     record, last_epoch=self.last_epoch_of_round()

@@ -175,6 +175,9 @@ class ScriptedLink:
         finally:
             self.running = False
 
+    async def answers(self, within_s):
+        return self._coordinator.online.is_set()
+
     def report(self, report):
         self._coordinator.reports.append(report)
 

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -300,6 +301,26 @@ def test_events_tell_every_step_and_epoch_in_order(study):
     (record,) = trained.epochs
     assert record.train_loss == pytest.approx(sum(step.loss for step in steps) / STEPS, rel=1e-6)
     assert len(record.pseudo_dice) == 2
+
+
+def test_a_step_tells_how_long_it_waited_for_its_images(study):
+    session = study.session()
+    session.open()
+    loader = session._trainer.dataloader_train
+
+    class Starved:
+        """A loader whose disk is slow."""
+
+        def __next__(self):
+            time.sleep(0.4)
+            return next(loader)
+
+    session._trainer.dataloader_train = Starved()
+    session.train(study.round(1, base=study.base, epochs=1))
+    session._trainer.dataloader_train = loader
+    session.close()
+    for event in study.told(Stepped):
+        assert 0.4 < event.record.wait_s < event.record.seconds
 
 
 def test_a_loss_that_is_not_a_number_ends_the_round(study):
