@@ -84,6 +84,7 @@ from app.site.link import LinkListener
 from app.site.membership import Membership
 from app.site.review_desk import ReviewDesk
 from app.site.rounds import RoundState
+from app.site.schedule_desk import ScheduleDesk
 from app.site.state import (
     STUDY_RECORDS,
     Allowance,
@@ -92,6 +93,7 @@ from app.site.state import (
     LastCheckpoint,
     OperatorPause,
     Plan,
+    Schedule,
     SiteStore,
     StandingAllowance,
 )
@@ -183,6 +185,9 @@ class SiteService:
         self.data = DataDesk(site, changed=self._changed)
         self.study = StudyDesk(site, data=self.data, changed=self._changed, stepped=self._stepped)
         self.review = ReviewDesk(site, changed=self._changed)
+        self.schedule = ScheduleDesk(
+            site, study=self.study, trains=self._trains, changed=self._changed
+        )
         self.watch = WatchDesk(site, study=self.study, trains=self._trains, changed=self._plan_show)
         self.doctor = DoctorDesk(site, changed=self._changed)
         self._data_lane = Lane(
@@ -247,6 +252,7 @@ class SiteService:
             sample = sample_of(reading)
             self._site.board.tell(Sampled(sample=sample))
             self.watch.sampled(sample)
+            self.schedule.sampled(sample)
             await asyncio.sleep(self._sample_every_s)
 
     # --- the link ------------------------------------------------------------------------------
@@ -378,7 +384,16 @@ class SiteService:
                     self._start_link()
                 self._study_lane.forgive()
                 self._changed()
-            case SetSchedule() | SetStartAtLogin() | PrepareReport():
+            case SetSchedule():
+                self.schedule.choose(
+                    Schedule(
+                        from_minute=command.from_minute,
+                        to_minute=command.to_minute,
+                        weekends=command.weekends,
+                        yield_card=command.yield_card,
+                    )
+                )
+            case SetStartAtLogin() | PrepareReport():
                 raise SetupProblem("this service cannot do that yet", code=ErrorCode.STUDY_STATE)
             case SegmentCases():
                 self.review.segment(command)
@@ -569,8 +584,9 @@ class SiteService:
     def _show_study(self, problem: FednnunetError | None) -> None:
         site, study, store = self._site, self.study, self._site.store
         joined, task, step = site.joined, study.task, study.step
-        plan, paused = store.get(Plan), study.facts().paused
-        pausing = not paused and store.get(OperatorPause) is not None
+        plan, pause = store.get(Plan), store.get(OperatorPause)
+        paused = pause is not None and not pause.at_checkpoint
+        schedule = self.schedule.view()
         phase = self._phase(problem)
         service = site.board.snapshot.service
         training = site.board.snapshot.training
@@ -609,6 +625,7 @@ class SiteService:
                         step=step,
                         seconds_left=study.seconds_left,
                         paused=paused,
+                        rests=schedule.sentence if schedule.resting else "",
                         link=self._link_state,
                         problem="" if problem is None else str(problem),
                         blocked=self.data.blocked(),
@@ -624,8 +641,9 @@ class SiteService:
                     seconds_left=study.seconds_left,
                     device=study.device,
                     paused=paused,
-                    pausing=pausing,
-                    costs=self._costs(paused=paused, pausing=pausing),
+                    pausing=pause is not None and not paused,
+                    costs=self._costs(pause),
+                    schedule=schedule,
                     alarms=self.watch.alarms,
                     interruptions=study.risk.account,
                     last_checkpoint_at=None if checkpoint is None else checkpoint.at,
@@ -633,7 +651,7 @@ class SiteService:
             )
         )
 
-    def _costs(self, *, paused: bool, pausing: bool) -> StopCosts:
+    def _costs(self, pause: OperatorPause | None) -> StopCosts:
         study, step = self.study, self.study.step
         checkpoint, task = self._site.store.get(LastCheckpoint), study.task
         left_s = None if step is None else study.pace.seconds_left(step, last_epoch=step.epoch)
@@ -641,14 +659,14 @@ class SiteService:
             CostFacts(
                 now=self._site.clock.now(),
                 joined=self._site.joined is not None,
-                training=self._trains() and not paused,
+                training=self._trains() and not study.paused,
                 checkpoint_at=None if checkpoint is None else checkpoint.at,
                 lost_s=study.risk.lost_s,
                 next_checkpoint_s=left_s,
                 last_epoch=step is not None and step.epoch == study.last_epoch_of_round(),
                 sending=task is not None and task.state is RoundState.TRAINED,
-                paused=paused,
-                pausing=pausing,
+                paused=pause is not None and not pause.at_checkpoint,
+                pausing=pause is not None and pause.at_checkpoint,
             )
         )
 

@@ -146,6 +146,15 @@ class OperatorPause(Record, frozen=True):
     at_checkpoint: bool = False
 
 
+class Schedule(Record, frozen=True):
+    """When the operator lets this site train; fields as in `control.messages.SetSchedule`."""
+
+    from_minute: int | None = None
+    to_minute: int | None = None
+    weekends: bool = False
+    yield_card: bool = False
+
+
 class ClosedRounds(Record, frozen=True):
     """Every closed round that a directive named; each directive holds only the newest."""
 

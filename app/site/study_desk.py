@@ -59,6 +59,7 @@ from app.site.data_desk import DataDesk
 from app.site.interruptions import WorkAtRisk
 from app.site.pace import Pace
 from app.site.rounds import RoundEvent, RoundState, RoundTask, TrainedUpdate
+from app.site.schedule import Rest
 from app.site.session import TrainingSession
 from app.site.state import (
     Allowance,
@@ -130,6 +131,8 @@ class StudyDesk:
         self.seconds_left: float | None = None
         self.pace = Pace()
         self.risk = WorkAtRisk(site.store, site.home.at_work, clock=site.clock)
+        self.rest = Rest.NONE
+        """What the schedule asks for."""
         self.sign_at = site.clock.monotonic()
         """When training last showed a sign of life (monotonic)."""
         self.lost_at: float | None = None
@@ -173,6 +176,15 @@ class StudyDesk:
         if pause is not None and pause.at_checkpoint:
             self._site.store.put(OperatorPause(at=self._site.clock.now()))
             self._changed()
+        if self.rest is Rest.AT_CHECKPOINT:
+            self.rest = Rest.NOW
+            self._changed()
+
+    @property
+    def paused(self) -> bool:
+        """Whether the operator or the schedule lets training wait now."""
+        pause = self._site.store.get(OperatorPause)
+        return (pause is not None and not pause.at_checkpoint) or self.rest is Rest.NOW
 
     def refused(self) -> None:
         """Take note that the coordinator refuses this site: nothing is wanted any more."""
@@ -201,7 +213,7 @@ class StudyDesk:
             fingerprint_unheard=self._fingerprint_unheard,
             plan=store.get(Plan),
             task=None if kept is None else kept.task,
-            paused=(pause := store.get(OperatorPause)) is not None and not pause.at_checkpoint,
+            paused=self.paused,
             session_alive=self.session is not None and self.session.alive,
             session_stands=self.session is not None and self.session.stands,
             model=store.get(FinalModel),
@@ -775,6 +787,8 @@ class StudyDesk:
 
     def _heard(self, event: AnyEvent) -> None:
         site = self._site
+        self.rest = Rest.NONE
+        """What the schedule asks for."""
         self.sign_at = site.clock.monotonic()
         match event:
             case SessionReady():

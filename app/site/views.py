@@ -128,6 +128,7 @@ def training_sentence(
     step: StepRecord | None,
     seconds_left: float | None,
     paused: bool,
+    rests: str = "",
     link: LinkState,
     problem: str,
     blocked: str,
@@ -145,6 +146,8 @@ def training_sentence(
         return _DOING[kind]
     if paused:
         return "Training is paused at this site; resume it when you are ready."
+    if rests and (directive is None or directive.step is Step.TRAIN):
+        return rests
     if directive is None:
         if link is LinkState.PENDING:
             return "Waiting for the coordinator to approve this site."
