@@ -301,6 +301,8 @@ class SiteService:
         """Take note of the link's state (LinkListener)."""
         self._link_state, self._link_sentence = state, sentence
         self.watch.link_changed(state)
+        if state is LinkState.CONNECTED:
+            self.study.session_began()
         self._changed()
 
     def directive_received(self, directive: Directive) -> None:

@@ -186,6 +186,10 @@ class StudyDesk:
         pause = self._site.store.get(OperatorPause)
         return (pause is not None and not pause.at_checkpoint) or self.rest is Rest.NOW
 
+    def session_began(self) -> None:
+        """Take note of a new session: what it asks for again did not arrive in an earlier one."""
+        self._told_at.clear()
+
     def refused(self) -> None:
         """Take note that the coordinator refuses this site: nothing is wanted any more."""
         self.directive = None
