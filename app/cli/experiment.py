@@ -28,7 +28,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.cli import DONE
-from app.coordinator.averaging import TensorFile, header_bytes, read_manifest
 from app.datasets.confirmed import check_folder
 from app.datasets.description import encode_description
 from app.datasets.fingerprint_file import read_fingerprint
@@ -58,6 +57,7 @@ from app.jobs.spec import (
 )
 from app.site.disclosure import share
 from app.system.atomic import write_atomic
+from app.system.tensor_files import TensorFile, header_bytes, read_manifest
 
 if TYPE_CHECKING:
     from app.domain.segmentation import CaseScore

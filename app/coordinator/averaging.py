@@ -1,34 +1,28 @@
-"""Averaging the updates of a round: files in, one file out, one tensor in memory at a time."""
+"""Averaging the updates of a round: files in, one file out, one tensor in memory at a time.
+
+Where changes travel instead of weights, the coordinator keeps the exact average (the master) in
+single precision and publishes the model that sites make of it: the model that they trained from and
+a rounded change. What rounding took away is in the master, so the next change makes up for it.
+"""
 
 from __future__ import annotations
 
-import json
-import math
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from app.coordinator.spool import Spool
 from app.coordinator.translation import reference
 from app.domain.errors import FednnunetError, PeerMistake
 from app.domain.ids import SiteName
 from app.domain.rounds import BlobRef, ModelUpdate, TensorSpec
-from app.domain.study import Aggregation
-from app.federation.averaging import TensorsRefused, average
+from app.domain.study import Aggregation, Transfer
+from app.federation.averaging import TensorReader, TensorsRefused, average
+from app.federation.transfer import ChangedTensors, change_manifest, encode
 from app.system.atomic import disk_errors
-from app.wire.tensors import (
-    LENGTH_BYTES,
-    check_tensor_file,
-    header_length,
-    parse_header,
-    read_header,
-)
-
-_DTYPES: Final = {"F16": "<f2", "F32": "<f4"}
+from app.system.tensor_files import TensorFile, TensorFileWriter, check_file, read_manifest
 
 
 class UnfitUpdate(PeerMistake):
@@ -39,65 +33,23 @@ class UnfitUpdate(PeerMistake):
         self.site = site
 
 
-class TensorFile:
-    """A safetensors file of `manifest`'s tensors; one is read at a time, none is mapped.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What sites train from next: a model, and the change that makes it of the one before."""
 
-    Mapped pages of ten updates would count as this process's memory; read ones are given back.
-    """
-
-    def __init__(self, path: Path, manifest: Sequence[TensorSpec]) -> None:
-        self._path = path
-        with path.open("rb") as file:
-            header = read_header(_reader(file), size=path.stat().st_size, manifest=manifest)
-        self._start = header.data_start
-        self._entries = {entry.spec.name: entry for entry in header.tensors}
-
-    def read(self, name: str) -> npt.NDArray[np.generic]:
-        """Return one tensor; raises KeyError when there is none of this name."""
-        entry = self._entries[name]
-        dtype = np.dtype(_DTYPES[entry.spec.dtype])
-        array = np.fromfile(
-            self._path,
-            dtype,
-            count=math.prod(entry.spec.shape),
-            offset=self._start + entry.begin,
-        )
-        return array.reshape(entry.spec.shape)
+    model: BlobRef
+    change: BlobRef
 
 
-def read_manifest(path: Path) -> tuple[TensorSpec, ...]:
-    """Return names, shapes and types of one of our own tensor files in the order of its bytes."""
-    with path.open("rb") as file:
-        length = header_length(file.read(LENGTH_BYTES))
-        header = parse_header(file.read(length), length=length)
-    return tuple(entry.spec for entry in header.tensors)
-
-
-def check_weights(path: Path, manifest: Sequence[TensorSpec]) -> None:
+def check_weights(
+    path: Path, manifest: Sequence[TensorSpec], transfer: Transfer = Transfer.FP32
+) -> None:
     """Refuse an update that does not fit the study's model.
 
     Raises:
         PeerMistake: (TENSORS_REFUSED) header, names, shapes, types or a value are wrong.
     """
-    with path.open("rb") as file:
-        check_tensor_file(_reader(file), size=path.stat().st_size, manifest=manifest)
-
-
-def header_bytes(manifest: Sequence[TensorSpec]) -> bytes:
-    """Return the bytes before the tensors of a safetensors file that holds `manifest` in its order.
-
-    Format: huggingface/safetensors, README "Format"; padded to 8 bytes as its own writer does.
-    """
-    table: dict[str, object] = {}
-    position = 0
-    for spec in manifest:
-        end = position + math.prod(spec.shape) * np.dtype(_DTYPES[spec.dtype]).itemsize
-        entry = {"dtype": spec.dtype, "shape": spec.shape, "data_offsets": [position, end]}
-        table[spec.name] = entry
-        position = end
-    header = json.dumps(table, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % LENGTH_BYTES)
-    return len(header).to_bytes(LENGTH_BYTES, "little") + header
+    check_file(path, change_manifest(manifest, transfer))
 
 
 def average_updates(
@@ -107,9 +59,11 @@ def average_updates(
     rule: Aggregation,
     spool: Spool,
     target: Path,
+    transfer: Transfer = Transfer.FP32,
 ) -> BlobRef:
     """Average the updates of a round into a new blob of the spool. Belongs in a thread.
 
+    `base` is the exact average of the round before; where changes travel they are added to it.
     Every update is read again and held against its digest first: a disk may have changed it.
 
     Raises:
@@ -117,38 +71,58 @@ def average_updates(
         OSError: the disk refuses.
     """
     manifest = read_manifest(spool.path(base.sha256))
-    readers = []
+    sent = change_manifest(manifest, transfer)
+    before = TensorFile(spool.path(base.sha256), manifest)
+    readers: list[TensorReader] = []
     for update in updates:
         try:
-            file = TensorFile(spool.verify(update.weights.sha256), manifest)
+            file = TensorFile(spool.verify(update.weights.sha256), sent)
         except FednnunetError as exc:
             raise UnfitUpdate(update.site, exc) from exc
-        readers.append(file)
-    with disk_errors(target), target.open("wb") as output:
-        output.write(header_bytes(manifest))
-
-        def write(_: str, tensor: npt.NDArray[Any]) -> None:
-            output.write(np.ascontiguousarray(tensor, "<f4").data)
-
+        readers.append(
+            file if transfer is Transfer.FP32 else ChangedTensors(before, file, manifest, transfer)
+        )
+    with disk_errors(target), TensorFileWriter(target, manifest) as output:
         try:
             average(
                 readers,
                 [float(update.cases) for update in updates],
                 manifest,
-                write,
+                output.write,
                 sites=[update.site for update in updates],
                 rule=rule,
             )
         except TensorsRefused as exc:
             raise UnfitUpdate(exc.site, exc) from exc
-        output.flush()
-        os.fsync(output.fileno())
     return reference(spool.keep_file(target))
 
 
-def _reader(file: BinaryIO) -> Callable[[int, int], bytes]:
-    def read(offset: int, size: int) -> bytes:
-        file.seek(offset)
-        return file.read(size)
+def publish(
+    master: BlobRef, *, base: BlobRef, spool: Spool, transfer: Transfer, target: Path
+) -> Published:
+    """Make the change that takes sites from `base` close to `master`, and the model they get.
 
-    return read
+    Equal masters and bases give equal bytes. Belongs in a thread.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    manifest = read_manifest(spool.path(master.sha256))
+    exact = TensorFile(spool.path(master.sha256), manifest)
+    before = TensorFile(spool.path(base.sha256), manifest)
+    change_target = target.with_name(f"{target.name}.change")
+    with (
+        disk_errors(target),
+        TensorFileWriter(target, manifest) as model,
+        TensorFileWriter(change_target, change_manifest(manifest, transfer)) as change,
+    ):
+        for spec in manifest:
+            old = before.read(spec.name).astype(np.float32)
+            parts, made = encode(spec, exact.read(spec.name).astype(np.float32) - old, transfer)
+            for name, part in parts.items():
+                change.write(name, part)
+            made += old
+            model.write(spec.name, made)
+    return Published(
+        model=reference(spool.keep_file(target)), change=reference(spool.keep_file(change_target))
+    )

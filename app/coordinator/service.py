@@ -37,7 +37,7 @@ from app.control.messages import Accepted, Refused as RefusedCommand
 from app.control.server import ControlServer
 from app.coordinator import translation
 from app.coordinator.auditing import CoordinatorEntry, StudyAudit
-from app.coordinator.averaging import UnfitUpdate, average_updates, check_weights, read_manifest
+from app.coordinator.averaging import UnfitUpdate, average_updates, check_weights, publish
 from app.coordinator.members import MemberState, MemberStore
 from app.coordinator.planning import UnfitFingerprint, plan_study
 from app.coordinator.server import CoordinatorServer
@@ -46,7 +46,8 @@ from app.coordinator.store import StudyStore
 from app.coordinator.workspace import CoordinatorHome, load_certificate, open_members
 from app.domain.errors import ErrorCode, FednnunetError, PeerMistake
 from app.domain.ids import SiteName, digest, site_name
-from app.domain.rounds import TensorSpec
+from app.domain.rounds import BlobRef, TensorSpec
+from app.domain.study import Transfer
 from app.federation import shared_codec
 from app.federation.study import Study
 from app.federation.study_events import (
@@ -86,6 +87,7 @@ from app.system.atomic import make_folder
 from app.system.clock import Clock, SystemClock
 from app.system.locks import HomeLock
 from app.system.logs import start_logging, stop_logging
+from app.system.tensor_files import read_manifest
 from app.system.tls import server_context
 from app.wire import messages
 from app.wire.messages import BlobKind, Refusal
@@ -216,7 +218,11 @@ class CoordinatorService:
         head = self._audit.head
         for site in self._server.connected if sites is None else sites:
             instruction = self._study.instruction_for(site, self._clock.monotonic())
-            directive = msgspec.structs.replace(translation.directive(instruction), audit_head=head)
+            directive = translation.directive(instruction)
+            change, before = self._change_to(directive.base)
+            directive = msgspec.structs.replace(
+                directive, audit_head=head, delta=change, delta_from=before
+            )
             await self._server.send(site, directive)
 
     async def _drop(self, effect: DropSession) -> None:
@@ -298,14 +304,7 @@ class CoordinatorService:
 
     async def _average(self, effect: AverageRound) -> None:
         try:
-            model = await asyncio.to_thread(
-                average_updates,
-                effect.updates,
-                base=effect.base,
-                rule=self._terms.aggregation,
-                spool=self._spool,
-                target=self._home.folder / f"average-{effect.round}.safetensors",
-            )
+            model = await self._average_of(effect)
         except UnfitUpdate as exc:
             await self._averaging_failed(effect, str(exc), exc.site)
         except FednnunetError as exc:
@@ -321,6 +320,56 @@ class CoordinatorService:
                 # The average is durable and announced: what went into it is not needed again.
                 if update.weights.sha256 != model.sha256:
                     self._spool.discard(update.weights.sha256)
+            self._forget_before(effect.round, effect.base)
+
+    async def _average_of(self, effect: AverageRound) -> BlobRef:
+        """Average, and return the model that sites get; doing it again gives the same."""
+        transfer = self._terms.transfer
+        target = self._home.folder / f"average-{effect.round}.safetensors"
+        before = self._store.artefact(f"master-{effect.round - 1}")
+        master = await asyncio.to_thread(
+            average_updates,
+            effect.updates,
+            base=effect.base if before is None else _blob_of(before),
+            rule=self._terms.aggregation,
+            spool=self._spool,
+            target=target,
+            transfer=transfer,
+        )
+        if transfer is Transfer.FP32 or effect.round >= self._terms.rounds:
+            # The study's last model goes to everyone as it is.
+            return master
+        self._store.keep_artefact(f"master-{effect.round}", master.sha256, master.size)
+        published = await asyncio.to_thread(
+            publish,
+            master,
+            base=effect.base,
+            spool=self._spool,
+            transfer=transfer,
+            target=target,
+        )
+        change = published.change
+        for name, blob in (("change-to", change), ("change-from", effect.base)):
+            self._store.keep_artefact(f"{name}-{published.model.sha256}", blob.sha256, blob.size)
+        return published.model
+
+    def _change_to(self, base: messages.Blob | None) -> tuple[messages.Blob | None, str | None]:
+        """Return the change that makes `base` of the model before it, and which model that is."""
+        if base is None or self._terms.transfer is Transfer.FP32:
+            return None, None
+        change = self._store.artefact(f"change-to-{base.sha256}")
+        before = self._store.artefact(f"change-from-{base.sha256}")
+        if change is None or before is None or not self._spool.holds(change[0]):
+            return None, None
+        return messages.Blob(sha256=change[0], size=change[1]), before[0]
+
+    def _forget_before(self, round_number: int, base: BlobRef) -> None:
+        """Remove what only the round that is closed needed: the master before, the last change."""
+        change = self._store.artefact(f"change-to-{base.sha256}")
+        master = self._store.artefact(f"master-{round_number - 1}")
+        for blob in (change, master):
+            if blob is not None and blob[0] != base.sha256:
+                self._spool.discard(blob[0])
 
     async def _averaging_failed(
         self, effect: AverageRound, sentence: str, site: SiteName | None
@@ -443,7 +492,7 @@ class CoordinatorService:
         if kind is BlobKind.FINGERPRINT:
             shared_codec.check_terms(shared_codec.decode(path.read_bytes()), self._terms)
         elif kind is BlobKind.WEIGHTS:
-            check_weights(path, self._model_manifest())
+            check_weights(path, self._model_manifest(), self._terms.transfer)
         else:
             raise PeerMistake(f"{site} may not send a {kind.value}")
 
@@ -459,7 +508,10 @@ class CoordinatorService:
             return False
         blobs = [status.plan, status.merged, instruction.base, instruction.model, status.model]
         blobs += [model.weights for model in status.models]
-        return any(blob is not None and blob.sha256 == sha256 for blob in blobs)
+        if any(blob is not None and blob.sha256 == sha256 for blob in blobs):
+            return True
+        change, _ = self._change_to(translation.directive(instruction).base)
+        return change is not None and change.sha256 == sha256
 
     def _model_manifest(self) -> tuple[TensorSpec, ...]:
         """Names, shapes and types of the study's tensors, from its first model."""
@@ -522,6 +574,10 @@ class CoordinatorService:
     async def _members_changed(self) -> None:
         if self._server is not None:
             await self._server.members_changed()
+
+
+def _blob_of(artefact: tuple[str, int]) -> BlobRef:
+    return BlobRef(sha256=digest(artefact[0]), size=artefact[1])
 
 
 def status_of(

@@ -27,6 +27,14 @@ class Aggregation(enum.Enum):
     PAPER = "paper"
 
 
+class Transfer(enum.Enum):
+    """How precisely weights travel: FP32 as they are; FP16 and INT8 as differences to the base."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
 class Admission(enum.Enum):
     """Whether a valid invitation is enough, or the coordinator also approves each site by hand."""
 
@@ -52,6 +60,7 @@ class StudyTerms:
     regions_class_order: tuple[int, ...] = ()
     method: Method = Method.FFE
     aggregation: Aggregation = Aggregation.CASES
+    transfer: Transfer = Transfer.FP32
     configuration: str = "3d_fullres"
     planner: str = "ExperimentPlanner"
     gpu_memory_target_gb: float | None = None

@@ -18,7 +18,7 @@ import msgspec
 
 from app.domain.dataset import BACKGROUND, IGNORE
 from app.domain.errors import DataProblem, ErrorCode, PeerMistake
-from app.domain.study import Admission, Aggregation, Method, Policy, StudyTerms
+from app.domain.study import Admission, Aggregation, Method, Policy, StudyTerms, Transfer
 from app.federation.canonical import Json, canonical, parse
 
 CONFIGURATIONS: Final = ("2d", "3d_lowres", "3d_fullres", "3d_cascade_fullres")
@@ -54,10 +54,14 @@ channel_names = ["MRI"]
 # --- the method ---------------------------------------------------------------------------------
 method = "ffe"              # (default) one plan for all sites; "asymfedavg" is not ready yet
 aggregation = "cases"       # (default) "cases": by training cases | "paper": unweighted, as published
+transfer = "fp32"           # (default) "fp32": 4 bytes a weight | "fp16": 2 | "int8": 1, see below
 configuration = "3d_fullres"     # (default) "2d" | "3d_lowres" | "3d_fullres"
 planner = "ExperimentPlanner"    # (default) or "nnUNetPlannerResEncM", "...L", "...XL"
 # gpu_memory_target_gb = 8.0     # (default: the planner's own) smaller makes smaller patches
 fold = "0"                  # (default) "0" to "4": that share of cases validates | "all": none
+
+# "fp16" and "int8" send what a round changed, rounded to 2 bytes or 1; what rounding took away is
+# added to the next round, so it does not pile up. The last average is sent as it is.
 
 # --- the length ---------------------------------------------------------------------------------
 rounds = 50                 # (default)
@@ -291,6 +295,12 @@ def _class_order(entry: str, value: object) -> tuple[int, ...]:
 
 def _check_together(terms: StudyTerms) -> None:
     """Check what single entries cannot tell; labels by the rules of nnU-Net's LabelManager."""
+    if terms.method is Method.ASYM and terms.transfer is not Transfer.FP32:
+        raise StudyFileProblem(
+            "transfer",
+            f"is {terms.transfer.value!r}, which needs one network for all sites; allowed with "
+            f"{terms.method.value!r} is {Transfer.FP32.value!r}",
+        )
     _refuse_unfinished(terms)
     values: set[int] = set()
     singles: list[int] = []
@@ -357,6 +367,7 @@ _READERS: Final[dict[str, Callable[[str, object], object]]] = {
     "regions_class_order": _class_order,
     "method": _member(Method),
     "aggregation": _member(Aggregation),
+    "transfer": _member(Transfer),
     "configuration": _one_of(CONFIGURATIONS),
     "planner": _one_of(PLANNERS),
     "gpu_memory_target_gb": _gigabytes,

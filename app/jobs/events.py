@@ -47,8 +47,18 @@ class SessionReady(Event, frozen=True):
     tensors: tuple[TensorSpec, ...]
 
 
+class UpdateWritten(Event, frozen=True):
+    """The update of a round is on disk, durable; the last epoch's validation still goes on."""
+
+    round: int
+    attempt: int
+    update: str
+    sha256: str
+    size: int
+
+
 class RoundTrained(Event, frozen=True):
-    """The update of a round is on disk (safetensors, durable)."""
+    """A round is trained and validated; its update is that of `UpdateWritten`."""
 
     round: int
     attempt: int
@@ -195,6 +205,7 @@ AnyEvent = (
     | Stepped
     | EpochEnded
     | SessionReady
+    | UpdateWritten
     | RoundTrained
     | Checkpointed
     | CaseSegmented

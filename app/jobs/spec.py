@@ -10,7 +10,7 @@ import msgspec
 
 from app.domain.dataset import Case
 from app.domain.layout_proposal import LayoutProposal
-from app.domain.study import StudyTerms
+from app.domain.study import StudyTerms, Transfer
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, tag_field="job", tag=True):
@@ -164,6 +164,10 @@ class TrainRound(Command, frozen=True):
     `base` None goes on from the session's own weights (local baseline). `start_epoch` is the
     number of study epochs that lie before this round: a site that missed rounds aligns its
     schedule by it.
+
+    Unless `transfer` is FP32 the update holds rounded changes from `base`: what rounding took away
+    before is read from `remainder_before` (None: nothing), what it takes now goes to `remainder`,
+    and the weights themselves go to `own`.
     """
 
     round: int
@@ -172,6 +176,10 @@ class TrainRound(Command, frozen=True):
     start_epoch: int
     base: str | None
     update: str
+    transfer: Transfer = Transfer.FP32
+    remainder_before: str | None = None
+    remainder: str | None = None
+    own: str | None = None
 
 
 class Finish(Command, frozen=True):

@@ -34,7 +34,8 @@ from app.domain.errors import (
     OurMistake,
     SetupProblem,
 )
-from app.domain.rounds import TensorSpec
+from app.domain.rounds import BlobRef, TensorSpec
+from app.domain.study import Transfer
 from app.domain.training import EpochRecord, StepRecord
 from app.jobs.events import (
     AnyEvent,
@@ -44,6 +45,7 @@ from app.jobs.events import (
     RoundTrained,
     SessionReady,
     Stepped,
+    UpdateWritten,
 )
 from app.jobs.spec import TrainJob, TrainRound
 from app.nnunet import devices
@@ -57,6 +59,7 @@ from app.nnunet.weights import (
     read_checkpoint,
     read_into,
     unique_tensors,
+    write_changes,
     write_checkpoint,
     write_tensors,
 )
@@ -207,13 +210,21 @@ class TrainingSession:
             self._progress = progress
         else:
             _log.info("round %d goes on after %d epochs", command.round, len(progress.epochs))
+        update: BlobRef | None = None
         while len(progress.epochs) < command.epochs:
-            record = self._epoch(command.round)
+            last = len(progress.epochs) + 1 == command.epochs
+            began = time.monotonic()
+            self._train_epoch(command.round)
+            if last:
+                # No validation changes a weight: the update leaves while the epoch is validated.
+                update = self._write_update(command)
+            record = self._validate_epoch(command.round, began)
             progress.epochs.append(record)
             self._tell(EpochEnded(record=record))
             self._save()
             self._tell(Checkpointed(epoch=self.epoch))
-        update = write_tensors(self._trainer.network, Path(command.update))
+        if update is None:
+            update = self._write_update(command)
         trained = RoundTrained(
             round=command.round,
             attempt=command.attempt,
@@ -225,6 +236,34 @@ class TrainingSession:
         )
         self._tell(trained)
         return trained
+
+    def _write_update(self, command: TrainRound) -> BlobRef:
+        """Write what leaves this site, say so, then write what stays."""
+        network, path = self._trainer.network, Path(command.update)
+        if command.transfer is Transfer.FP32 or command.base is None or command.remainder is None:
+            update = write_tensors(network, path)
+        else:
+            before = command.remainder_before
+            update = write_changes(
+                network,
+                path,
+                base=Path(command.base),
+                transfer=command.transfer,
+                remainder_before=None if before is None else Path(before),
+                remainder=Path(command.remainder),
+            )
+        self._tell(
+            UpdateWritten(
+                round=command.round,
+                attempt=command.attempt,
+                update=command.update,
+                sha256=update.sha256,
+                size=update.size,
+            )
+        )
+        if command.own is not None:
+            write_tensors(network, Path(command.own))
+        return update
 
     def close(self) -> None:
         """End nnU-Net's background augmenters; safe to call twice."""
@@ -240,11 +279,10 @@ class TrainingSession:
 
     # One epoch: the body of nnUNetTrainer.run_training (nnunetv2 2.8.1).
 
-    def _epoch(self, round_number: int) -> EpochRecord:
+    def _train_epoch(self, round_number: int) -> None:
         trainer = self._trainer
         if self.epoch >= self._job.total_epochs:
             raise OurMistake(f"epoch {self.epoch + 1} is beyond the study's last epoch")
-        began = time.monotonic()
         trainer.on_epoch_start()
         trainer.on_train_epoch_start()
         outputs = [
@@ -253,6 +291,9 @@ class TrainingSession:
         trainer.on_train_epoch_end(outputs)
         if not all_finite(trainer.network):
             raise _not_finite(f"a weight is not a number after epoch {self.epoch + 1}")
+
+    def _validate_epoch(self, round_number: int, began: float) -> EpochRecord:
+        trainer = self._trainer
         with torch.no_grad():
             trainer.on_validation_epoch_start()
             validated = []

@@ -9,8 +9,9 @@ so every alias and the optimizer see them.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -21,7 +22,12 @@ import torch
 from app.domain.errors import ErrorCode, PeerMistake, SetupProblem
 from app.domain.ids import Digest
 from app.domain.rounds import BlobRef, TensorSpec
+from app.domain.study import Transfer
+from app.federation.transfer import change_manifest, encode
 from app.system.atomic import PRIVATE_FILE, disk_errors, sync_folder
+from app.system.tensor_files import TensorFile, TensorFileWriter, check_file, read_manifest
+
+_log = logging.getLogger(__name__)
 
 TRAINER_NAME: Final = "nnUNetTrainer"
 _PREFIXES: Final = ("module.", "_orig_mod.")
@@ -102,6 +108,68 @@ def write_tensors(network: torch.nn.Module, path: Path) -> BlobRef:
         finally:
             beside.unlink(missing_ok=True)
     return BlobRef(sha256=Digest(digest), size=size)
+
+
+def write_changes(
+    network: torch.nn.Module,
+    path: Path,
+    *,
+    base: Path,
+    transfer: Transfer,
+    remainder_before: Path | None,
+    remainder: Path,
+) -> BlobRef:
+    """Write how the network's tensors differ from `base`, rounded, as `app.federation.transfer` says.
+
+    What rounding took away before is added first; what it takes now is written to `remainder`. A
+    remainder that is damaged or of another network counts as none: it is worth less than a round.
+
+    Raises:
+        PeerMistake: `base` is not of this network.
+        SetupProblem: the disk is full or the place is forbidden; older files are untouched.
+    """
+    # The order of the base's bytes, which all sites share.
+    specs = read_manifest(base)
+    before = TensorFile(base, specs)
+    owed = _remainder(remainder_before, specs)
+    tensors = unique_tensors(network)
+    _check_names(frozenset(tensors), frozenset(spec.name for spec in specs))
+    part, rest = (one.with_name(f".{one.name}.{os.getpid()}.part") for one in (path, remainder))
+    with disk_errors(path):
+        try:
+            with (
+                TensorFileWriter(part, change_manifest(specs, transfer)) as output,
+                TensorFileWriter(rest, specs) as kept,
+            ):
+                for spec in specs:
+                    change = tensors[spec.name].detach().to("cpu").numpy() - before.read(spec.name)
+                    if owed is not None:
+                        change += owed.read(spec.name)
+                    parts, made = encode(spec, change, transfer)
+                    for name, values in parts.items():
+                        output.write(name, values)
+                    kept.write(spec.name, change - made)
+            size = part.stat().st_size
+            with part.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            rest.replace(remainder)
+            part.replace(path)
+            sync_folder(path.parent)
+        finally:
+            part.unlink(missing_ok=True)
+            rest.unlink(missing_ok=True)
+    return BlobRef(sha256=Digest(digest), size=size)
+
+
+def _remainder(path: Path | None, specs: Sequence[TensorSpec]) -> TensorFile | None:
+    if path is None:
+        return None
+    try:
+        check_file(path, specs)
+        return TensorFile(path, specs)
+    except (OSError, PeerMistake) as exc:
+        _log.warning("what rounding took away before cannot be read: %s", exc)
+        return None
 
 
 def read_into(network: torch.nn.Module, path: Path) -> None:

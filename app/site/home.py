@@ -87,6 +87,18 @@ class SiteHome:
         """File of this site's update of one round from one base."""
         return self.training / f"update-{round_number}-{base[:16]}.safetensors"
 
+    def own_weights(self, round_number: int, base: str) -> Path:
+        """File of this site's own weights after a round whose update holds changes only."""
+        return self.training / f"own-{round_number}-{base[:16]}.safetensors"
+
+    def remainder(self, round_number: int, base: str) -> Path:
+        """File of what rounding took away from the update of one round."""
+        return self.training / f"remainder-{round_number}-{base[:16]}.safetensors"
+
+    def change(self, sha256: str) -> Path:
+        """File of the change that makes one global model of the one before."""
+        return self.study / f"change-{sha256}.safetensors"
+
     @property
     def models(self) -> Path:
         return self.root / "models"

@@ -133,6 +133,24 @@ class Task(Record, frozen=True):
     task: RoundTask
 
 
+class Remainders(Record, frozen=True):
+    """Rounds whose updates counted and rounded something away, as (round, base); the newest two.
+
+    Two, for the newest round may have to be trained again, from the remainder before it.
+    """
+
+    rounds: tuple[tuple[int, str], ...]
+
+    def before(self, round_number: int) -> tuple[int, str] | None:
+        """Return the newest one before a round."""
+        return max((one for one in self.rounds if one[0] < round_number), default=None)
+
+    def after(self, round_number: int, base: str) -> Remainders:
+        """Return the list with one more round in it."""
+        others = [one for one in self.rounds if one[0] < round_number]
+        return Remainders(rounds=(*sorted(others)[-1:], (round_number, base)))
+
+
 class Wish(Record, frozen=True):
     """The coordinator's last directive, as its JSON: the work goes on while the link is down."""
 
@@ -209,6 +227,7 @@ STUDY_RECORDS: Final[tuple[type[Record], ...]] = (
     StandingAllowance,
     Plan,
     Task,
+    Remainders,
     Wish,
     OperatorPause,
     ClosedRounds,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +37,7 @@ from app.domain.errors import (
 )
 from app.domain.ids import digest_of
 from app.domain.plans import PlanSummary
+from app.domain.study import Transfer
 from app.domain.training import EpochRecord, StepRecord
 from app.federation.merging import decode_merged
 from app.federation.plan_rules import check_plan, summarise, unpack
@@ -49,6 +51,7 @@ from app.jobs.events import (
     RoundTrained,
     SessionReady,
     Stepped,
+    UpdateWritten,
 )
 from app.jobs.spec import ExportJob, PreprocessJob, TrainJob, TrainRound
 from app.site import fingerprinting
@@ -72,11 +75,14 @@ from app.site.state import (
     OperatorPause,
     Outgoing,
     Plan,
+    Remainders,
     Task,
     Wish,
 )
 from app.site.working import run_for
-from app.system.atomic import make_folder
+from app.system.atomic import disk_problem, make_folder
+from app.system.partial_files import file_sha256
+from app.system.tensor_files import apply_change
 from app.wire.messages import (
     Blob,
     BlobKind,
@@ -104,6 +110,14 @@ _ONLY_AGAIN: Final = frozenset(
     }
 )
 """What would fail in the same way again: the round is told as failed instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyUpload:
+    """An update on its way before its round is told as trained."""
+
+    sha256: str
+    task: asyncio.Task[None]
 
 
 class StudyDesk:
@@ -139,6 +153,7 @@ class StudyDesk:
         """When the worker was lost (monotonic); None again with the next step."""
         self._told_at: dict[str, float] = {}
         self._fingerprint_unheard = False
+        self._early: EarlyUpload | None = None
 
     async def start(self) -> None:
         """Take up what lies on disk: the last directive and the plan."""
@@ -168,6 +183,7 @@ class StudyDesk:
         session, self.session = self.session, None
         if session is not None:
             await session.stop()
+        await self._end_early()
         self.risk.ended()
 
     def pause_now(self) -> None:
@@ -221,7 +237,7 @@ class StudyDesk:
             session_alive=self.session is not None and self.session.alive,
             session_stands=self.session is not None and self.session.stands,
             model=store.get(FinalModel),
-            has_update=kept is not None and self._update_of(kept.task) is not None,
+            has_update=kept is not None and self._own_weights(kept.task) is not None,
         )
 
     @property
@@ -560,8 +576,10 @@ class StudyDesk:
     async def _train(self, joined: JoinedStudy, link: SiteLink) -> None:
         """Train the wanted round to its update; the update is kept before anyone hears of it."""
         site, task = self._site, self._wanted_task()
+        await self._end_early()
         base = site.home.weights(task.base)
         await asyncio.to_thread(make_folder, site.home.study)
+        await self._make_base(joined, link, task)
         await link.download(Blob(sha256=task.base, size=task.base_size), base)
         await asyncio.to_thread(self._clear_weights, keep=task.base)
         if task.state is RoundState.WANTED:
@@ -573,17 +591,9 @@ class StudyDesk:
         try:
             session = await self._open_session(joined)
             self.sign_at = site.clock.monotonic()
-            trained = await session.train(
-                TrainRound(
-                    round=task.round,
-                    attempt=task.begun,
-                    epochs=joined.terms.epochs_per_round,
-                    start_epoch=task.start_epoch,
-                    base=str(base),
-                    update=str(site.home.update(task.round, task.base)),
-                )
-            )
+            trained = await session.train(self._command(joined, task))
         except JobFailed as exc:
+            await self._end_early()
             self._lost(exc)
             return
         except asyncio.CancelledError:
@@ -591,6 +601,7 @@ class StudyDesk:
             session_now, self.session = self.session, None
             if session_now is not None:
                 await session_now.stop()
+            await self._end_early()
             self.risk.ended()
             self.lost_at = None
             raise
@@ -613,6 +624,92 @@ class StudyDesk:
         store.fill_epochs(trained.epochs)
         training = board.snapshot.training
         board.change(Changed(training=msgspec.structs.replace(training, epochs=store.epochs())))
+
+    async def _make_base(self, joined: JoinedStudy, link: SiteLink, task: RoundTask) -> None:
+        """Make the round's base of the one before and a small change, where both are to be had.
+
+        What comes out is used only if it is the base to the last bit; else it is fetched whole.
+        """
+        directive, home, transfer = self.directive, self._site.home, joined.terms.transfer
+        base = home.weights(task.base)
+        if (
+            transfer is Transfer.FP32
+            or directive is None
+            or directive.base is None
+            or directive.base.sha256 != task.base
+            or directive.delta is None
+            or directive.delta_from is None
+            or base.exists()
+            or not home.weights(directive.delta_from).exists()
+        ):
+            return
+        change = home.change(directive.delta.sha256)
+        await link.download(directive.delta, change)
+        try:
+            before = home.weights(directive.delta_from)
+            await asyncio.to_thread(apply_change, before, change, transfer, base)
+            if await asyncio.to_thread(file_sha256, base) != task.base:
+                logger.warning("the change does not make the model of round %d", task.round)
+                base.unlink()
+        except PeerMistake as exc:
+            logger.warning("the change to the model of round %d is refused: %s", task.round, exc)
+        except OSError as exc:
+            raise disk_problem(exc, base) from exc
+        finally:
+            change.unlink(missing_ok=True)
+
+    def _command(self, joined: JoinedStudy, task: RoundTask) -> TrainRound:
+        home, transfer = self._site.home, joined.terms.transfer
+        command = TrainRound(
+            round=task.round,
+            attempt=task.begun,
+            epochs=joined.terms.epochs_per_round,
+            start_epoch=task.start_epoch,
+            base=str(home.weights(task.base)),
+            update=str(home.update(task.round, task.base)),
+        )
+        if transfer is Transfer.FP32:
+            return command
+        remainders = self._site.store.get(Remainders)
+        before = None if remainders is None else remainders.before(task.round)
+        return msgspec.structs.replace(
+            command,
+            transfer=transfer,
+            remainder_before=None if before is None else str(home.remainder(*before)),
+            remainder=str(home.remainder(task.round, task.base)),
+            own=str(home.own_weights(task.round, task.base)),
+        )
+
+    def _begin_early(self, written: UpdateWritten) -> None:
+        """Begin to send an update while its epoch is still being validated."""
+        task, link, path = self.task, self.link, Path(written.update)
+        if task is None or link is None or path != self._site.home.update(task.round, task.base):
+            return
+        blob = Blob(sha256=written.sha256, size=written.size)
+        upload = asyncio.create_task(link.upload(BlobKind.WEIGHTS, path, blob), name="early upload")
+        self._early = EarlyUpload(sha256=written.sha256, task=upload)
+
+    async def _end_early(self) -> None:
+        """Stop an early upload; what has arrived of it is not sent again."""
+        early, self._early = self._early, None
+        if early is not None:
+            early.task.cancel()
+            await asyncio.wait({early.task})
+            if not early.task.cancelled():
+                early.task.exception()  # it is tried again when the round is delivered
+
+    async def _upload(self, link: SiteLink, path: Path, blob: Blob) -> None:
+        """Send an update, or wait for its early upload; raises what `SiteLink.upload` does."""
+        early = self._early
+        if early is not None and early.sha256 == blob.sha256:
+            await asyncio.wait({early.task})
+            self._early = None
+            error = None if early.task.cancelled() else early.task.exception()
+            if error is None and not early.task.cancelled():
+                return
+            if isinstance(error, FednnunetError) and error.code in _ONLY_AGAIN:
+                raise error
+        await link.upload(BlobKind.WEIGHTS, path, blob)
 
     def _lost(self, error: JobFailed) -> None:
         """Count a lost worker; what would be lost in the same way again is told instead."""
@@ -659,7 +756,7 @@ class StudyDesk:
             return
         blob = Blob(sha256=update.sha256, size=update.size)
         try:
-            await link.upload(BlobKind.WEIGHTS, path, blob)
+            await self._upload(link, path, blob)
         except FednnunetError as exc:
             if exc.code in _ONLY_AGAIN:
                 logger.warning("the update of round %d is refused: %s", task.round, exc)
@@ -690,8 +787,10 @@ class StudyDesk:
             cases=update.cases,
         )
         self._told("round")
-        site.store.put(Task(task=task.after(RoundEvent.DELIVERED)))
-        await asyncio.to_thread(self._clear_updates, keep=path)
+        remainders = site.store.get(Remainders) or Remainders(rounds=())
+        remainders = remainders.after(task.round, task.base)
+        site.store.put(Task(task=task.after(RoundEvent.DELIVERED)), remainders)
+        await asyncio.to_thread(self._clear_updates, task, remainders)
         logger.info("the update of round %d was delivered: %d bytes", task.round, blob.size)
 
     async def _tell_spoilt(self, link: SiteLink) -> None:
@@ -746,7 +845,7 @@ class StudyDesk:
     async def _export_personal(self, joined: JoinedStudy) -> None:
         """Keep this site's own last weights as a model too: trained on from the last average."""
         model, task = self._site.store.get(FinalModel), self.task
-        weights = None if task is None else self._update_of(task)
+        weights = None if task is None else self._own_weights(task)
         if model is None or task is None or weights is None:
             return
         view = await self._export_zip(
@@ -809,6 +908,8 @@ class StudyDesk:
                 )
                 site.board.tell(StepTaken(record=record, seconds_left=self.seconds_left))
                 self._stepped()
+            case UpdateWritten():
+                self._begin_early(event)
             case EpochEnded(record=record):
                 self._epoch_ended(record)
             case Checkpointed(epoch=epoch):
@@ -866,11 +967,25 @@ class StudyDesk:
             if path != kept:
                 path.unlink(missing_ok=True)
 
-    def _clear_updates(self, *, keep: Path) -> None:
-        """Remove the updates of earlier rounds; the last one is this site's own model."""
-        for path in self._site.home.training.glob("update-*.safetensors"):
-            if path != keep:
-                path.unlink(missing_ok=True)
+    def _own_weights(self, task: RoundTask) -> Path | None:
+        """Return the file of this site's own weights after a task, where it is there whole."""
+        joined = self._site.joined
+        if joined is None or self._update_of(task) is None:
+            return None
+        if joined.terms.transfer is Transfer.FP32:
+            return self._update_of(task)
+        path = self._site.home.own_weights(task.round, task.base)
+        return path if path.is_file() else None
+
+    def _clear_updates(self, task: RoundTask, remainders: Remainders) -> None:
+        """Remove what earlier rounds left; the last one's weights are this site's own model."""
+        home = self._site.home
+        kept = {home.update(task.round, task.base), home.own_weights(task.round, task.base)}
+        kept |= {home.remainder(*one) for one in remainders.rounds}
+        for pattern in ("update-*", "own-*", "remainder-*"):
+            for path in home.training.glob(f"{pattern}.safetensors"):
+                if path not in kept:
+                    path.unlink(missing_ok=True)
 
     def _show_job(self, job: JobView) -> None:
         self.job = job

@@ -220,6 +220,7 @@ class Directive(Message, frozen=True):
 
     `serial` grows with every change of the study; a site drops an older one. `plan` is present
     from PREPARE on; `base`, `round`, `attempt`, `start_epoch` with TRAIN; `model` with FINISH.
+    A site that holds the model `delta_from` can make `base` from it and the smaller `delta`.
     """
 
     serial: Annotated[int, Meta(ge=0)]
@@ -231,6 +232,8 @@ class Directive(Message, frozen=True):
     plan: Blob | None = None
     merged: Blob | None = None
     base: Blob | None = None
+    delta: Blob | None = None
+    delta_from: Sha256 | None = None
     round: Small = 0
     attempt: Small = 0
     start_epoch: Small = 0

@@ -28,7 +28,13 @@ LARGEST_VALUE: Final = 1e4
 """No weight of a network that still learns anything is larger."""
 
 _DTYPES: Final[Mapping[str, np.dtype[Any]]] = MappingProxyType(
-    {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "U32": np.dtype("<u4"), "I64": np.dtype("<i8")}
+    {
+        "F32": np.dtype("<f4"),
+        "F16": np.dtype("<f2"),
+        "I8": np.dtype("i1"),
+        "U32": np.dtype("<u4"),
+        "I64": np.dtype("<i8"),
+    }
 )
 _METADATA: Final = "__metadata__"
 _MAX_METADATA: Final = 4096

@@ -2,14 +2,17 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save
 
-from app.coordinator.averaging import UnfitUpdate, average_updates, check_weights, read_manifest
+from app.coordinator.averaging import UnfitUpdate, average_updates, check_weights, publish
 from app.coordinator.spool import Spool
 from app.coordinator.translation import reference
 from app.domain.errors import ErrorCode, PeerMistake
 from app.domain.ids import SiteName, study_id
 from app.domain.rounds import ModelUpdate
-from app.domain.study import Aggregation
+from app.domain.study import Aggregation, Transfer
+from app.federation.transfer import encode
 from app.system.clock import SystemClock
+from app.system.partial_files import file_sha256
+from app.system.tensor_files import apply_change, read_manifest
 
 SHAPES = {"encoder.weight": (4, 3, 3), "encoder.bias": (4,)}
 
@@ -107,3 +110,58 @@ def test_a_file_that_the_disk_has_changed_is_found_before_it_counts(spool, tmp_p
     with pytest.raises(UnfitUpdate) as caught:
         run(spool, tmp_path, updates, base)
     assert caught.value.site == "b"
+
+
+def sent_change(spool, base, site, cases, change, transfer):
+    """A site's update that holds what `change` makes of the base, rounded; and what that is."""
+    manifest = read_manifest(spool.path(base.sha256))
+    parts, made = {}, {}
+    for spec in manifest:
+        encoded, made[spec.name] = encode(spec, change[spec.name], transfer)
+        parts |= encoded
+    return update(spool, base, site, cases, parts), made
+
+
+@pytest.mark.parametrize("transfer", [Transfer.FP16, Transfer.INT8])
+def test_rounded_changes_are_added_to_the_exact_average_and_published_in_turn(
+    spool, tmp_path, transfer
+):
+    exact = reference(spool.keep_bytes(save(tensors(0))))
+    model = reference(spool.keep_bytes(save(tensors(0))))
+    target = tmp_path / "average.safetensors"
+    expected = {name: values.astype(np.float64) for name, values in tensors(0).items()}
+    for number in range(1, 5):
+        sent = [
+            sent_change(spool, model, site, cases, scaled(tensors(10 * number + cases), 1e-2), transfer)
+            for site, cases in (("north", 3), ("valley", 1))
+        ]  # fmt: skip
+        updates = [one for one, _ in sent]
+        made = [change for _, change in sent]
+        exact = average_updates(
+            updates, base=exact, rule=Aggregation.CASES, spool=spool, target=target,
+            transfer=transfer,
+        )  # fmt: skip
+        published = publish(exact, base=model, spool=spool, transfer=transfer, target=target)
+        assert published == publish(
+            exact, base=model, spool=spool, transfer=transfer, target=target
+        )
+        # A site makes the same model of what it holds, to the bit.
+        apply_change(
+            spool.path(model.sha256), spool.path(published.change.sha256), transfer,
+            tmp_path / "made",
+        )  # fmt: skip
+        assert file_sha256(tmp_path / "made") == published.model.sha256
+        model = published.model
+        master, common = (load_file(spool.path(b.sha256)) for b in (exact, model))
+        for name in SHAPES:
+            expected[name] += (3 * made[0][name].astype(np.float64) + made[1][name]) / 4
+            assert np.abs(master[name] - expected[name]).max() < 1e-6
+            assert np.abs(common[name] - expected[name]).max() < 1e-2 / 64
+    # The update of a site that is told to send weights is none here, and the other way round.
+    check_weights(spool.path(updates[0].weights.sha256), read_manifest(spool.path(model.sha256)), transfer)  # fmt: skip
+    with pytest.raises(PeerMistake):
+        check_weights(spool.path(model.sha256), read_manifest(spool.path(model.sha256)), transfer)
+
+
+def scaled(content, factor):
+    return {name: (values * factor).astype(np.float32) for name, values in content.items()}

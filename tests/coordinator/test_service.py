@@ -34,16 +34,18 @@ from app.coordinator.workspace import (
 from app.domain.errors import ErrorCode, FednnunetError, JobFailed
 from app.domain.plans import PlanSummary
 from app.domain.rounds import TensorSpec
-from app.domain.study import Admission, StudyTerms
+from app.domain.study import Admission, StudyTerms, Transfer
 from app.federation import shared_codec
 from app.federation.study_events import UploadProgressed
 from app.federation.study_file import terms_from_json
+from app.federation.transfer import encode
 from app.jobs.events import ModelDrawn, Planned, Result
 from app.jobs.spec import AnyJob, InitialModelJob, PlanJob
 from app.site.enrolment import enrol
 from app.site.link import Link
 from app.system.audit import read_copy
 from app.system.clock import SystemClock
+from app.system.tensor_files import apply_change
 from app.wire.handshake import SigningKey
 from app.wire.invitation import unseal
 from app.wire.messages import (
@@ -77,7 +79,8 @@ def study_file(made: StudyTerms) -> str:
         f'name = "{made.name}"\npurpose = "p"\ncontact = "c"\nchannel_names = [{channels}]\n'
         f"rounds = {made.rounds}\nminimum_sites = {made.minimum_sites}\nminimum_cases = 5\n"
         f'configuration = "{made.configuration}"\nplanner = "{made.planner}"\n'
-        f'admission = "{made.admission.value}"\n[labels]\n{labels}\n'
+        f'admission = "{made.admission.value}"\ntransfer = "{made.transfer.value}"\n'
+        f"[labels]\n{labels}\n"
     )
 
 
@@ -136,6 +139,8 @@ class PlayedSite:
         self.spoil = lambda tensors, _: tensors
         self.refusals: list[FednnunetError] = []
         self.trained: list[tuple[int, int]] = []
+        self.transfer = Transfer.FP32
+        self.fetched: list[str] = []
         folder.mkdir()
 
     def link_changed(self, state: LinkState, sentence: str) -> None:
@@ -192,10 +197,16 @@ class PlayedSite:
             await self.link.download(wish.model, self.folder / "model.safetensors")
 
     async def _train(self, wish: Directive, base: Blob) -> None:
-        await self.link.download(base, self.folder / "base.safetensors")
+        await self._fetch(wish, base)
         tensors = load_file(self.folder / "base.safetensors")
         step = np.float32(CASES[self.name])
-        trained = {name: tensor + step for name, tensor in tensors.items()}
+        if self.transfer is Transfer.FP32:
+            trained = {name: tensor + step for name, tensor in tensors.items()}
+        else:
+            trained = {}
+            for name, tensor in tensors.items():
+                spec = TensorSpec(name=name, shape=tensor.shape)
+                trained |= encode(spec, np.full_like(tensor, step), self.transfer)[0]
         save_file(self.spoil(trained, wish.round), self.folder / "update")
         self.trained.append((wish.round, wish.attempt))
         blob = self._file("update", (self.folder / "update").read_bytes())
@@ -207,6 +218,20 @@ class PlayedSite:
                 epoch_seconds=1.0,
             )
         )  # fmt: skip
+
+    async def _fetch(self, wish: Directive, base: Blob) -> None:
+        """Fetch the base whole, or make it of the last one and a change."""
+        path = self.folder / "base.safetensors"
+        if wish.delta is None or not path.exists():
+            self.fetched.append("whole")
+            await self.link.download(base, path)
+            return
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == wish.delta_from
+        self.fetched.append("change")
+        await self.link.download(wish.delta, self.folder / "change")
+        apply_change(path, self.folder / "change", self.transfer, self.folder / "made")
+        (self.folder / "made").replace(path)
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == base.sha256
 
     def _file(self, name: str, data: bytes) -> Blob:
         (self.folder / name).write_bytes(data)
@@ -277,6 +302,32 @@ async def test_a_study_runs_from_fingerprints_to_the_final_model(tmp_path, folde
     # Planned once, from the summed number of cases.
     assert [type(job) for job in runner.jobs] == [PlanJob, InitialModelJob]
     assert resting_status(folder).model_digest == status.model_digest
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("transfer", [Transfer.FP16, Transfer.INT8])
+async def test_a_study_of_rounded_changes_ends_with_the_exact_average(
+    tmp_path, unused_tcp_port, transfer
+):
+    rounds = 3
+    made = dataclasses.replace(terms(transfer=transfer), rounds=rounds)
+    folder = make_study(tmp_path, unused_tcp_port, made)
+    async with serving(folder, unused_tcp_port, PlayedRunner(play)), joined(tmp_path) as sites:
+        for site in sites.values():
+            site.transfer = transfer
+        await until(lambda: has_model(sites))
+    for site in sites.values():
+        assert site.fetched == ["whole", "change", "change"]
+        final = load_file(site.folder / "model.safetensors")
+        for name, exact in expected_model(folder, rounds).items():
+            assert np.abs(final[name] - exact).max() <= 1e-4
+    # Nothing that only a past round needed is left behind: models, plan, merged, fingerprints.
+    store = StudyStore.open(CoordinatorHome(folder=folder).database)
+    gone = [name for name in store.artefacts() if name.startswith(("master-1", "change-to"))]
+    spool = folder / "spool" / "blobs"
+    assert gone
+    assert not any((spool / store.artefact(name)[0]).exists() for name in gone)
+    store.close()
 
 
 @pytest.mark.asyncio

@@ -40,6 +40,7 @@ from app.jobs.events import (
     SessionEnded,
     SessionReady,
     Stepped,
+    UpdateWritten,
 )
 from app.jobs.machine import JobState
 from app.jobs.outcome import JobOutcome
@@ -252,14 +253,21 @@ class ScriptedRunner:
                 await self._gate("epoch")
             content = update_content(command.round, Path(command.base).read_bytes())
             Path(command.update).write_bytes(content)
+            update = {
+                "round": command.round,
+                "attempt": command.attempt,
+                "update": command.update,
+                "sha256": hashlib.sha256(content).hexdigest(),
+                "size": len(content),
+            }
+            for path in (command.remainder, command.own):
+                if path is not None:
+                    Path(path).write_bytes(b"kept after " + content)
+            running.tell(UpdateWritten(**update))
             await self._gate("trained")
             running.tell(
                 RoundTrained(
-                    round=command.round,
-                    attempt=command.attempt,
-                    update=command.update,
-                    sha256=hashlib.sha256(content).hexdigest(),
-                    size=len(content),
+                    **update,
                     cases=4,
                     epochs=tuple(epoch_record(command.round, n) for n in state["epochs"]),
                 )

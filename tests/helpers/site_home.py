@@ -240,9 +240,9 @@ class SiteHarness:
         )
         self.merged = self.coordinator.keep(encode_merged(merged))
 
-    def join(self, *, standing: bool = True) -> None:
+    def join(self, *, standing: bool = True, **terms) -> None:
         """As `site join --data … --allow-fingerprint NAME` leaves a home."""
-        membership.save(self.home, make_membership())
+        membership.save(self.home, make_membership(**terms))
         site = open_site(self.home, clock=self.clock, runner=self.runner)
         site.store.put(Folder(path=str(self.folder), serial=1))
         if standing:
@@ -319,23 +319,23 @@ class SiteHarness:
     def base(self, number: int) -> Blob:
         return self.coordinator.keep(b"global model before round %d" % number)
 
-    def train(self, number: int, *, attempt: int = 1) -> Directive:
+    def train(self, number: int, *, attempt: int = 1, **fields) -> Directive:
         return self.coordinator.direct(
             Step.TRAIN,
             plan=self.plan,
             merged=self.merged,
-            base=self.base(number),
             round=number,
             attempt=attempt,
             start_epoch=(number - 1) * 2,
+            **({"base": self.base(number)} | fields),
         )
 
     def prepare(self) -> Directive:
         return self.coordinator.direct(Step.PREPARE, plan=self.plan, merged=self.merged)
 
-    async def to_prepared(self) -> None:
+    async def to_prepared(self, **terms) -> None:
         """Go from the start to a prepared plan with the training worker standing."""
-        self.join()
+        self.join(**terms)
         await self.start()
         self.coordinator.direct(Step.SEND_FINGERPRINT)
         await self.until(lambda: self.coordinator.told(FingerprintOffered), "fingerprint")

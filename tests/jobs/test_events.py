@@ -36,6 +36,7 @@ EVENTS = [
     events.SessionReady(
         training_cases=4, validation_cases=1, device="cpu", epoch=0, tensors=TENSORS
     ),
+    events.UpdateWritten(round=1, attempt=1, update="/u", sha256="s", size=1),
     events.RoundTrained(
         round=1, attempt=1, update="/u", sha256="s", size=1, cases=4, epochs=(EPOCH,)
     ),

@@ -1,6 +1,7 @@
 """The living training session against stock nnU-Net, to the bit."""
 
 import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -14,8 +15,17 @@ from helpers import volumes
 
 from app.domain.errors import ErrorCode, JobFailed, OurMistake, PeerMistake, SetupProblem
 from app.domain.ids import site_name
+from app.domain.study import Transfer
 from app.federation.averaging import average
-from app.jobs.events import Checkpointed, EpochEnded, Noted, RoundTrained, SessionReady, Stepped
+from app.jobs.events import (
+    Checkpointed,
+    EpochEnded,
+    Noted,
+    RoundTrained,
+    SessionReady,
+    Stepped,
+    UpdateWritten,
+)
 from app.jobs.spec import TrainJob, TrainRound
 from app.nnunet.convert import read_plan
 from app.nnunet.environment import enter
@@ -28,6 +38,7 @@ from app.nnunet.session import (
     seed_everything,
 )
 from app.nnunet.weights import read_checkpoint, unique_tensors, write_checkpoint
+from app.system.tensor_files import apply_change
 
 CONFIGURATION = "3d_fullres"
 SEED = 4711
@@ -287,7 +298,7 @@ def test_events_tell_every_step_and_epoch_in_order(study):
     trained = session.train(study.round(1, base=study.base, epochs=1))
     session.close()
     assert [type(event) for event in study.events] == [
-        SessionReady, Stepped, Stepped, EpochEnded, Checkpointed, RoundTrained,
+        SessionReady, Stepped, Stepped, UpdateWritten, EpochEnded, Checkpointed, RoundTrained,
     ]  # fmt: skip
     assert (ready.training_cases, ready.validation_cases) == (4, 2)
     assert (ready.device, ready.epoch) == ("cpu", 0)
@@ -321,6 +332,83 @@ def test_a_step_tells_how_long_it_waited_for_its_images(study):
     session.close()
     for event in study.told(Stepped):
         assert 0.4 < event.record.wait_s < event.record.seconds
+
+
+def test_the_update_is_whole_before_its_epoch_is_validated(study, monkeypatch):
+    session = study.session()
+    session.open()
+    trainer = session._trainer
+    validate = trainer.validation_step
+    written = []
+
+    def watch(batch):
+        (event,) = study.told(UpdateWritten)
+        written.append((event.sha256, Path(event.update).read_bytes()))
+        return validate(batch)
+
+    monkeypatch.setattr(trainer, "validation_step", watch)
+    trained = session.train(study.round(1, base=study.base, epochs=1))
+    session.close()
+    ((sha256, content),) = written
+    assert sha256 == trained.sha256 == hashlib.sha256(content).hexdigest()
+    assert Path(trained.update).read_bytes() == content
+
+
+@pytest.mark.parametrize("transfer", [Transfer.FP16, Transfer.INT8])
+def test_rounded_changes_make_up_for_what_was_rounded_before(study, transfer):
+    session = study.session()
+    session.open()
+    files = {n: study.folder / f"rest-{n}" for n in (1, 2)}
+    own = {n: study.folder / f"own-{n}" for n in (1, 2)}
+    sent = {name: torch.zeros_like(t) for name, t in weights_of(session.network).items()}
+    meant = {name: torch.zeros_like(t, dtype=torch.float64) for name, t in sent.items()}
+    before = None
+    for number in (1, 2):
+        command = study.round(
+            number, base=study.base, epochs=1, transfer=transfer,
+            remainder_before=None if before is None else str(before),
+            remainder=str(files[number]), own=str(own[number]),
+        )  # fmt: skip
+        trained = session.train(command)
+        again = session._write_update(command)  # a killed session writes the same
+        assert (again.sha256, again.size) == (trained.sha256, trained.size)
+        apply_change(study.base, Path(trained.update), transfer, study.folder / "made")
+        made, base = weights_of_file(study.folder / "made"), weights_of_file(study.base)
+        mine = weights_of_file(own[number])
+        assert_bit_equal(mine, weights_of(session.network))
+        rest = weights_of_file(files[number])
+        for name, start in base.items():
+            sent[name] += made[name] - start
+            meant[name] += mine[name].double() - start.double()
+            # All that was meant is either sent or kept.
+            assert torch.allclose((sent[name] + rest[name]).double(), meant[name], atol=1e-6)
+        before = files[number]
+    session.close()
+    assert any(bool(rest.any()) for rest in weights_of_file(files[2]).values())
+    part = {Transfer.FP16: 0.5, Transfer.INT8: 0.25}[transfer]
+    assert trained.size < part * study.base.stat().st_size + 40_000  # two headers' worth
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\0" * 100])
+def test_a_remainder_that_cannot_be_read_counts_as_none(study, content, expected_log):
+    expected_log("app.nnunet.weights", "cannot be read")
+    rest = study.folder / "rest"
+    if content is not None:
+        rest.write_bytes(content)
+    session = study.session()
+    session.open()
+    session.train(
+        study.round(
+            1,
+            base=study.base,
+            epochs=1,
+            transfer=Transfer.INT8,
+            remainder_before=str(rest),
+            remainder=str(study.folder / "after"),
+        )
+    )
+    session.close()
+    assert (study.folder / "after").exists()
 
 
 def test_a_loss_that_is_not_a_number_ends_the_round(study):

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
+from helpers.scripted_runner import update_content
 
 from app.control.messages import (
     Changed,
     StepTaken,
 )
 from app.domain.errors import ErrorCode, LinkProblem, SetupProblem
+from app.domain.ids import digest_of
+from app.domain.rounds import TensorSpec
+from app.domain.study import Transfer
+from app.federation.transfer import change_manifest, encode
 from app.jobs.events import Failed
+from app.system.tensor_files import TensorFileWriter, apply_change
 from app.wire.messages import (
+    BlobKind,
     PlanAccepted,
     PlanRefused,
     RoundSummary,
@@ -254,3 +263,135 @@ async def test_a_disk_that_is_full_when_an_epoch_ends_costs_no_round(
     assert site.coordinator.told(UpdateFailed) == []
     assert [e.epoch for e in site.snapshot.training.epochs] == [1, 2]
     assert site.snapshot.service.problem == ""
+
+
+async def test_an_update_leaves_while_its_epoch_is_validated(site):
+    await site.to_prepared()
+    gate = site.runner.hold("trained")
+    site.train(1)
+    await site.until(lambda: weights_sent(site))
+    assert site.snapshot.training.phase == "training"
+    assert site.coordinator.told(UpdateOffered) == []
+    gate.set()
+    await site.until(lambda: site.coordinator.told(UpdateOffered))
+    # It was sent once, though the round was delivered afterwards.
+    assert weights_sent(site) == [update_content(1, b"global model before round 1")]
+
+
+async def test_an_early_upload_that_is_refused_ends_the_round(site, expected_log):
+    expected_log("app.site", "is refused")
+    await site.to_prepared()
+    gate = site.runner.hold("trained")
+    site.coordinator.refusals = [LinkProblem("not finite", code=ErrorCode.TENSORS_REFUSED)]
+    site.train(1)
+    await site.until(lambda: not site.coordinator.refusals)
+    gate.set()
+    await site.until(lambda: site.coordinator.told(UpdateFailed))
+    assert weights_sent(site) == []
+
+
+async def test_an_early_upload_of_a_lost_worker_is_not_delivered(site, expected_log):
+    expected_log("app.site.service", "train: lost")
+    await site.to_prepared()
+    gate = site.runner.hold("trained")
+    site.train(1)
+    await site.until(lambda: weights_sent(site))
+    site.runner.kill("TrainJob")
+    gate.set()
+    await site.until(lambda: site.coordinator.told(UpdateOffered))
+    (offered,) = site.coordinator.told(UpdateOffered)
+    assert offered.weights.sha256 == digest_of(weights_sent(site)[-1])
+
+
+def weights_sent(site):
+    return [content for kind, content in site.coordinator.uploads if kind is BlobKind.WEIGHTS]
+
+
+class ChangingModels:
+    """The models before rounds 1 and 2, and the change between them, as a coordinator has them."""
+
+    def __init__(self, coordinator, folder):
+        manifest = (TensorSpec(name="w", shape=(100, 3)),)
+        first, change = folder / "first", folder / "change"
+        weights = np.random.default_rng(0).normal(size=(2, 100, 3)).astype(np.float32)
+        with TensorFileWriter(first, manifest) as writer:
+            writer.write("w", weights[0])
+        with TensorFileWriter(change, change_manifest(manifest, Transfer.INT8)) as writer:
+            for name, part in encode(manifest[0], weights[1], Transfer.INT8)[0].items():
+                writer.write(name, part)
+        apply_change(first, change, Transfer.INT8, folder / "second")
+        self.first, self.change, self.second = (
+            coordinator.keep((folder / name).read_bytes()) for name in ("first", "change", "second")
+        )
+
+    @property
+    def made(self):
+        return {"base": self.second, "delta": self.change, "delta_from": self.first.sha256}
+
+
+def study_files(site):
+    return sorted(path.name for path in (site.home / "study").glob("*.safetensors"))
+
+
+async def test_a_model_is_made_of_the_one_before_and_a_change(site, tmp_path):
+    await site.to_prepared(transfer=Transfer.INT8)
+    models = ChangingModels(site.coordinator, tmp_path)
+    site.train(1, base=models.first)
+    await site.until(lambda: site.coordinator.told(UpdateOffered))
+    received = site.snapshot.federation.received_bytes
+    site.train(2, **models.made)
+    await site.until(lambda: len(site.coordinator.told(UpdateOffered)) == 2)
+    assert site.snapshot.federation.received_bytes == received + models.change.size
+    assert study_files(site) == [f"weights-{models.second.sha256}.safetensors"]
+    assert digest_of((site.home / "study" / study_files(site)[0]).read_bytes()) == (
+        models.second.sha256
+    )
+    # What rounding took away in round 1 goes into round 2; its own weights stay for its model.
+    first, second = site.runner.asked
+    assert first.transfer is Transfer.INT8
+    assert (first.remainder_before, second.remainder_before) == (None, first.remainder)
+    assert Path(second.own).is_file()
+    assert not Path(first.own).exists()
+
+
+async def test_a_site_without_the_model_before_fetches_the_whole(site, tmp_path):
+    await site.to_prepared(transfer=Transfer.INT8)
+    models = ChangingModels(site.coordinator, tmp_path)
+    site.train(2, **models.made)
+    await site.until(lambda: site.coordinator.told(UpdateOffered))
+    assert study_files(site) == [f"weights-{models.second.sha256}.safetensors"]
+
+
+@pytest.mark.parametrize("damage", ["no tensors", "other tensors"])
+async def test_a_change_that_makes_something_else_is_not_used(site, tmp_path, expected_log, damage):
+    await site.to_prepared(transfer=Transfer.INT8)
+    models = ChangingModels(site.coordinator, tmp_path)
+    site.train(1, base=models.first)
+    await site.until(lambda: site.coordinator.told(UpdateOffered))
+    made = models.made
+    if damage == "no tensors":
+        expected_log("app.site.study_desk", "is refused")
+        made["delta"] = site.coordinator.keep(b"not tensors")
+    else:
+        expected_log("app.site.study_desk", "does not make the model")
+        made["base"] = site.coordinator.keep(b"another model")
+    site.train(2, **made)
+    await site.until(lambda: len(site.coordinator.told(UpdateOffered)) == 2)
+    assert study_files(site) == [f"weights-{made['base'].sha256}.safetensors"]
+
+
+async def test_a_round_that_did_not_count_leaves_its_remainder_behind(site):
+    await site.to_prepared(transfer=Transfer.FP16)
+    for number in (1, 2):
+        site.train(number)
+        await site.until(lambda n=number: len(site.coordinator.told(UpdateOffered)) == n)
+    gate = site.runner.hold("trained")
+    site.train(3)
+    await site.until(lambda: site.runner.trained[3, 6] == 1)
+    site.train(4)
+    gate.set()
+    await site.until(lambda: len(site.coordinator.told(UpdateOffered)) == 3)
+    first, second, third, fourth = site.runner.asked
+    assert second.remainder_before == first.remainder
+    assert third.remainder_before == second.remainder
+    assert fourth.remainder_before == second.remainder
