@@ -263,7 +263,7 @@ def make_portable(
     """Make the self-extracting file, which installs for one user without root."""
     tree = work / "portable"
     shutil.rmtree(tree, ignore_errors=True)
-    tree.mkdir()
+    tree.mkdir(parents=True)
     shutil.copytree(bundle, tree / COMMAND, symlinks=True, copy_function=os.link)
     for name in ("install.sh", "uninstall.sh", "fednnunet.desktop", "fednnunet.xml"):
         shutil.copyfile(HERE / name, tree / name)
@@ -272,13 +272,17 @@ def make_portable(
     for name in ("install.sh", "uninstall.sh"):
         (tree / name).chmod(0o755)
     product.set_dates(tree, source.made)
+    # "6n" reaches gzip as -c6n: without -n it writes the present time into its header.
     shell.run(
-        "makeself", "--gzip", "--complevel", "6", "--sha256", "--nox11", "--tar-quietly",
+        "makeself", "--gzip", "--complevel", "6n", "--sha256", "--nox11", "--tar-quietly",
         "--tar-format", "gnu",
         "--tar-extra", f"--sort=name --owner=0 --group=0 --numeric-owner --mtime=@{source.made}",
         "--packaging-date", source.date,
-        tree, products.portable, f"{product.NAME} {source.version}", "./install.sh",
+        tree.name, products.portable.name, f"{product.NAME} {source.version}", "./install.sh",
+        cwd=work,
     )  # fmt: skip
+    # Made under a relative name, because the file holds the command line that made it.
+    shutil.move(work / products.portable.name, products.portable)
     shutil.rmtree(tree)
 
 

@@ -28,7 +28,6 @@ from installer.machine import SetupProblem, say
 from installer.product import COMMAND, INVITATION_TYPE, ROOT, Shell, Source
 
 HERE: Final = Path(__file__).resolve().parent
-MIRROR: Final = "http://deb.debian.org/debian"
 
 # Files that packages of Debian leave when they are purged; none of them is ours.
 LEFT_BY_OTHERS: Final = (
@@ -54,12 +53,13 @@ class Answer:
     found: str
 
 
-def make_root(root: Path, suite: str, mirror: str, shell: Shell) -> None:
+def make_root(root: Path, suite: str, mirror: str | None, shell: Shell) -> None:
     """Make a bare Debian, or take the one that an earlier run kept beside it."""
     kept = root.with_name(f"{suite}-base.tar")
     shutil.rmtree(root, ignore_errors=True)
     if not kept.exists():
-        shell.run("debootstrap", "--variant=minbase", suite, root, mirror)
+        address = (mirror,) if mirror else ()
+        shell.run("debootstrap", "--variant=minbase", suite, root, *address)
         shell.run("tar", "-C", root, "-cf", kept, ".")
         return
     root.mkdir(parents=True)
@@ -211,7 +211,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "dist" / "linux")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "linux")
     parser.add_argument("--suite", default="bookworm", help="bookworm or trixie")
-    parser.add_argument("--mirror", default=MIRROR)
+    parser.add_argument("--mirror", metavar="URL", help="instead of debootstrap's own")
     parser.add_argument("--keep", action="store_true", help="leave the chroot for a look")
     options = parser.parse_args(arguments)
     run: Callable[[Sequence[str]], int] = lambda _: verify(options)  # noqa: E731
