@@ -85,6 +85,7 @@ from app.federation.study_views import Step
 from app.jobs.runner import JobRunner
 from app.system.atomic import make_folder
 from app.system.clock import Clock, SystemClock
+from app.system.crash import watching_crashes
 from app.system.locks import HomeLock
 from app.system.logs import start_logging, stop_logging
 from app.system.tensor_files import read_manifest
@@ -680,6 +681,7 @@ async def serve_study(folder: Path, *, host: str | None = None, port: int | None
         stack.callback(store.close)
         stack.enter_context(HomeLock(folder))
         stack.callback(stop_logging, start_logging(home.logs, "coordinator"))
+        stack.enter_context(watching_crashes(home.logs, "coordinator"))
         members = open_members(home, store.identity, terms_from_json(store.terms), clock)
         stack.callback(members.close)
         spool = Spool(home.spool, study=store.identity, clock=clock)

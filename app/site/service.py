@@ -45,6 +45,7 @@ from app.control.messages import (
     ProposeLayout,
     ReadInvitation,
     Refused,
+    ReportView,
     Request,
     ResumeTraining,
     RunDoctor,
@@ -70,7 +71,7 @@ from app.domain.errors import (
     SetupProblem,
 )
 from app.jobs.runner import JobRunner
-from app.site import joining, membership, views
+from app.site import joining, membership, reporting, views
 from app.site.agenda import Work, WorkKind, next_data_work, next_study_work, phase_of
 from app.site.audit import AuditKind, AuditLog
 from app.site.board import Board
@@ -100,9 +101,11 @@ from app.site.state import (
 from app.site.study_desk import StudyDesk
 from app.site.watch_desk import WatchDesk
 from app.system.clock import Clock, SystemClock
+from app.system.crash import watching_crashes
 from app.system.hardware import MachineProbe, MachineReading, NvmlProbe
 from app.system.locks import HomeLock
 from app.system.logs import LineHandler, LoggedLine, start_logging, stop_logging
+from app.system.problem_report import texts_of
 from app.system.settings import load_settings
 from app.wire.messages import Directive, Left, Report, SitePhase, Step
 
@@ -177,6 +180,7 @@ class SiteService:
         self._link_state, self._link_sentence = LinkState.NONE, ""
         self._link_problem: FednnunetError | None = None
         self._link_task: asyncio.Task[None] | None = None
+        self._reading: MachineReading | None = None
         self._shown_at = 0.0
         self._show_planned = False
         self._reported: Report | None = None
@@ -249,6 +253,7 @@ class SiteService:
             session = self.study.session
             pid = None if session is None else session.pid
             reading = await asyncio.to_thread(self._probe.read, pid)
+            self._reading = reading
             sample = sample_of(reading)
             self._site.board.tell(Sampled(sample=sample))
             self.watch.sampled(sample)
@@ -335,7 +340,7 @@ class SiteService:
             mistake = OurMistake(f"the command failed by a mistake of this program: {exc!r}")
             return Refused(code=mistake.code.value, sentence=str(mistake), remedy=mistake.remedy)
 
-    async def _do(self, command: AnyCommand) -> Accepted | InvitationView:
+    async def _do(self, command: AnyCommand) -> Accepted | InvitationView | ReportView:
         match command:
             case ChooseFolder(folder=folder):
                 self._refuse_other_folder(folder)
@@ -395,7 +400,9 @@ class SiteService:
                         yield_card=command.yield_card,
                     )
                 )
-            case SetStartAtLogin() | PrepareReport():
+            case PrepareReport():
+                return await self._prepare_report()
+            case SetStartAtLogin():
                 raise SetupProblem("this service cannot do that yet", code=ErrorCode.STUDY_STATE)
             case SegmentCases():
                 self.review.segment(command)
@@ -405,6 +412,16 @@ class SiteService:
                 # After the answer has gone out.
                 asyncio.get_running_loop().call_later(_STOP_AFTER_ANSWER_S, self.stop)
         return Accepted()
+
+    async def _prepare_report(self) -> ReportView:
+        home, store = self._site.home.root, self._site.store
+        # The database belongs to this thread; the logs are read in another.
+        private = tuple(reporting.private_words(home, store))
+        state = reporting.state_of(self.snapshot())
+        texts = await asyncio.to_thread(
+            partial(texts_of, home, machine=self._reading, state=state, private=private)
+        )
+        return reporting.view_of(texts)
 
     def _refuse_other_folder(self, folder: str) -> None:
         """Raise when the study already goes on with another folder's images."""
@@ -796,12 +813,14 @@ async def serve(home: Path, *, threads: int | None = None, device: str | None = 
     """
     clock = SystemClock()
     with HomeLock(home) as lock:
-        log = start_logging(SiteHome(root=home).logs, "site")
+        logs = SiteHome(root=home).logs
+        log = start_logging(logs, "site")
         try:
             site = open_site(home, clock=clock, threads=threads, device=device)
             site.ended_unexpectedly = lock.replaced_stale
             try:
-                await _serve(site, home, clock)
+                with watching_crashes(logs, "site"):
+                    await _serve(site, home, clock)
             finally:
                 site.store.close()
         finally:

@@ -12,6 +12,7 @@ import logging.handlers
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,12 @@ _ABSOLUTE: Final = re.compile(
     r"""(?:[A-Za-z]:\\|\\\\|(?<![\w.:/])/)[^\s"'<>|:]*[^\s"'<>|:.,;)\]]"""
 )
 _CODE: Final = re.compile(r"(?:^|[/\\])((?:app|site-packages|lib[/\\]python[\d.]+)[/\\].*\.py)$")
+
+
+def stamp(at: float) -> str:
+    """Return a point in time as every line of a log begins with it: this computer's zone."""
+    local = datetime.fromtimestamp(at, UTC).astimezone()
+    return f"{local:%Y-%m-%d %H:%M:%S},{local.microsecond // 1000:03d}"
 
 
 def redact(text: str) -> str:
@@ -106,10 +113,13 @@ def start_logging(folder: Path, name: str) -> logging.Handler:
     logger = logging.getLogger("app")
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)
+    # Exceptions of tasks that nobody awaited end there.
+    logging.getLogger("asyncio").addHandler(handler)
     return handler
 
 
 def stop_logging(handler: logging.Handler) -> None:
     """Close a handler of `start_logging`."""
     logging.getLogger("app").removeHandler(handler)
+    logging.getLogger("asyncio").removeHandler(handler)
     handler.close()
