@@ -38,3 +38,21 @@ class EpochRecord:
     pseudo_dice_average: float | None
     learning_rate: float
     seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOutScore:
+    """How a model does on the held-out cases of a site's fold, which the site does not train on.
+
+    `dice` is per foreground label in the study's order, a mean over `cases`; None where no case
+    has the label, in reference or prediction.
+    """
+
+    cases: int
+    dice: tuple[float | None, ...]
+
+    @property
+    def mean(self) -> float | None:
+        """Mean of the defined Dice values, None when none is defined."""
+        defined = [value for value in self.dice if value is not None]
+        return sum(defined) / len(defined) if defined else None
