@@ -10,7 +10,13 @@ from app.domain.dataset import DatasetFolder
 from app.domain.findings import ValidationReport
 from app.domain.layout_proposal import ChannelAnswer, LayoutProposal, StructureAnswer
 from app.domain.plans import PlanSummary
-from app.domain.segmentation import CaseScore, SegmentationResult
+from app.domain.segmentation import (
+    CaseScore,
+    CaseSource,
+    CaseVolumes,
+    ModelKind,
+    SegmentationResult,
+)
 from app.domain.training import EpochRecord, StepRecord
 
 
@@ -386,16 +392,84 @@ class TrainingView(Struct, frozen=True):
 
 
 class ModelView(Struct, frozen=True):
-    """A model that can segment here."""
+    """A model that can segment here; the zip of a round's average is made when it is first used."""
 
     name: str
     path: str
     digest: str
     round: int
+    kind: ModelKind = ModelKind.FILE
+
+
+class RunState(enum.Enum):
+    """How far a run over cases is."""
+
+    RUNNING = "running"
+    UNFINISHED = "unfinished"
+    """Stopped, failed or interrupted: begun again it goes on with what is missing."""
+    DONE = "done"
+
+
+class RunView(Struct, frozen=True):
+    """One model over some cases: what was asked, and what there is of it.
+
+    `cases` names all that were asked for; `results` those that are segmented.
+    """
+
+    serial: int
+    model: ModelView
+    source: CaseSource
+    folder: str | None
+    mirroring: bool
+    device: str
+    begun_at: float
+    state: RunState
+    output: str
+    labels: dict[str, int | tuple[int, ...]] = {}
+    cases: tuple[str, ...] = ()
+    results: tuple[SegmentationResult, ...] = ()
+    scores: tuple[CaseScore, ...] = ()
+    volumes: tuple[CaseVolumes, ...] = ()
+    origins: dict[str, str] = {}
+    """Where in the folder the DICOM series of a case lies."""
+    outcome: str = ""
+    """How it ended, for a person; empty while it runs."""
+
+
+class BaselineView(Struct, frozen=True):
+    """Training without the federation: by the study's plan and epochs, on this site's cases alone.
+
+    `offered` is False with the reason in `why_not`. `epoch` of `total_epochs` lie behind it.
+    """
+
+    offered: bool = False
+    why_not: str = ""
+    job: JobView | None = None
+    epoch: int = 0
+    total_epochs: int = 0
+    epochs: tuple[EpochRecord, ...] = ()
+    done: bool = False
+
+
+class ModelInspection(Struct, frozen=True):
+    """What a model zip holds; `problem` is empty when it can segment here."""
+
+    path: str
+    digest: str = ""
+    channels: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    configuration: str = ""
+    folds: int = 0
+    trainer: str = ""
+    problem: str = ""
+    remedy: str = ""
 
 
 class ReviewView(Struct, frozen=True):
-    """Segmentations at this site and their scores (verdicts live in the review store)."""
+    """Models, segmentations and scores of this site (verdicts live in the review store).
+
+    `results`, `scores`, `labels` and `output` are those of the newest run.
+    """
 
     job: JobView | None = None
     models: tuple[ModelView, ...] = ()
@@ -403,6 +477,15 @@ class ReviewView(Struct, frozen=True):
     scores: tuple[CaseScore, ...] = ()
     labels: dict[str, int | tuple[int, ...]] = {}
     output: str | None = None
+    runs: tuple[RunView, ...] = ()
+    """Oldest first; a model that segments the same cases again takes its earlier run's place."""
+    held_out: int = 0
+    """Cases of the site's folder that nobody trains on."""
+    validation: int = 0
+    """Cases that the study's fold keeps out of training."""
+    inspected: ModelInspection | None = None
+    """The last model file that a person asked about."""
+    baseline: BaselineView = BaselineView()
 
 
 class Snapshot(Struct, frozen=True, tag="snapshot"):
@@ -574,11 +657,36 @@ class PrepareReport(Struct, frozen=True, tag="prepare-report"):
 
 
 class SegmentCases(Struct, frozen=True, tag="segment"):
-    """Segment the held-out cases (`folder` None) or the images of a folder with a model."""
+    """Segment cases with a model: with `folder` the images (or DICOM series) of that folder.
+
+    Without it those of `source`. The same wish again goes on with what is missing. `device` is
+    "auto", "cpu", "cuda", "cuda:N", "mps", or empty for the site's own setting.
+    """
 
     model: str
     folder: str | None = None
     mirroring: bool = False
+    source: CaseSource = CaseSource.HELD_OUT
+    device: str = ""
+
+
+class InspectModel(Struct, frozen=True, tag="inspect-model"):
+    """Look at a model zip from elsewhere without running anything in it.
+
+    The answer comes as `ReviewView.inspected`.
+    """
+
+    path: str
+
+
+class ForgetRun(Struct, frozen=True, tag="forget-run"):
+    """Remove a run and the segmentations that it made; verdicts stay."""
+
+    serial: int
+
+
+class TrainBaseline(Struct, frozen=True, tag="train-baseline"):
+    """Train this site alone by the study's plan, or go on with it where it was stopped."""
 
 
 class StopJob(Struct, frozen=True, tag="stop-job"):
@@ -610,6 +718,9 @@ AnyCommand = (
     | SetStartAtLogin
     | PrepareReport
     | SegmentCases
+    | InspectModel
+    | ForgetRun
+    | TrainBaseline
     | StopJob
     | StopService
 )

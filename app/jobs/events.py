@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from app.domain.dataset import DatasetFolder
+from app.domain.dataset import Case, DatasetFolder
 from app.domain.findings import ValidationReport
 from app.domain.layout_proposal import LayoutProposal
 from app.domain.plans import PlanSummary
 from app.domain.rounds import TensorSpec
-from app.domain.segmentation import CaseScore, SegmentationResult
+from app.domain.segmentation import CaseScore, CaseVolumes, SegmentationResult
 from app.domain.training import EpochRecord, StepRecord
 
 
@@ -73,6 +73,17 @@ class Checkpointed(Event, frozen=True):
     """Optimizer, schedule, random state and weights are on disk; a kill loses nothing before it."""
 
     epoch: int
+
+
+class CasesFound(Event, frozen=True):
+    """The cases that will be segmented; a reference that means other labels is left away.
+
+    `origins` says where in its folder the DICOM series of a case lies.
+    """
+
+    cases: tuple[Case, ...]
+    labels: dict[str, int | tuple[int, ...]]
+    origins: dict[str, str] = {}
 
 
 class CaseSegmented(Event, frozen=True):
@@ -156,10 +167,26 @@ class Segmented(Event, frozen=True):
     results: tuple[SegmentationResult, ...]
 
 
+class ModelInspected(Event, frozen=True):
+    """Result: what a model zip holds, all of it checked."""
+
+    digest: str
+    channels: tuple[str, ...]
+    labels: tuple[str, ...]
+    configuration: str
+    folds: int
+    trainer: str
+
+
 class Scored(Event, frozen=True):
-    """Result: scores of all pairs, in the order given."""
+    """Result: scores of all pairs and volumes of the others, in the order given.
+
+    `computed` of them were not found in the cache.
+    """
 
     scores: tuple[CaseScore, ...]
+    volumes: tuple[CaseVolumes, ...] = ()
+    computed: int = 0
 
 
 class Exported(Event, frozen=True):
@@ -196,6 +223,7 @@ Result = (
     | Preprocessed
     | SessionEnded
     | Segmented
+    | ModelInspected
     | Scored
     | Exported
     | Probed
@@ -208,6 +236,7 @@ AnyEvent = (
     | UpdateWritten
     | RoundTrained
     | Checkpointed
+    | CasesFound
     | CaseSegmented
     | Noted
     | Failed

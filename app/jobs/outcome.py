@@ -20,6 +20,7 @@ WORK: Final = {
     "PreprocessJob": "preparing the images",
     "TrainJob": "training",
     "SegmentJob": "segmenting",
+    "InspectModelJob": "looking at the model",
     "ScoreJob": "scoring",
     "ExportJob": "exporting the model",
     "ProbeJob": "trying out this installation",

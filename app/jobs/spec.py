@@ -100,22 +100,44 @@ class TrainJob(Job, frozen=True):
 
 
 class SegmentJob(Job, frozen=True):
-    """Segment cases with a model zip by nnU-Net's own predictor, in the images' geometry."""
+    """Segment cases with a model zip by nnU-Net's own predictor, in the images' geometry.
+
+    Either `cases`, whose references have the meaning `labels` (None: that of the model), or all of
+    `folder`, DICOM series included, which are converted below `workspace`. `confirmed` is the
+    data set in this site's home that the cases come from: where it was made of DICOM, segmentations
+    are written as DICOM SEG too.
+    """
 
     model: str
-    cases: tuple[Case, ...]
     output: str
+    cases: tuple[Case, ...] = ()
+    folder: str | None = None
+    workspace: str | None = None
+    confirmed: str | None = None
+    labels: dict[str, int | tuple[int, ...]] | None = None
     device: str = "auto"
     mirroring: bool = False
     step_size: float = 0.5
 
 
+class InspectModelJob(Job, frozen=True):
+    """Look at a model zip without running anything in it."""
+
+    model: str
+
+
 class ScoreJob(Job, frozen=True):
-    """Score predictions against references: pairs of (case, reference path, prediction path)."""
+    """Score predictions against references: pairs of (case, reference path, prediction path).
+
+    `alone` are (case, prediction path) without a reference: their volumes are measured. Scores
+    are kept in the folder `cache` by the content of what they were made of.
+    """
 
     pairs: tuple[tuple[str, str, str], ...]
     labels: dict[str, int | tuple[int, ...]]
     output: str
+    alone: tuple[tuple[str, str], ...] = ()
+    cache: str | None = None
     tolerance_mm: float = 1.0
 
 
@@ -145,6 +167,7 @@ AnyJob = (
     | PreprocessJob
     | TrainJob
     | SegmentJob
+    | InspectModelJob
     | ScoreJob
     | ExportJob
     | ProbeJob

@@ -34,7 +34,8 @@ from app.control.messages import (
     ComputeFingerprint,
     ConfirmLayout,
     DeviceSample,
-    InvitationView,
+    ForgetRun,
+    InspectModel,
     JoinStudy,
     LeaveStudy,
     LinkState,
@@ -59,6 +60,7 @@ from app.control.messages import (
     StopCosts,
     StopJob,
     StopService,
+    TrainBaseline,
     WithdrawAllowance,
 )
 from app.control.server import ControlServer
@@ -74,6 +76,7 @@ from app.jobs.runner import JobRunner
 from app.site import joining, membership, reporting, views
 from app.site.agenda import Work, WorkKind, next_data_work, next_study_work, phase_of
 from app.site.audit import AuditKind, AuditLog
+from app.site.baseline_desk import BaselineDesk
 from app.site.board import Board
 from app.site.context import JoinedStudy, SiteContext, SiteLink
 from app.site.costs import CostFacts, stop_costs
@@ -193,6 +196,7 @@ class SiteService:
             site, study=self.study, trains=self._trains, changed=self._changed
         )
         self.watch = WatchDesk(site, study=self.study, trains=self._trains, changed=self._plan_show)
+        self.baseline = BaselineDesk(site, study=self.study, changed=self._changed)
         self.doctor = DoctorDesk(site, changed=self._changed)
         self._data_lane = Lane(
             name="data",
@@ -244,6 +248,7 @@ class SiteService:
                 task.cancel()
             await asyncio.gather(*tasks, stopping, return_exceptions=True)
             await self.study.stop()
+            await self.baseline.close()
             await self.review.stop()
             await self.doctor.stop()
             await self._stop_link()
@@ -340,7 +345,7 @@ class SiteService:
             mistake = OurMistake(f"the command failed by a mistake of this program: {exc!r}")
             return Refused(code=mistake.code.value, sentence=str(mistake), remedy=mistake.remedy)
 
-    async def _do(self, command: AnyCommand) -> Accepted | InvitationView | ReportView:
+    async def _do(self, command: AnyCommand) -> AnyReply:
         match command:
             case ChooseFolder(folder=folder):
                 self._refuse_other_folder(folder)
@@ -385,6 +390,8 @@ class SiteService:
             case PauseTraining(at_checkpoint=at_checkpoint):
                 self._pause(at_checkpoint=at_checkpoint)
             case ResumeTraining():
+                # The study comes first; the baseline goes on after it.
+                await self.baseline.halt()
                 self._site.store.drop(OperatorPause)
                 if self._link_problem is not None:
                     await self._stop_link()
@@ -406,6 +413,12 @@ class SiteService:
                 raise SetupProblem("this service cannot do that yet", code=ErrorCode.STUDY_STATE)
             case SegmentCases():
                 self.review.segment(command)
+            case InspectModel(path=path):
+                self.review.inspect(Path(path))
+            case ForgetRun(serial=serial):
+                self.review.forget(serial)
+            case TrainBaseline():
+                self.baseline.begin()
             case StopJob(kind=kind):
                 await self._stop_job(kind)
             case StopService():
@@ -483,6 +496,7 @@ class SiteService:
             if joined is None:
                 raise SetupProblem("this site takes part in no study", code=ErrorCode.STUDY_STATE)
             self.study.directive = None
+            await self.baseline.stop()
             await self._study_lane.settled()
             await self.study.stop()
             if link is not None and self._link_state is LinkState.CONNECTED:
@@ -512,7 +526,7 @@ class SiteService:
     def _clear_study(self) -> None:
         """Remove what was made for the study; exported models stay."""
         home = self._site.home
-        for folder in (home.study, home.workspace, home.training):
+        for folder in (home.study, home.workspace, home.training, home.baseline):
             shutil.rmtree(folder, ignore_errors=True)
 
     async def _stop_job(self, kind: str) -> None:
@@ -523,8 +537,10 @@ class SiteService:
                 self.data.forget_layout_wish()
             case "fingerprint":
                 self.data.forget_fingerprint_wish()
-            case "segment" | "score":
+            case "segment" | "score" | "inspect":
                 await self.review.stop()
+            case "baseline":
+                await self.baseline.stop()
             case _ if kind in _STUDY_JOBS:
                 self._pause(at_checkpoint=False)
             case _:
@@ -568,6 +584,7 @@ class SiteService:
     # --- showing and reporting -----------------------------------------------------------------
 
     def _changed(self) -> None:
+        self.baseline.consider()
         self._data_lane.wake()
         self._study_lane.wake()
         self._plan_show()
@@ -596,7 +613,7 @@ class SiteService:
         self._shown_at = self._site.clock.monotonic()
         problem = self._problem()
         self.data.show()
-        self.review.show()
+        self.review.show(self.baseline.view())
         self._show_study(problem)
         self._report()
 

@@ -10,12 +10,11 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from app.control.messages import Interruption, ModelView
+from app.control.messages import Interruption, ModelView, RunView
 from app.domain.dataset import DatasetFolder
 from app.domain.errors import ErrorCode, OurMistake, SetupProblem
 from app.domain.findings import ValidationReport
 from app.domain.layout_proposal import LayoutProposal
-from app.domain.segmentation import CaseScore, SegmentationResult
 from app.domain.training import EpochRecord
 from app.site.rounds import RoundTask
 from app.system.atomic import PRIVATE_FILE, disk_errors, make_folder
@@ -199,13 +198,29 @@ class Models(Record, frozen=True):
     models: tuple[ModelView, ...]
 
 
-class Segmentations(Record, frozen=True):
-    """The last segmentation of this site and its scores."""
+class Runs(Record, frozen=True):
+    """Every run of a model over cases whose segmentations lie on disk, oldest first.
 
-    output: str
-    results: tuple[SegmentationResult, ...]
-    scores: tuple[CaseScore, ...]
-    labels: dict[str, int | tuple[int, ...]]
+    `serial` is the last number given to a run; no folder is used twice.
+    """
+
+    serial: int
+    runs: tuple[RunView, ...]
+
+
+class Baseline(Record, frozen=True):
+    """Training this site alone is wanted, by the plan with this digest.
+
+    `trained` once its weights lie on disk, `exported` once its zip does; `stopped` by a person or
+    by what would only fail again.
+    """
+
+    sha256: str
+    asked_at: float
+    trained: bool = False
+    exported: bool = False
+    stopped: bool = False
+    epochs: tuple[EpochRecord, ...] = ()
 
 
 class LastCheckpoint(Record, frozen=True):
@@ -234,6 +249,7 @@ STUDY_RECORDS: Final[tuple[type[Record], ...]] = (
     FinalModel,
     LastCheckpoint,
     Interruptions,
+    Baseline,
 )
 """What belongs to one study and goes when the site leaves it."""
 

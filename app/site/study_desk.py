@@ -37,6 +37,7 @@ from app.domain.errors import (
 )
 from app.domain.ids import digest_of
 from app.domain.plans import PlanSummary
+from app.domain.segmentation import ModelKind
 from app.domain.study import Transfer
 from app.domain.training import EpochRecord, StepRecord
 from app.federation.merging import decode_merged
@@ -53,7 +54,7 @@ from app.jobs.events import (
     Stepped,
     UpdateWritten,
 )
-from app.jobs.spec import ExportJob, PreprocessJob, TrainJob, TrainRound
+from app.jobs.spec import PreprocessJob, TrainJob, TrainRound
 from app.site import fingerprinting
 from app.site.agenda import StudyFacts, Work, WorkKind
 from app.site.audit import AuditKind
@@ -63,6 +64,7 @@ from app.site.interruptions import WorkAtRisk
 from app.site.pace import Pace
 from app.site.rounds import RoundEvent, RoundState, RoundTask, TrainedUpdate
 from app.site.schedule import Rest
+from app.site.segmenting import export_job
 from app.site.session import TrainingSession
 from app.site.state import (
     Allowance,
@@ -835,6 +837,7 @@ class StudyDesk:
             name=f"{joined.terms.name}, global model",
             file=f"global-{model.sha256[:12]}.zip",
             round_number=model.round,
+            kind=ModelKind.FINAL,
         )
         models = self._site.store.get(Models) or Models(models=())
         others = tuple(other for other in models.models if other.path != view.path)
@@ -854,6 +857,7 @@ class StudyDesk:
             name=f"{joined.terms.name}, personalised for {joined.membership.site}",
             file=f"personal-{model.sha256[:12]}.zip",
             round_number=task.round,
+            kind=ModelKind.PERSONAL,
         )
         models = self._site.store.get(Models) or Models(models=())
         others = tuple(other for other in models.models if other.path != view.path)
@@ -863,28 +867,29 @@ class StudyDesk:
         )
 
     async def _export_zip(
-        self, joined: JoinedStudy, *, weights: Path, name: str, file: str, round_number: int
+        self,
+        joined: JoinedStudy,
+        *,
+        weights: Path,
+        name: str,
+        file: str,
+        round_number: int,
+        kind: ModelKind,
     ) -> ModelView:
         site, plan = self._site, self._plan()
         await asyncio.to_thread(make_folder, site.home.models)
         output = site.home.models / file
         done = await run_for(
             site,
-            ExportJob(
-                plan=str(site.home.plan(plan.sha256)),
-                weights=str(weights),
-                configuration=joined.terms.configuration,
-                fold=joined.terms.fold,
-                model_name=joined.terms.name,
-                output=str(output),
-                threads=site.settings.worker_threads,
-            ),
+            export_job(site, joined, plan=plan, weights=weights, output=output),
             Exported,
             kind="export",
             show=self._show_job,
             done=lambda _: "the model is exported",
         )
-        return ModelView(name=name, path=str(output), digest=done.sha256, round=round_number)
+        return ModelView(
+            name=name, path=str(output), digest=done.sha256, round=round_number, kind=kind
+        )
 
     # --- what the worker tells -----------------------------------------------------------------
 

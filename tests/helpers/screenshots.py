@@ -18,6 +18,7 @@ PAGES_BY_STAGE = {
     "fingerprint": ("empty", "fingerprinting", "to-allow", "training"),
     "federation": ("empty", "joined", "examined", "training", "finished"),
     "training": ("empty", "training", "paused", "finished"),
+    "segment": ("empty", "segmenting", "finished"),
     "review": ("empty", "segmenting", "finished"),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -10,6 +11,7 @@ from msgspec.structs import replace
 
 from app.control.messages import (
     AllowanceView,
+    BaselineView,
     CardSample,
     CaseRow,
     DataView,
@@ -26,6 +28,8 @@ from app.control.messages import (
     OutgoingField,
     ReviewView,
     RoundRow,
+    RunState,
+    RunView,
     ServiceView,
     SiteRow,
     Snapshot,
@@ -45,7 +49,13 @@ from app.domain.layout_proposal import (
     UnusedSource,
 )
 from app.domain.plans import PlanSummary
-from app.domain.segmentation import CaseScore, LabelScore, SegmentationResult
+from app.domain.segmentation import (
+    CaseScore,
+    CaseSource,
+    LabelScore,
+    ModelKind,
+    SegmentationResult,
+)
 from app.domain.training import EpochRecord, StepRecord
 
 SAMPLES = Path(__file__).resolve().parents[2] / "resources" / "samples" / "hippocampus"
@@ -700,12 +710,25 @@ def scores() -> tuple[CaseScore, ...]:
 
 def segmenting() -> Snapshot:
     done = finished()
+    begun = run(
+        1,
+        MODELS[2],
+        state=RunState.RUNNING,
+        outcome="",
+        results=(),
+        begun_at=NOW,
+    )
     return replace(
         done,
         review=replace(
             done.review,
             results=(),
             scores=(),
+            runs=(begun,),
+            baseline=BaselineView(
+                offered=True,
+                total_epochs=12,
+            ),
             job=JobView(kind="segment", running=True, done=2, total=5, what="segmenting cases"),
         ),
     )
@@ -743,29 +766,100 @@ def finished() -> Snapshot:
         ),
         review=ReviewView(
             job=JobView(kind="score", running=False, done=5, total=5, outcome="5 cases scored"),
-            models=(
-                ModelView(
-                    name="shared model, round 6", path="/m/round-6.zip", digest="6" * 64, round=6
-                ),
-                ModelView(
-                    name="shared model, round 5", path="/m/round-5.zip", digest="5" * 64, round=5
-                ),
-            ),
-            results=tuple(
-                SegmentationResult(
-                    case=case.name,
-                    channels=case.channels,
-                    prediction=case.label or "",
-                    reference=case.label,
-                    model_digest="6" * 64,
-                )
-                for case in held_out
-            ),
+            models=MODELS,
+            results=results("6" * 64),
             scores=scores(),
-            labels={"background": 0, "anterior": 1, "posterior": 2},
-            output="/home/operator/.local/share/fednnunet/segmentations",
+            labels=LABEL_VALUES,
+            output="/home/operator/.local/share/fednnunet/segmentations/0002",
+            runs=(
+                run(1, MODELS[0], scores=worse(scores())),
+                run(2, MODELS[2], scores=scores()),
+            ),
+            held_out=len(held_out),
+            validation=4,
+            baseline=BaselineView(
+                why_not="this site's baseline is trained", epoch=12, total_epochs=12, done=True
+            ),
         ),
     )
+
+
+LABEL_VALUES = {"background": 0, "anterior": 1, "posterior": 2}
+MODELS = (
+    ModelView(
+        name="Hippocampus, trained at north alone",
+        path="/m/baseline.zip",
+        digest="b" * 64,
+        round=0,
+        kind=ModelKind.BASELINE,
+    ),
+    ModelView(
+        name="Hippocampus, personalised for north",
+        path="/m/personal.zip",
+        digest="5" * 64,
+        round=6,
+        kind=ModelKind.PERSONAL,
+    ),
+    ModelView(
+        name="Hippocampus, global model",
+        path="/m/global.zip",
+        digest="6" * 64,
+        round=6,
+        kind=ModelKind.FINAL,
+    ),
+)
+
+
+def results(digest: str) -> tuple[SegmentationResult, ...]:
+    return tuple(
+        SegmentationResult(
+            case=case.name,
+            channels=case.channels,
+            prediction=case.label or "",
+            reference=case.label,
+            model_digest=digest,
+        )
+        for case in dataset().held_out
+    )
+
+
+def run(serial: int, model: ModelView, **changes: object) -> RunView:
+    fields = {
+        "serial": serial,
+        "model": model,
+        "source": CaseSource.HELD_OUT,
+        "folder": None,
+        "mirroring": False,
+        "device": "auto",
+        "begun_at": NOW - 3600 + 600 * serial,
+        "state": RunState.DONE,
+        "output": f"/home/operator/.local/share/fednnunet/segmentations/{serial:04d}",
+        "labels": LABEL_VALUES,
+        "cases": tuple(case.name for case in dataset().held_out),
+        "results": results(model.digest),
+        "outcome": "5 cases scored",
+    }
+    return RunView(**{**fields, **changes})
+
+
+def worse(better: tuple[CaseScore, ...], by: float = 0.06) -> tuple[CaseScore, ...]:
+    """Scores of a model that is a little worse, but better at posterior."""
+
+    def changed(label: LabelScore) -> LabelScore:
+        if label.dice is None:
+            return label
+        sign = 1 if label.label == "posterior" else -1
+        return dataclasses.replace(label, dice=max(0.0, min(1.0, label.dice + sign * by)))
+
+    return tuple(
+        dataclasses.replace(case, labels=tuple(map(changed, case.labels))) for case in better
+    )
+
+
+def with_run(base: Snapshot, **changes: object) -> Snapshot:
+    """Change the newest run of a snapshot."""
+    *others, newest = base.review.runs
+    return replace(base, review=replace(base.review, runs=(*others, replace(newest, **changes))))
 
 
 STAGES = {

@@ -41,6 +41,10 @@ EVENTS = [
         round=1, attempt=1, update="/u", sha256="s", size=1, cases=4, epochs=(EPOCH,)
     ),
     events.Checkpointed(epoch=1),
+    events.CasesFound(cases=(), labels={"background": 0, "whole": (1, 2)}, origins={"a": "b"}),
+    events.ModelInspected(
+        digest="d", channels=("MRI",), labels=("a",), configuration="2d", folds=5, trainer="t"
+    ),
     events.CaseSegmented(result=SEGMENTATION),
     events.Noted(text="two\nlines"),
     events.Failed(code="disk-full", sentence="the disk is full"),

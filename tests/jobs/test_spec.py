@@ -60,6 +60,7 @@ JOBS = [
         seed=2,
         checkpoint="/c",
     ),
+    spec.InspectModelJob(model="/m.zip"),
     spec.SegmentJob(
         model="/m", cases=(Case(name="ä", channels=("/a", "/b"), label=None),), output="/o"
     ),

@@ -9,6 +9,8 @@ from app.control.messages import (
     CheckFolder,
     ChooseFolder,
     ComputeFingerprint,
+    ForgetRun,
+    InspectModel,
     JoinStudy,
     LeaveStudy,
     PauseTraining,
@@ -17,13 +19,15 @@ from app.control.messages import (
     ResumeTraining,
     SegmentCases,
     StopJob,
+    TrainBaseline,
     WithdrawAllowance,
 )
 from app.domain.errors import ErrorCode, SetupProblem
-from app.domain.segmentation import Verdict
+from app.domain.segmentation import CaseSource, Verdict
 from app.ui.messages import Message
 from app.ui.presenters.desk import Desk
 from app.ui.presenters.review import Opinion
+from app.ui.presenters.segment import SegmentWish
 from app.ui.presenters.volumes import CasePaths, LoadedCase
 from app.ui.text import Tone
 
@@ -59,13 +63,26 @@ def heard(desk):
         (lambda desk: desk.pause(), PauseTraining()),
         (lambda desk: desk.resume(), ResumeTraining()),
         (
-            lambda desk: desk.segment("/m.zip", "", mirroring=True),
-            SegmentCases(model="/m.zip", folder=None, mirroring=True),
+            lambda desk: desk.segment(
+                SegmentWish(
+                    model="/m.zip",
+                    source=CaseSource.VALIDATION,
+                    folder="",
+                    mirroring=True,
+                    device="cpu",
+                )
+            ),
+            SegmentCases(
+                model="/m.zip",
+                folder=None,
+                source=CaseSource.VALIDATION,
+                mirroring=True,
+                device="cpu",
+            ),
         ),
-        (
-            lambda desk: desk.segment("/m.zip", "/images", mirroring=False),
-            SegmentCases(model="/m.zip", folder="/images"),
-        ),
+        (lambda desk: desk.inspect_model("/m.zip"), InspectModel(path="/m.zip")),
+        (lambda desk: desk.forget_run(3), ForgetRun(serial=3)),
+        (lambda desk: desk.train_baseline(), TrainBaseline()),
     ],
 )
 def test_wishes_become_commands(desk, service, wish, command):
