@@ -18,6 +18,7 @@ from app.domain.errors import ErrorCode
 from app.domain.segmentation import ModelKind
 from app.jobs.events import Failed
 from app.jobs.spec import InitialModelJob, TrainJob
+from app.site.schedule import Rest
 
 pytestmark = pytest.mark.asyncio
 
@@ -144,3 +145,19 @@ async def test_a_failure_is_told_and_not_tried_for_ever(site, expected_log):
     assert baseline.job.outcome == "the loss is no number any more"
     assert baseline.offered
     assert len(baseline_sessions(site)) == 1
+
+
+async def test_it_keeps_to_the_schedule(site):
+    await site.to_prepared()
+    await site.to_finished()
+    gate = site.runner.hold("epoch")
+    await site.service.command(TrainBaseline())
+    await site.until(lambda: site.snapshot.review.baseline.epoch == 1, "first epoch")
+    site.service.study.rest = Rest.NOW
+    site.service.baseline.consider()
+    await site.until(lambda: not site.service.baseline.busy, "made way")
+    refused = await site.service.command(TrainBaseline())
+    assert "the schedule" in refused.sentence
+    gate.set()
+    site.service.study.rest = Rest.NONE
+    await trained(site)
