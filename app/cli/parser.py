@@ -140,6 +140,23 @@ def _self_test(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_later("self_test", "self_test"))
 
 
+def _gpu_package(parser: argparse.ArgumentParser) -> None:
+    parser.description = "PyTorch for NVIDIA cards, installed from a file; never required."
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    install = commands.add_parser("install", help="check, unpack, try and use a package file")
+    install.add_argument("file", type=Path, metavar="FILE.fedgpu")
+    install.add_argument("--sha256", metavar="SUM", help="refuse a file with another sum")
+    install.set_defaults(command=_later("gpu_commands", "install"))
+
+    status = commands.add_parser("status", help="driver, cards, and the package in use")
+    status.add_argument("--verify", action="store_true", help="also check every file")
+    status.set_defaults(command=_later("gpu_commands", "status"))
+
+    remove = commands.add_parser("remove", help="go back to computing on the processor")
+    remove.set_defaults(command=_later("gpu_commands", "remove"))
+
+
 def _site(parser: argparse.ArgumentParser) -> None:
     parser.description = "A site without a window."
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -273,6 +290,7 @@ _GROUPS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "segment": _segment,
     "score": _score,
     "self-test": _self_test,
+    "gpu-package": _gpu_package,
     "site": _site,
     "coordinator": _coordinator,
 }
