@@ -49,10 +49,8 @@ class ServiceView(Struct, frozen=True):
     remedy: str = ""
     starts_at_login: bool = False
     """This service is started when this user logs in (see `SetStartAtLogin`)."""
-    can_start_at_login: bool = True
-    """False where this computer offers no way to it."""
     awake_sentence: str = ""
-    """Said while the computer is kept from sleeping, and why; empty when it may sleep."""
+    """Said while a round runs: that the computer is kept from sleeping, or that it cannot be."""
 
 
 class DataView(Struct, frozen=True):

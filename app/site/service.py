@@ -72,6 +72,7 @@ from app.domain.errors import (
     OurMistake,
     SetupProblem,
 )
+from app.jobs.detached import fednnunet_command
 from app.jobs.runner import JobRunner
 from app.site import joining, membership, reporting, views
 from app.site.agenda import Work, WorkKind, next_data_work, next_study_work, phase_of
@@ -103,6 +104,7 @@ from app.site.state import (
 )
 from app.site.study_desk import StudyDesk
 from app.site.watch_desk import WatchDesk
+from app.system.autostart import Autostart, autostart_of
 from app.system.clock import Clock, SystemClock
 from app.system.crash import watching_crashes
 from app.system.hardware import MachineProbe, MachineReading, NvmlProbe
@@ -110,6 +112,7 @@ from app.system.locks import HomeLock
 from app.system.logs import LineHandler, LoggedLine, start_logging, stop_logging
 from app.system.problem_report import texts_of
 from app.system.settings import load_settings
+from app.system.wakefulness import Wakefulness
 from app.wire.messages import Directive, Left, Report, SitePhase, Step
 
 logger = logging.getLogger(__name__)
@@ -120,6 +123,7 @@ _SAMPLE_EVERY_S: Final = 1.0
 _KEY_RETRY_S: Final = 30.0
 _FAREWELL_S: Final = 10.0
 _STOP_AFTER_ANSWER_S: Final = 0.1
+_KEEPS_AWAKE: Final = frozenset({WorkKind.TRAIN, WorkKind.DELIVER})
 _STUDY_JOBS: Final = frozenset({"train", "prepare", "export"})
 
 
@@ -174,11 +178,15 @@ class SiteService:
         probe: Probe,
         patience: Callable[[FednnunetError, int], float | None] = patience,
         sample_every_s: float = _SAMPLE_EVERY_S,
+        autostart: Autostart | None = None,
+        wakefulness: Wakefulness | None = None,
     ) -> None:
         self._site = site
         self._connections = connections
         self._probe = probe
         self._sample_every_s = sample_every_s
+        self._autostart = autostart or autostart_of(site.home.root)
+        self._wakefulness = wakefulness or Wakefulness()
         self._stopping = asyncio.Event()
         self._link_state, self._link_sentence = LinkState.NONE, ""
         self._link_problem: FednnunetError | None = None
@@ -247,6 +255,7 @@ class SiteService:
             for task in (*tasks, stopping):
                 task.cancel()
             await asyncio.gather(*tasks, stopping, return_exceptions=True)
+            self._wakefulness.follow(False)
             await self.study.stop()
             await self.baseline.close()
             await self.review.stop()
@@ -263,6 +272,7 @@ class SiteService:
             self._site.board.tell(Sampled(sample=sample))
             self.watch.sampled(sample)
             self.schedule.sampled(sample)
+            await self._stay_awake()
             await asyncio.sleep(self._sample_every_s)
 
     # --- the link ------------------------------------------------------------------------------
@@ -409,8 +419,9 @@ class SiteService:
                 )
             case PrepareReport():
                 return await self._prepare_report()
-            case SetStartAtLogin():
-                raise SetupProblem("this service cannot do that yet", code=ErrorCode.STUDY_STATE)
+            case SetStartAtLogin(on=on):
+                await asyncio.to_thread(self._start_at_login, on)
+                self._changed()
             case SegmentCases():
                 self.review.segment(command)
             case InspectModel(path=path):
@@ -425,6 +436,13 @@ class SiteService:
                 # After the answer has gone out.
                 asyncio.get_running_loop().call_later(_STOP_AFTER_ANSWER_S, self.stop)
         return Accepted()
+
+    def _start_at_login(self, on: bool) -> None:
+        if on:
+            words = ("site", "run", "--home", str(self._site.home.root))
+            self._autostart.enable((*fednnunet_command(), *words))
+        else:
+            self._autostart.disable()
 
     async def _prepare_report(self) -> ReportView:
         home, store = self._site.home.root, self._site.store
@@ -617,6 +635,15 @@ class SiteService:
         self._show_study(problem)
         self._report()
 
+    async def _stay_awake(self) -> None:
+        """Hold sleep off while a round is trained or delivered, and only then."""
+        work = self._study_lane.work
+        wanted = work is not None and work.kind in _KEEPS_AWAKE
+        if wanted != self._wakefulness.wanted:
+            # A desktop's services may take their time to answer.
+            await asyncio.to_thread(self._wakefulness.follow, wanted)
+            self._plan_show()
+
     def _show_study(self, problem: FednnunetError | None) -> None:
         site, study, store = self._site, self.study, self._site.store
         joined, task, step = site.joined, study.task, study.step
@@ -636,6 +663,8 @@ class SiteService:
                     service,
                     problem="" if problem is None else str(problem),
                     remedy="" if problem is None else problem.remedy,
+                    starts_at_login=self._autostart.enabled,
+                    awake_sentence=self._wakefulness.sentence,
                 ),
                 federation=self.doctor.show(
                     views.federation_view(
