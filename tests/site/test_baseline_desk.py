@@ -153,6 +153,7 @@ async def test_it_keeps_to_the_schedule(site):
     gate = site.runner.hold("epoch")
     await site.service.command(TrainBaseline())
     await site.until(lambda: site.snapshot.review.baseline.epoch == 1, "first epoch")
+    site.service.schedule._follow = lambda: None  # this test plays the schedule
     site.service.study.rest = Rest.NOW
     site.service.baseline.consider()
     await site.until(lambda: not site.service.baseline.busy, "made way")
@@ -160,4 +161,5 @@ async def test_it_keeps_to_the_schedule(site):
     assert "the schedule" in refused.sentence
     gate.set()
     site.service.study.rest = Rest.NONE
+    site.service.baseline.consider()
     await trained(site)
