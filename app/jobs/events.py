@@ -10,7 +10,7 @@ from app.domain.layout_proposal import LayoutProposal
 from app.domain.plans import PlanSummary
 from app.domain.rounds import TensorSpec
 from app.domain.segmentation import CaseScore, CaseVolumes, SegmentationResult
-from app.domain.training import EpochRecord, StepRecord
+from app.domain.training import EpochRecord, HeldOutScore, StepRecord
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=True):
@@ -57,8 +57,19 @@ class UpdateWritten(Event, frozen=True):
     size: int
 
 
+class BaseScored(Event, frozen=True):
+    """The base of a round is scored on the fold's held-out cases, before the first step."""
+
+    round: int
+    attempt: int
+    score: HeldOutScore
+
+
 class RoundTrained(Event, frozen=True):
-    """A round is trained and validated; its update is that of `UpdateWritten`."""
+    """A round is trained and validated; its update is that of `UpdateWritten`.
+
+    `base_score` is the base's, where it was asked for and could be had.
+    """
 
     round: int
     attempt: int
@@ -67,6 +78,7 @@ class RoundTrained(Event, frozen=True):
     size: int
     cases: int
     epochs: tuple[EpochRecord, ...]
+    base_score: HeldOutScore | None = None
 
 
 class Checkpointed(Event, frozen=True):
@@ -189,6 +201,12 @@ class Scored(Event, frozen=True):
     computed: int = 0
 
 
+class HeldOutScored(Event, frozen=True):
+    """Result: how weights do on the held-out cases of the fold."""
+
+    score: HeldOutScore
+
+
 class Exported(Event, frozen=True):
     """Result: the model zip lies at `output`."""
 
@@ -225,6 +243,7 @@ Result = (
     | Segmented
     | ModelInspected
     | Scored
+    | HeldOutScored
     | Exported
     | Probed
 )
@@ -234,6 +253,7 @@ AnyEvent = (
     | EpochEnded
     | SessionReady
     | UpdateWritten
+    | BaseScored
     | RoundTrained
     | Checkpointed
     | CasesFound

@@ -22,6 +22,7 @@ WORK: Final = {
     "SegmentJob": "segmenting",
     "InspectModelJob": "looking at the model",
     "ScoreJob": "scoring",
+    "HeldOutJob": "scoring the average",
     "ExportJob": "exporting the model",
     "ProbeJob": "trying out this installation",
 }

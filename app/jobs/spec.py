@@ -141,6 +141,17 @@ class ScoreJob(Job, frozen=True):
     tolerance_mm: float = 1.0
 
 
+class HeldOutJob(Job, frozen=True):
+    """Score weights on the held-out cases of the fold, which `workspace` holds prepared."""
+
+    plan: str
+    workspace: str
+    configuration: str
+    fold: str
+    weights: str
+    device: str = "auto"
+
+
 class ExportJob(Job, frozen=True):
     """Write a model zip that plain nnU-Net installs and runs."""
 
@@ -169,6 +180,7 @@ AnyJob = (
     | SegmentJob
     | InspectModelJob
     | ScoreJob
+    | HeldOutJob
     | ExportJob
     | ProbeJob
 )
@@ -191,6 +203,8 @@ class TrainRound(Command, frozen=True):
     Unless `transfer` is FP32 the update holds rounded changes from `base`: what rounding took away
     before is read from `remainder_before` (None: nothing), what it takes now goes to `remainder`,
     and the weights themselves go to `own`.
+
+    With `score_base` the base is first scored on the fold's held-out cases.
     """
 
     round: int
@@ -203,6 +217,7 @@ class TrainRound(Command, frozen=True):
     remainder_before: str | None = None
     remainder: str | None = None
     own: str | None = None
+    score_base: bool = False
 
 
 class Finish(Command, frozen=True):

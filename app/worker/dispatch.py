@@ -18,6 +18,7 @@ from app.jobs.events import (
     Checked,
     Exported,
     Fingerprinted,
+    HeldOutScored,
     LayoutConfirmed,
     ModelDrawn,
     ModelInspected,
@@ -37,6 +38,7 @@ from app.jobs.spec import (
     ExportJob,
     FingerprintJob,
     Finish,
+    HeldOutJob,
     InitialModelJob,
     InspectModelJob,
     PlanJob,
@@ -91,6 +93,8 @@ def _run(job: AnyJob, tell: Tell, inbox: Inbox) -> Result:
             return _inspect(job)
         case ScoreJob():
             return _score(job, tell, inbox)
+        case HeldOutJob():
+            return _score_weights(job, inbox)
         case ExportJob():
             return _export(job)
         case ProbeJob():
@@ -326,6 +330,12 @@ def _score(job: ScoreJob, tell: Tell, inbox: Inbox) -> Scored:
     )
     write_atomic(Path(job.output), msgspec.json.encode(found.scores))
     return Scored(scores=found.scores, volumes=found.volumes, computed=found.computed)
+
+
+def _score_weights(job: HeldOutJob, inbox: Inbox) -> HeldOutScored:
+    from app.nnunet.held_out import score_weights
+
+    return HeldOutScored(score=score_weights(job, stopped=inbox.stopped))
 
 
 def _export(job: ExportJob) -> Exported:

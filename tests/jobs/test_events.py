@@ -10,7 +10,7 @@ from app.domain.findings import Finding, Severity, ValidationReport
 from app.domain.plans import PlanSummary
 from app.domain.rounds import TensorSpec
 from app.domain.segmentation import CaseScore, LabelScore, SegmentationResult
-from app.domain.training import EpochRecord, StepRecord
+from app.domain.training import EpochRecord, HeldOutScore, StepRecord
 from app.jobs import events
 
 TENSORS = (TensorSpec(name="a.weight", shape=(2, 3)), TensorSpec(name="n", shape=(), dtype="I64"))
@@ -27,6 +27,7 @@ EPOCH = EpochRecord(
 SEGMENTATION = SegmentationResult(
     case="a", channels=("/i",), prediction="/p", reference=None, model_digest="d"
 )
+HELD_OUT = HeldOutScore(cases=3, dice=(0.5, None))
 EVENTS = [
     events.Progressed(done=1, total=2, what="reading"),
     events.Stepped(
@@ -40,6 +41,8 @@ EVENTS = [
     events.RoundTrained(
         round=1, attempt=1, update="/u", sha256="s", size=1, cases=4, epochs=(EPOCH,)
     ),
+    events.BaseScored(round=2, attempt=1, score=HELD_OUT),
+    events.HeldOutScored(score=HELD_OUT),
     events.Checkpointed(epoch=1),
     events.CasesFound(cases=(), labels={"background": 0, "whole": (1, 2)}, origins={"a": "b"}),
     events.ModelInspected(

@@ -68,6 +68,9 @@ JOBS = [
     spec.ExportJob(
         plan="/p", weights="/w", configuration="2d", fold="0", model_name="m", output="/o"
     ),
+    spec.HeldOutJob(
+        plan="/p", workspace="/w", configuration="2d", fold="0", weights="/m", device="cpu"
+    ),
     spec.ProbeJob(device="cuda:1", threads=2),
 ]
 COMMANDS = [
