@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from PySide6.QtCore import QObject, QSettings, Qt, QTimer
-from PySide6.QtGui import QGuiApplication
+from PySide6.QtCore import QEvent, QObject, QSettings, Qt, QTimer
+from PySide6.QtGui import QFileOpenEvent, QGuiApplication
 from PySide6.QtWidgets import QApplication
 
 from app.ui.text import NAME, site_title
@@ -45,6 +45,7 @@ def main(
     if home in offered:
         window.header.sites.setCurrentIndex(offered.index(home))
     window.first_frame_shown.connect(sites.open)
+    application.installEventFilter(sites)
     window.show()
     try:
         with closing_on_interrupt(application):
@@ -144,10 +145,21 @@ class Sites(QObject):
         bridge.open()
 
     def _read_invitation(self) -> None:
-        """Show the invitation of the command line, once, when a service can read it."""
+        """Show the invitation that waits, once, when a service can read it."""
         path, self._invitation = self._invitation, None
         if path is not None:
             self._window.read_invitation(str(path.absolute()))
+
+    # Qt overrides
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Take a file that macOS hands over: there a double-click is an event, not an argument."""
+        if isinstance(event, QFileOpenEvent) and event.file():
+            self._invitation = Path(event.file())
+            if self._bridge is not None and self._bridge.snapshot is not None:
+                self._read_invitation()
+            return True
+        return super().eventFilter(watched, event)
 
 
 def start_service(home: Path) -> int:
