@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -49,6 +50,7 @@ _LIGHTER: Final = 0.45
 """How much white the lines of the reference get, to be told from those of the prediction."""
 
 
+@lru_cache(maxsize=1024)
 def label_colour(value: int) -> int:
     """Return the colour of a label: the same in every case; lighter, then darker after eight."""
     turn, place = divmod(abs(value) - 1, len(LABEL_COLOURS))
@@ -132,12 +134,13 @@ def grey_table(volume: CodedVolume, window: Window) -> Pixels:
 
 def fill_table(colours: Pixels, filled: Mask, opacity: float) -> Pixels:
     """Return the RGB32 pixel of every (label code, grey): row 0 and rows not filled stay grey."""
-    alpha = np.where(filled, round(opacity * 255), 0).astype(np.uint32)[:, np.newaxis]
-    grey = np.arange(256, dtype=np.uint32)[np.newaxis]
+    # 16 bits are enough for a product of two bytes, and much quicker to divide.
+    alpha = np.where(filled, round(opacity * 255), 0).astype(np.uint16)[:, np.newaxis]
+    grey = np.arange(256, dtype=np.uint16)[np.newaxis] * (255 - alpha) + 127
     table = np.full((len(colours), 256), OPAQUE, np.uint32)
     for shift in (16, 8, 0):
-        colour = (colours >> shift & 0xFF)[:, np.newaxis]
-        table |= (grey * (255 - alpha) + colour * alpha + 127) // 255 << shift
+        colour = (colours >> shift & 0xFF).astype(np.uint16)[:, np.newaxis]
+        table |= ((grey + colour * alpha) // 255).astype(np.uint32) << shift
     return table
 
 
@@ -409,6 +412,7 @@ def _premultiplied(colour: int, opacity: float) -> int:
     return alpha << 24 | sum(parts)
 
 
+@lru_cache(maxsize=1024)
 def _mixed(colour: int, other: int, share: float) -> int:
     """Return `colour` with a share of `other` in it."""
     return sum(
