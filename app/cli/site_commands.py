@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from app.cli import DONE, FAILED
 from app.domain.errors import ErrorCode, FednnunetError, SetupProblem
 
 if TYPE_CHECKING:
+    from app.control.client import ControlClient
     from app.control.messages import Snapshot
 
 
@@ -44,7 +46,14 @@ def run_service(parsed: argparse.Namespace) -> int:
     """Run the site service until it is stopped."""
     from app.site.service import serve
 
-    asyncio.run(serve(home_of(parsed), threads=parsed.threads, device=parsed.device))
+    asyncio.run(
+        serve(
+            home_of(parsed),
+            threads=parsed.threads,
+            device=parsed.device,
+            control_port=parsed.control_port,
+        )
+    )
     return DONE
 
 
@@ -54,53 +63,41 @@ def status(parsed: argparse.Namespace) -> int:
 
 
 async def _status(home: Path, *, as_json: bool, watch: bool) -> int:
+    from app.cli import status_page
     from app.control.client import ControlClient
 
     async with await ControlClient.connect(home) as client:
-        _show(client.snapshot, as_json=as_json)
-        if watch:
-            last = _summary(client.snapshot)
-            async for _ in client.events():
-                now = _summary(client.snapshot)
-                if now != last:
-                    _show(client.snapshot, as_json=as_json)
-                    last = now
+        if watch and not as_json and sys.stdout.isatty():
+            await _live(client)
+        else:
+            last = _tell(client.snapshot, as_json=as_json)
+            if watch:
+                async for _ in client.events():
+                    if status_page.lines(client.snapshot) != last:
+                        last = _tell(client.snapshot, as_json=as_json)
         return FAILED if client.snapshot.service.problem else DONE
 
 
-def _summary(snapshot: Snapshot) -> dict[str, object]:
-    training, federation = snapshot.training, snapshot.federation
-    study = federation.study
-    return {
-        "study": None if study is None else study.name,
-        "site": None if study is None else study.site,
-        "link": federation.link.value,
-        "study_state": federation.study_state,
-        "sentence": training.sentence or federation.sentence,
-        "phase": training.phase,
-        "round": training.round,
-        "rounds": training.rounds,
-        "epoch": training.epoch,
-        "step": training.step,
-        "steps_per_epoch": training.steps_per_epoch,
-        "problem": snapshot.service.problem,
-        "remedy": snapshot.service.remedy,
-        "models": [model.path for model in snapshot.review.models],
-    }
+def _tell(snapshot: Snapshot, *, as_json: bool) -> list[str]:
+    """Print the status; return its lines, by which a change is known that is worth a new print."""
+    from app.cli import status_page
+
+    lines = status_page.lines(snapshot)
+    _say(json.dumps(status_page.summary(snapshot)) if as_json else "\n".join(lines))
+    return lines
 
 
-def _show(snapshot: Snapshot, *, as_json: bool) -> None:
-    summary = _summary(snapshot)
-    if as_json:
-        _say(json.dumps(summary))
-        return
-    if summary["study"] is None:
-        _say("this site has not joined a study")
-        return
-    _say(f"{summary['study']} ({summary['site']}): {summary['link']}")
-    _say(f"  {summary['sentence'] or summary['study_state']}")
-    if summary["problem"]:
-        _say(f"  problem: {summary['problem']}\n  what you can do: {summary['remedy']}")
+async def _live(client: ControlClient) -> None:
+    """Draw the page over and over, at most four times a second, until the service goes."""
+    from rich.live import Live
+
+    from app.cli.status_page import page
+    from app.system.clock import SystemClock
+
+    clock = SystemClock()
+    with Live(page(client.snapshot, now=clock.now()), refresh_per_second=4) as live:
+        async for _ in client.events():
+            live.update(page(client.snapshot, now=clock.now()))
 
 
 def verify_audit(parsed: argparse.Namespace) -> int:

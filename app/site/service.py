@@ -89,6 +89,7 @@ from app.site.link import LinkListener
 from app.site.membership import Membership
 from app.site.review_desk import ReviewDesk
 from app.site.rounds import RoundState
+from app.site.schedule import schedule_of
 from app.site.schedule_desk import ScheduleDesk
 from app.site.state import (
     STUDY_RECORDS,
@@ -98,7 +99,6 @@ from app.site.state import (
     LastCheckpoint,
     OperatorPause,
     Plan,
-    Schedule,
     SiteStore,
     StandingAllowance,
 )
@@ -409,14 +409,7 @@ class SiteService:
                 self._study_lane.forgive()
                 self._changed()
             case SetSchedule():
-                self.schedule.choose(
-                    Schedule(
-                        from_minute=command.from_minute,
-                        to_minute=command.to_minute,
-                        weekends=command.weekends,
-                        yield_card=command.yield_card,
-                    )
-                )
+                self.schedule.choose(schedule_of(command))
             case PrepareReport():
                 return await self._prepare_report()
             case SetStartAtLogin(on=on):
@@ -851,8 +844,16 @@ def open_site(
     )
 
 
-async def serve(home: Path, *, threads: int | None = None, device: str | None = None) -> None:
+async def serve(
+    home: Path,
+    *,
+    threads: int | None = None,
+    device: str | None = None,
+    control_port: int = 0,
+) -> None:
     """Run the site service of `home` until a signal or `StopService`.
+
+    `control_port` is where windows attach; 0 takes a free one.
 
     Raises:
         SetupProblem: another service runs (SERVICE_RUNNING), or the home cannot be used.
@@ -866,20 +867,20 @@ async def serve(home: Path, *, threads: int | None = None, device: str | None = 
             site.ended_unexpectedly = lock.replaced_stale
             try:
                 with watching_crashes(logs, "site"):
-                    await _serve(site, home, clock)
+                    await _serve(site, home, clock, control_port=control_port)
             finally:
                 site.store.close()
         finally:
             stop_logging(log)
 
 
-async def _serve(site: SiteContext, home: Path, clock: Clock) -> None:
+async def _serve(site: SiteContext, home: Path, clock: Clock, *, control_port: int) -> None:
     service = SiteService(
         site,
         connections=NetworkConnections(home, clock),
         probe=MachineProbe(home=home, clock=clock, card=NvmlProbe()),
     )
-    server = ControlServer(home=home, handler=service)
+    server = ControlServer(home=home, handler=service, port=control_port)
     site.board.broadcast = server.broadcast
     loop = asyncio.get_running_loop()
     lines = LineHandler(

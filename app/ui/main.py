@@ -18,6 +18,7 @@ from app.ui.theme import Look, Theme
 from app.ui.window import Window
 
 if TYPE_CHECKING:
+    from app.control.address import ForwardedService
     from app.ui.bridge import ServiceBridge
     from app.ui.presenters.verdicts import SiteVerdicts
 
@@ -30,18 +31,20 @@ def main(
     homes: Sequence[Path] = (),
     invitation: Path | None = None,
     theme: str = Theme.SYSTEM.value,
+    forwarded: ForwardedService | None = None,
 ) -> int:
     """Show the site of `home` until the window is closed; its service and training go on.
 
     With several `homes` (the sample study) the header offers them all. An `invitation` is read
-    and shown, never joined by itself. `theme` is "system", "light" or "dark".
+    and shown, never joined by itself. `theme` is "system", "light" or "dark". With `forwarded`
+    the window shows another computer's site; `home` then keeps this window's own things only.
     """
     application = make_application()
     settings = window_settings()
     look = Look(application, chosen_theme(theme, settings))
     offered = tuple(homes) or (home,)
     window = Window(look, settings, sites=[site_title(folder.name) for folder in offered])
-    sites = Sites(window, offered, invitation=invitation)
+    sites = Sites(window, offered, invitation=invitation, forwarded=forwarded)
     if home in offered:
         window.header.sites.setCurrentIndex(offered.index(home))
     window.first_frame_shown.connect(sites.open)
@@ -104,9 +107,15 @@ class Sites(QObject):
     """The sites that the window may show; one is attached at a time."""
 
     def __init__(
-        self, window: Window, homes: Sequence[Path], *, invitation: Path | None = None
+        self,
+        window: Window,
+        homes: Sequence[Path],
+        *,
+        invitation: Path | None = None,
+        forwarded: ForwardedService | None = None,
     ) -> None:
         super().__init__(window)
+        self._forwarded = forwarded
         self._window, self._homes, self._invitation = window, tuple(homes), invitation
         self._bridge: ServiceBridge | None = None
         self._verdicts: SiteVerdicts | None = None
@@ -133,7 +142,7 @@ class Sites(QObject):
 
         self.close()
         home = self._homes[number]
-        bridge = ServiceBridge(home, start_service=start_service)
+        bridge = ServiceBridge(home, start_service=start_service, forwarded=self._forwarded)
         self._verdicts = SiteVerdicts(home, clock=SystemClock())
         desk = Desk(bridge, clock=SystemClock(), verdicts=self._verdicts)
         desk.setParent(self)
