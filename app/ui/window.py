@@ -73,6 +73,8 @@ class Asking:
     save: Callable[[QWidget, str, str, str], str]
     """Where to save: title, suggested name, kinds of files."""
     sure: Callable[[QWidget, str, str], bool]
+    choice: Callable[[QWidget, str, Sequence[tuple[str, str, str]]], str]
+    """One of several ways: title, and for each way its key, its name and what it costs."""
 
 
 def _ask_folder(parent: QWidget, title: str) -> str:
@@ -95,7 +97,18 @@ def _ask_sure(parent: QWidget, title: str, sentence: str) -> bool:
     return answer is QMessageBox.StandardButton.Yes
 
 
-DIALOGS: Final = Asking(folder=_ask_folder, file=_ask_file, save=_ask_save, sure=_ask_sure)
+def _ask_choice(parent: QWidget, title: str, options: Sequence[tuple[str, str, str]]) -> str:
+    from app.ui.widgets.dialogs import ChoiceDialog
+
+    dialog = ChoiceDialog(parent, title, options)
+    dialog.exec()
+    dialog.deleteLater()
+    return dialog.chosen
+
+
+DIALOGS: Final = Asking(
+    folder=_ask_folder, file=_ask_file, save=_ask_save, sure=_ask_sure, choice=_ask_choice
+)
 
 
 class Window(QMainWindow):
@@ -340,10 +353,15 @@ class Window(QMainWindow):
         from app.ui.pages.training import TrainingPage
 
         page = TrainingPage()
-        page.pause_wished.connect(lambda: self._wish(lambda desk: desk.pause()))
+        page.pause_wished.connect(self._pause)
         page.resume_wished.connect(lambda: self._wish(lambda desk: desk.resume()))
         page.stop_wished.connect(self._stop_job)
         page.save_wished.connect(self._save_curves)
+        page.schedule_wished.connect(
+            lambda begin, end, weekends, yields: self._wish(
+                lambda desk: desk.set_schedule(begin, end, weekends=weekends, yield_card=yields)
+            )
+        )
         return page
 
     def _make_segment(self) -> SegmentPage:
@@ -433,13 +451,25 @@ class Window(QMainWindow):
         self.go_to(Page.FEDERATION)
         page.show_invitation(invitation)
 
+    def _pause(self) -> None:
+        from app.ui.presenters.training import AT_CHECKPOINT, pauses_of
+
+        snapshot = self._desk.snapshot if self._desk is not None else None
+        if snapshot is None:
+            return
+        options = tuple((one.key, one.text, one.cost) for one in pauses_of(snapshot.training))
+        chosen = self._asking.choice(self, "Pause training", options)
+        if chosen:
+            self._wish(lambda desk: desk.pause(at_checkpoint=chosen == AT_CHECKPOINT))
+
     def _leave(self) -> None:
-        if self._asking.sure(
-            self,
-            "Leave the study",
+        snapshot = self._desk.snapshot if self._desk is not None else None
+        cost = snapshot.training.costs.leave if snapshot is not None else ""
+        question = (
             "Leave the study? What this site contributed stays in the model; "
-            "to come back you need a new invitation.",
-        ):
+            "to come back you need a new invitation."
+        )
+        if self._asking.sure(self, "Leave the study", f"{question} {cost}".strip()):
             self._wish(lambda desk: desk.leave())
 
     def _withdraw(self) -> None:

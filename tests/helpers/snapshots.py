@@ -10,6 +10,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from app.control.messages import (
+    Alarm,
     AllowanceView,
     BaselineView,
     CardSample,
@@ -20,6 +21,7 @@ from app.control.messages import (
     FederationView,
     FingerprintView,
     HistogramView,
+    Interruption,
     InvitationView,
     JobView,
     LinkState,
@@ -30,9 +32,12 @@ from app.control.messages import (
     RoundRow,
     RunState,
     RunView,
+    ScheduleView,
     ServiceView,
     SiteRow,
     Snapshot,
+    SpeedView,
+    StopCosts,
     StudyView,
     TrainingView,
 )
@@ -603,6 +608,26 @@ LOG = tuple(
 )
 
 
+COSTS = StopCosts(
+    checkpoint_at=NOW - 150,
+    lost_s=22.0,
+    next_checkpoint_s=15.0,
+    pause="Last checkpoint 3 minutes ago; stopping now loses 22 seconds of training, "
+    "which are done again.",
+    pause_at_checkpoint="The epoch ends first, in about 15 seconds; nothing is lost.",
+    leave="What this site trained in round 3 is not used.",
+    switch_off="Last checkpoint 3 minutes ago. Switching this computer off now loses 22 seconds "
+    "of training; the study goes on when it is on again.",
+)
+SPEED = SpeedView(
+    verdict="usual",
+    sentence="this speed is normal for this computer: a step takes 1.9 s, usually 1.8 s",
+    step_s=1.9,
+    usual_s=1.8,
+    table_s=2.1,
+)
+
+
 def training(*, card: bool = False) -> Snapshot:
     """Round 3 of 6 runs here; one site is done, one is behind."""
     base = joined()
@@ -614,10 +639,34 @@ def training(*, card: bool = False) -> Snapshot:
             study_state="training",
             sentence="round 3 of 6 runs: 1 of 3 sites has delivered",
             sites=(
-                site_row("harbour", state="delivered", round=3, epoch=6, step=20, steps=20),
-                site_row("north", here=True, state="training", round=3, epoch=6, step=12, steps=20),
                 site_row(
-                    "valley", state="training", round=3, epoch=5, step=18, steps=20, silent_s=35
+                    "harbour",
+                    state="delivered",
+                    doing="delivered",
+                    round=3,
+                    epoch=6,
+                    step=20,
+                    steps=20,
+                ),
+                site_row(
+                    "north",
+                    here=True,
+                    state="training",
+                    doing="training",
+                    round=3,
+                    epoch=6,
+                    step=12,
+                    steps=20,
+                ),
+                site_row(
+                    "valley",
+                    state="training",
+                    doing="training",
+                    round=3,
+                    epoch=5,
+                    step=18,
+                    steps=20,
+                    silent_s=35,
                 ),
             ),
             rounds=rounds(2),
@@ -641,8 +690,104 @@ def training(*, card: bool = False) -> Snapshot:
             epochs=epochs(5),
             steps=steps(6, 12),
             last_checkpoint_at=NOW - 150,
+            round_expected_at=NOW + 110,
+            costs=COSTS,
+            speed=SPEED,
             samples=samples(card=card),
             log=LOG,
+        ),
+    )
+
+
+def troubled() -> Snapshot:
+    """Trains on two cards with this site alone as reference; slow, one site away, work was lost."""
+    running = training()
+    view = running.training
+    cards = tuple(
+        replace(
+            one,
+            cards=tuple(
+                CardSample(
+                    name="NVIDIA RTX A4000",
+                    percent=91.0 - 60 * number,
+                    memory_percent=61.0,
+                    memory_gb=9.8,
+                    temperature_c=88.0 - 20 * number,
+                    power_w=118.0,
+                    throttled=("too hot",) if number == 0 else (),
+                    others=("matlab",) if number else (),
+                )
+                for number in range(2)
+            ),
+        )
+        for one in view.samples
+    )
+    return replace(
+        running,
+        federation=replace(
+            running.federation,
+            sites=tuple(
+                replace(
+                    site, connected=False, doing="absent", absent_since=NOW - 4700, silent_s=4700
+                )
+                if site.name == "valley"
+                else site
+                for site in running.federation.sites
+            ),
+        ),
+        training=replace(
+            view,
+            samples=cards,
+            baseline=epochs(12),
+            alarms=(
+                Alarm(
+                    code="no-step",
+                    severity="stopped",
+                    sentence="no step has ended for 4 minutes; a step usually takes 2 seconds",
+                    remedy="Wait two more minutes; then pause and resume, which goes on from the "
+                    "last checkpoint.",
+                    since=NOW - 240,
+                ),
+                Alarm(
+                    code="throttled",
+                    severity="slow",
+                    sentence="the graphics card runs slower because it is too hot (88 °C)",
+                    remedy="Let air in: check fans, filters and the room.",
+                    since=NOW - 600,
+                ),
+            ),
+            interruptions=(
+                Interruption(
+                    at=NOW - 40_000,
+                    what="computer lost",
+                    sentence="the computer went off at 03:12; 41 steps (2 minutes) of epoch 4 are "
+                    "trained again",
+                    epoch=4,
+                    lost_steps=41,
+                    lost_s=120.0,
+                ),
+                Interruption(
+                    at=NOW - 90_000,
+                    what="worker lost",
+                    sentence="the training program ended unexpectedly",
+                    epoch=2,
+                    lost_steps=3,
+                    lost_s=6.0,
+                ),
+            ),
+            schedule=ScheduleView(
+                from_minute=1200,
+                to_minute=420,
+                weekends=True,
+                yield_card=True,
+                sentence="Trains from 20:00 to 07:00 and on weekends.",
+            ),
+            speed=SpeedView(
+                verdict="slow",
+                sentence="steps take twice as long as usual on this computer",
+                step_s=3.9,
+                usual_s=1.9,
+            ),
         ),
     )
 
@@ -874,6 +1019,7 @@ STAGES = {
     "to-allow": to_allow,
     "training": training,
     "paused": paused,
+    "troubled": troubled,
     "segmenting": segmenting,
     "finished": finished,
 }

@@ -29,6 +29,7 @@ from app.control.messages import (
     RunDoctor,
     RunView,
     SegmentCases,
+    SetSchedule,
     Snapshot,
     StopJob,
     TrainBaseline,
@@ -212,13 +213,33 @@ class Desk(QObject):
 
     # --- training ------------------------------------------------------------------------------
 
-    def pause(self) -> None:
-        """Pause at the next checkpoint."""
-        self._ask(PauseTraining(), "Training pauses at the next checkpoint.")
+    def pause(self, *, at_checkpoint: bool) -> None:
+        """Pause at once, or when the running epoch is safe on disk."""
+        done = "Training pauses at the next checkpoint." if at_checkpoint else "Training pauses."
+        self._ask(PauseTraining(at_checkpoint=at_checkpoint), done)
 
     def resume(self) -> None:
         """Go on."""
         self._ask(ResumeTraining(), "Training goes on.")
+
+    def set_schedule(
+        self,
+        from_minute: int | None,
+        to_minute: int | None,
+        *,
+        weekends: bool,
+        yield_card: bool,
+    ) -> None:
+        """Train only in these hours; None both: at any hour."""
+        self._ask(
+            SetSchedule(
+                from_minute=from_minute,
+                to_minute=to_minute,
+                weekends=weekends,
+                yield_card=yield_card,
+            ),
+            "These times are in force.",
+        )
 
     # --- review --------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from app.control.messages import (
     Refused,
     ResumeTraining,
     SegmentCases,
+    SetSchedule,
     StopJob,
     TrainBaseline,
     WithdrawAllowance,
@@ -60,7 +61,12 @@ def heard(desk):
         (lambda desk: desk.withdraw(), WithdrawAllowance()),
         (lambda desk: desk.join("/x.fedjoin"), JoinStudy(path="/x.fedjoin")),
         (lambda desk: desk.leave(), LeaveStudy()),
-        (lambda desk: desk.pause(), PauseTraining()),
+        (lambda desk: desk.pause(at_checkpoint=True), PauseTraining(at_checkpoint=True)),
+        (lambda desk: desk.pause(at_checkpoint=False), PauseTraining()),
+        (
+            lambda desk: desk.set_schedule(1200, 420, weekends=True, yield_card=False),
+            SetSchedule(from_minute=1200, to_minute=420, weekends=True),
+        ),
         (lambda desk: desk.resume(), ResumeTraining()),
         (
             lambda desk: desk.segment(
@@ -101,7 +107,7 @@ def test_a_refusal_is_told_with_its_remedy(desk, service, heard):
 def test_quiet_deeds_are_not_announced_others_are(desk, heard):
     desk.choose_folder("/data")
     assert heard == []
-    desk.pause()
+    desk.pause(at_checkpoint=True)
     assert [message.sentence for message in heard] == ["Training pauses at the next checkpoint."]
 
 
