@@ -355,8 +355,8 @@ class SpeedView(Struct, frozen=True):
 class TrainingView(Struct, frozen=True):
     """Training at this site. `steps` holds the current and last epoch's steps only.
 
-    `epochs` is the whole history, every round of the study; `baseline` that of this site's own
-    training without the federation, empty where none was trained.
+    `epochs` is the whole history, every round of the study. That of this site's own training
+    without the federation is `ReviewView.baseline`.
     """
 
     sentence: str = ""
@@ -375,7 +375,6 @@ class TrainingView(Struct, frozen=True):
     pausing: bool = False
     """A pause is wished for; it begins at the next checkpoint."""
     epochs: tuple[EpochRecord, ...] = ()
-    baseline: tuple[EpochRecord, ...] = ()
     steps: tuple[StepRecord, ...] = ()
     last_checkpoint_at: float | None = None
     round_expected_at: float | None = None

@@ -735,10 +735,12 @@ def troubled() -> Snapshot:
                 for site in running.federation.sites
             ),
         ),
+        review=replace(
+            running.review, baseline=BaselineView(epochs=epochs(12), total_epochs=12, done=True)
+        ),
         training=replace(
             view,
             samples=cards,
-            baseline=epochs(12),
             alarms=(
                 Alarm(
                     code="no-step",

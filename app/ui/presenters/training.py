@@ -155,6 +155,7 @@ def present_training(snapshot: Snapshot | None, *, now: float) -> TrainingState:
     view = snapshot.training if snapshot is not None else TrainingView()
     federation = snapshot.federation if snapshot is not None else FederationView()
     labels = federation.study.labels if federation.study is not None else ()
+    baseline = snapshot.review.baseline.epochs if snapshot is not None else ()
     begun = bool(view.round or view.epochs or view.steps)
     running = view.job is not None and view.job.running
     return TrainingState(
@@ -164,8 +165,8 @@ def present_training(snapshot: Snapshot | None, *, now: float) -> TrainingState:
         failure=failure_of(view.job),
         progress=progress_of(view.job) if not begun else None,
         tiles=_tiles(view, now) if begun else (),
-        loss=loss_curves(view.epochs, federation.rounds, view.baseline),
-        dice=dice_curves(view.epochs, federation.rounds, view.baseline, labels),
+        loss=loss_curves(view.epochs, federation.rounds, baseline),
+        dice=dice_curves(view.epochs, federation.rounds, baseline, labels),
         learning_rate=rate_curves(view.epochs),
         round_ends=round_ends(view.epochs),
         step_loss=step_curves(view.steps),
