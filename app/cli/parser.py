@@ -200,6 +200,21 @@ def _site(parser: argparse.ArgumentParser) -> None:
     stop.set_defaults(command=_later("site_commands", "stop"))
 
     _site_control(commands)
+    devices = commands.add_parser("devices", help="choose what this site trains with")
+    devices.add_argument("--home", type=Path)
+    devices.add_argument("--device", metavar="auto|cpu|cuda|cuda:N|mps")
+    devices.add_argument("--gpus", type=int, metavar="N", help="cards for one round (0: all)")
+    devices.add_argument("--batch", type=int, metavar="N", help="patches in a step (0: the plan's)")
+    devices.set_defaults(command=_later("site_commands", "devices"))
+
+    calibrate = commands.add_parser("calibrate", help="measure how long rounds take here")
+    calibrate.add_argument(
+        "invitation", type=Path, nargs="?", metavar="FILE.fedjoin",
+        help="before joining (default: the joined study)",
+    )  # fmt: skip
+    calibrate.add_argument("--home", type=Path)
+    calibrate.add_argument("--json", action="store_true")
+    calibrate.set_defaults(command=_later("site_commands", "calibrate"))
 
     doctor = commands.add_parser("doctor", help="test the way to the coordinator, layer by layer")
     doctor.add_argument(

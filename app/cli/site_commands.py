@@ -14,7 +14,7 @@ from app.domain.errors import ErrorCode, FednnunetError, SetupProblem
 
 if TYPE_CHECKING:
     from app.control.client import ControlClient
-    from app.control.messages import Snapshot
+    from app.control.messages import SetDevices, Snapshot
 
 
 def home_of(parsed: argparse.Namespace) -> Path:
@@ -29,6 +29,8 @@ def join(parsed: argparse.Namespace) -> int:
     from app.site.joining import join_study
     from app.system.clock import SystemClock
 
+    # Before anything is joined: what it will cost this site's line and computer.
+    _say(study_costs(home_of(parsed), parsed.invitation.absolute()))
     study = asyncio.run(
         join_study(
             parsed.invitation.absolute(),
@@ -40,6 +42,97 @@ def join(parsed: argparse.Namespace) -> int:
     )
     _say(f"joined “{study}”; start the service with: fednnunet site run --home {home_of(parsed)}")
     return DONE
+
+
+def study_costs(home: Path, invitation: Path) -> str:
+    """Return what an invitation's study moves over the line and when it would end here."""
+    from app.site.home import SiteHome
+    from app.site.joining import invitation_view, read_invitation
+    from app.site.state import MeasuredPace, SiteStore
+    from app.system.clock import SystemClock
+
+    database = SiteHome(root=home).database
+    pace = None
+    if database.is_file():
+        store = SiteStore(database)
+        pace = store.get(MeasuredPace)
+        store.close()
+    view = invitation_view(
+        read_invitation(invitation), clock=SystemClock(), already=False, pace=pace
+    )
+    return "" if view.traffic is None else view.traffic.sentence
+
+
+def devices(parsed: argparse.Namespace) -> int:
+    """Choose device, graphics cards and cases per step; a running service is told."""
+    from app.control.messages import SetDevices
+    from app.site.device_desk import choose_devices
+    from app.system.settings import load_settings
+
+    home = home_of(parsed)
+    now = load_settings(home)
+    command = SetDevices(
+        device=now.device if parsed.device is None else parsed.device,
+        gpus=now.gpus if parsed.gpus is None else (parsed.gpus or None),
+        batch_size=now.batch_size if parsed.batch is None else (parsed.batch or None),
+    )
+    if not asyncio.run(_asked(home, command)):
+        choose_devices(home, command)
+    gpus = "all graphics cards" if command.gpus is None else f"{command.gpus} graphics card(s)"
+    batch = "the plan's" if command.batch_size is None else str(command.batch_size)
+    _say(f"device: {command.device}, {gpus}, patches in a step: {batch}")
+    return DONE
+
+
+def calibrate(parsed: argparse.Namespace) -> int:
+    """Measure a few training steps, with the running service, and print what they say."""
+    return asyncio.run(_calibrate(home_of(parsed), parsed.invitation, as_json=parsed.json))
+
+
+async def _calibrate(home: Path, invitation: Path | None, *, as_json: bool) -> int:
+    import msgspec
+
+    from app.control.client import ControlClient
+    from app.control.messages import Calibrate, Refused
+
+    async with await ControlClient.connect(home) as client:
+        path = None if invitation is None else str(invitation.absolute())
+        answer = await client.request(Calibrate(path=path))
+        if isinstance(answer, Refused):
+            raise FednnunetError(answer.sentence, code=ErrorCode(answer.code))
+        async for _ in client.events():
+            job = client.snapshot.training.calibration_job
+            if job is not None and not job.running:
+                break
+    training = client.snapshot.training
+    if training.calibration_job is None or training.calibration_job.failed:
+        outcome = "" if training.calibration_job is None else training.calibration_job.outcome
+        raise FednnunetError(f"nothing could be measured: {outcome}", code=ErrorCode.JOB_FAILED)
+    if as_json:
+        _say(json.dumps(msgspec.to_builtins(training.calibration)))
+    elif training.calibration is not None:
+        _say(training.calibration.sentence)
+    if invitation is not None and not as_json:
+        _say(study_costs(home, invitation.absolute()))
+    return DONE
+
+
+async def _asked(home: Path, command: SetDevices) -> bool:
+    """Tell a running service; False when none runs."""
+    from app.control.client import ControlClient
+    from app.control.messages import Refused
+
+    try:
+        client = await ControlClient.connect(home)
+    except SetupProblem as exc:
+        if exc.code is not ErrorCode.SERVICE_NOT_RUNNING:
+            raise
+        return False
+    async with client:
+        answer = await client.request(command)
+    if isinstance(answer, Refused):
+        raise FednnunetError(answer.sentence, code=ErrorCode(answer.code))
+    return True
 
 
 def run_service(parsed: argparse.Namespace) -> int:

@@ -170,6 +170,24 @@ class RoundRow(Struct, frozen=True):
     pseudo_dice: tuple[float | None, ...]
 
 
+class TrafficView(Struct, frozen=True):
+    """How much a study moves between a site and its coordinator, in bytes; up is away from here.
+
+    Before the plan is made the network's size is that of the largest one the planner makes.
+    """
+
+    transfer: str
+    """ "fp32", "fp16" or "int8"."""
+    round_up: int
+    round_down: int
+    study_up: int
+    study_down: int
+    estimated: bool
+    sentence: str
+    finish_at: float | None = None
+    """When the study would end if it began now (UTC); None where this computer's pace is unknown."""
+
+
 class StudyView(Struct, frozen=True):
     """The joined study."""
 
@@ -189,6 +207,7 @@ class StudyView(Struct, frozen=True):
     iterations_per_epoch: int
     validation_iterations: int
     minimum_sites: int
+    traffic: TrafficView | None = None
 
 
 class DoctorRow(Struct, frozen=True):
@@ -352,6 +371,34 @@ class SpeedView(Struct, frozen=True):
     table_s: float | None = None
 
 
+class DevicesView(Struct, frozen=True):
+    """What training computes with here: what was chosen (`SetDevices`), and what is offered."""
+
+    device: str = "auto"
+    gpus: int | None = None
+    """How many graphics cards one round may use; None means all."""
+    gpus_here: int = 0
+    batch_size: int | None = None
+    """Cases per step at this site; None means the plan's."""
+    plan_batch_size: int = 0
+    offered_batch_size: int | None = None
+    """A smaller one that is offered because the last round did not fit into memory."""
+    sentence: str = ""
+
+
+class CalibrationView(Struct, frozen=True):
+    """What a few measured steps say about the time that rounds and the study take here."""
+
+    at: float
+    device: str
+    seconds_per_step: float
+    seconds_per_round: float
+    seconds_of_study: float
+    """What is left of it, without waiting for other sites."""
+    finish_at: float
+    sentence: str
+
+
 class TrainingView(Struct, frozen=True):
     """Training at this site. `steps` holds the current and last epoch's steps only.
 
@@ -384,6 +431,9 @@ class TrainingView(Struct, frozen=True):
     alarms: tuple[Alarm, ...] = ()
     interruptions: tuple[Interruption, ...] = ()
     speed: SpeedView = SpeedView()
+    devices: DevicesView = DevicesView()
+    calibration: CalibrationView | None = None
+    calibration_job: JobView | None = None
     samples: tuple[DeviceSample, ...] = ()
     log: tuple[LogLine, ...] = ()
 
@@ -611,6 +661,26 @@ class SetProxy(Struct, frozen=True, tag="set-proxy"):
     proxy: str
 
 
+class SetDevices(Struct, frozen=True, tag="set-devices"):
+    """Train with this device, so many graphics cards (None: all), cases per step (None: the plan's).
+
+    It holds from the next round on; a round that is being trained goes on as it began.
+    """
+
+    device: str = "auto"
+    gpus: int | None = None
+    batch_size: int | None = None
+
+
+class Calibrate(Struct, frozen=True, tag="calibrate"):
+    """Measure a few steps of training; answered in `TrainingView.calibration`.
+
+    With `path` the study of that invitation is measured, before it is joined.
+    """
+
+    path: str | None = None
+
+
 class LeaveStudy(Struct, frozen=True, tag="leave-study"):
     """Leave the study."""
 
@@ -708,6 +778,8 @@ AnyCommand = (
     | JoinStudy
     | RunDoctor
     | SetProxy
+    | SetDevices
+    | Calibrate
     | LeaveStudy
     | PauseTraining
     | ResumeTraining
@@ -744,6 +816,7 @@ class InvitationView(Struct, frozen=True, tag="invitation"):
     method: str
     problem: str = ""
     remedy: str = ""
+    traffic: TrafficView | None = None
 
 
 class ReportFile(Struct, frozen=True):

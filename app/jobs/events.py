@@ -173,6 +173,22 @@ class SessionEnded(Event, frozen=True):
     epoch: int
 
 
+class Calibrated(Event, frozen=True):
+    """Result: median seconds of a training step and of a validation step at the plan's full size.
+
+    `scaled` says that smaller patches were measured and the time was multiplied by their share.
+    """
+
+    device: str
+    steps: int
+    step_s: float
+    validation_step_s: float
+    batch_size: int
+    patch: tuple[int, ...]
+    scaled: bool
+    real_images: bool
+
+
 class Segmented(Event, frozen=True):
     """Result: all cases are segmented."""
 
@@ -240,6 +256,7 @@ Result = (
     | ModelDrawn
     | Preprocessed
     | SessionEnded
+    | Calibrated
     | Segmented
     | ModelInspected
     | Scored

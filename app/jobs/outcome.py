@@ -19,6 +19,7 @@ WORK: Final = {
     "InitialModelJob": "drawing the first model",
     "PreprocessJob": "preparing the images",
     "TrainJob": "training",
+    "CalibrateJob": "measuring training steps",
     "SegmentJob": "segmenting",
     "InspectModelJob": "looking at the model",
     "ScoreJob": "scoring",

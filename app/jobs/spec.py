@@ -83,7 +83,8 @@ class TrainJob(Job, frozen=True):
 
     `device` is "cpu", "cuda", "cuda:N", "mps" or "auto". `loader_processes` is nnU-Net's number of
     background augmenters (0: in this process). When `checkpoint` exists the session goes on
-    from it.
+    from it. `batch_size` is cases per step (None: the plan's). `gpus` is how many graphics cards
+    train together (None: all that torch sees); on a CPU, how many processes do.
     """
 
     plan: str
@@ -97,6 +98,23 @@ class TrainJob(Job, frozen=True):
     checkpoint: str
     device: str = "auto"
     loader_processes: int = 0
+    batch_size: int | None = None
+    gpus: int | None = None
+
+
+class CalibrateJob(Job, frozen=True):
+    """Measure a few training steps of a plan, or (plan None) of the largest network of `terms`.
+
+    With prepared images in `workspace` the steps are real ones, else their images are noise.
+    """
+
+    terms: StudyTerms
+    workspace: str
+    plan: str | None = None
+    device: str = "auto"
+    loader_processes: int = 0
+    batch_size: int | None = None
+    seconds: float = 60.0
 
 
 class SegmentJob(Job, frozen=True):
@@ -177,6 +195,7 @@ AnyJob = (
     | InitialModelJob
     | PreprocessJob
     | TrainJob
+    | CalibrateJob
     | SegmentJob
     | InspectModelJob
     | ScoreJob

@@ -140,6 +140,8 @@ class TrainingSession:
         # A stock trainer pops this key from the plans that it is given; True only matters to
         # a cloud logger that is off.
         plans = {**plan.plans_for(), "continue_training": False}
+        if job.batch_size is not None:
+            plans["configurations"][job.configuration]["batch_size"] = job.batch_size
         trainer: Any = nnUNetTrainer(
             plans=plans,
             configuration=job.configuration,
@@ -179,7 +181,7 @@ class TrainingSession:
         ready = SessionReady(
             training_cases=len(training),
             validation_cases=len(validation),
-            device=_device_name(device),
+            device=devices.name_of(device),
             epoch=self.epoch,
             tensors=self.tensors,
         )
@@ -520,9 +522,3 @@ def _finite(value: float) -> float | None:
 
 def _not_finite(sentence: str) -> JobFailed:
     return JobFailed(sentence, code=ErrorCode.NOT_FINITE)
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return f"cuda ({torch.cuda.get_device_name(0)})"
-    return device.type

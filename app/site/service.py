@@ -27,6 +27,7 @@ from app.control.messages import (
     Answer,
     AnyCommand,
     AnyReply,
+    Calibrate,
     CardSample,
     Changed,
     CheckFolder,
@@ -53,6 +54,7 @@ from app.control.messages import (
     Sampled,
     SegmentCases,
     ServiceView,
+    SetDevices,
     SetProxy,
     SetSchedule,
     SetStartAtLogin,
@@ -82,7 +84,9 @@ from app.site.board import Board
 from app.site.context import JoinedStudy, SiteContext, SiteLink
 from app.site.costs import CostFacts, stop_costs
 from app.site.data_desk import DataDesk
+from app.site.device_desk import DeviceDesk
 from app.site.doctor_desk import DoctorDesk
+from app.site.estimates import traffic_view
 from app.site.home import SiteHome
 from app.site.lane import Lane, patience
 from app.site.link import LinkListener
@@ -97,6 +101,7 @@ from app.site.state import (
     CheckedFolder,
     Folder,
     LastCheckpoint,
+    MeasuredPace,
     OperatorPause,
     Plan,
     SiteStore,
@@ -206,6 +211,12 @@ class SiteService:
         self.watch = WatchDesk(site, study=self.study, trains=self._trains, changed=self._plan_show)
         self.baseline = BaselineDesk(site, study=self.study, changed=self._changed)
         self.doctor = DoctorDesk(site, changed=self._changed)
+        self.devices = DeviceDesk(
+            site,
+            computes=self._trains,
+            rounds_left=self._rounds_left,
+            changed=self._changed,
+        )
         self._data_lane = Lane(
             name="data",
             decide=lambda: next_data_work(self.data.facts()),
@@ -260,6 +271,7 @@ class SiteService:
             await self.baseline.close()
             await self.review.stop()
             await self.doctor.stop()
+            await self.devices.stop()
             await self._stop_link()
 
     async def _sample(self) -> None:
@@ -269,6 +281,7 @@ class SiteService:
             reading = await asyncio.to_thread(self._probe.read, pid)
             self._reading = reading
             sample = sample_of(reading)
+            self.devices.gpus_here = len(reading.cards)
             self._site.board.tell(Sampled(sample=sample))
             self.watch.sampled(sample)
             self.schedule.sampled(sample)
@@ -387,12 +400,20 @@ class SiteService:
             case ReadInvitation(path=path):
                 invitation = await asyncio.to_thread(joining.read_invitation, Path(path))
                 return joining.invitation_view(
-                    invitation, clock=self._site.clock, already=self._site.joined is not None
+                    invitation,
+                    clock=self._site.clock,
+                    already=self._site.joined is not None,
+                    pace=self._site.store.get(MeasuredPace),
                 )
             case JoinStudy(path=path):
                 await self._join(Path(path))
             case RunDoctor(path=path):
                 await self.doctor.begin(None if path is None else Path(path))
+            case SetDevices():
+                await self.devices.choose(command)
+                self._study_lane.forgive()
+            case Calibrate(path=path):
+                await self.devices.calibrate(None if path is None else Path(path))
             case SetProxy(proxy=proxy):
                 await self._set_proxy(proxy)
             case LeaveStudy():
@@ -552,6 +573,8 @@ class SiteService:
                 await self.review.stop()
             case "baseline":
                 await self.baseline.stop()
+            case "calibrate":
+                await self.devices.stop()
             case _ if kind in _STUDY_JOBS:
                 self._pause(at_checkpoint=False)
             case _:
@@ -670,6 +693,15 @@ class SiteService:
                         summary=study.plan_summary,
                         transfer=study.link,
                         heard_at=study.heard_at,
+                        traffic=None
+                        if joined is None
+                        else traffic_view(
+                            joined.terms,
+                            tensors=study.tensors,
+                            pace=store.get(MeasuredPace),
+                            now=site.clock.now(),
+                            rounds_left=self._rounds_left(),
+                        ),
                     )
                 ),
                 training=msgspec.structs.replace(
@@ -704,10 +736,21 @@ class SiteService:
                     schedule=schedule,
                     alarms=self.watch.alarms,
                     interruptions=study.risk.account,
+                    devices=self.devices.devices(
+                        0 if study.plan_summary is None else study.plan_summary.batch_size
+                    ),
+                    calibration=self.devices.calibration(),
+                    calibration_job=self.devices.job,
                     last_checkpoint_at=None if checkpoint is None else checkpoint.at,
                 ),
             )
         )
+
+    def _rounds_left(self) -> int:
+        """Rounds of the joined study that are not closed yet."""
+        joined = self._site.joined
+        closed = max((one.number for one in self.study.closed_rounds.rounds), default=0)
+        return 0 if joined is None else max(0, joined.terms.rounds - closed)
 
     def _costs(self, pause: OperatorPause | None) -> StopCosts:
         study, step = self.study, self.study.step

@@ -15,6 +15,7 @@ from app.domain.dataset import DatasetFolder
 from app.domain.errors import ErrorCode, OurMistake, SetupProblem
 from app.domain.findings import ValidationReport
 from app.domain.layout_proposal import LayoutProposal
+from app.domain.study import StudyTerms
 from app.domain.training import EpochRecord
 from app.site.rounds import RoundTask
 from app.system.atomic import PRIVATE_FILE, disk_errors, make_folder
@@ -223,6 +224,33 @@ class Baseline(Record, frozen=True):
     epochs: tuple[EpochRecord, ...] = ()
 
 
+class MemoryFailure(Record, frozen=True):
+    """A round did not fit into memory; `batch_size` is what was chosen, None where the plan's was."""
+
+    round: int
+    batch_size: int | None
+
+
+class MeasuredPace(Record, frozen=True):
+    """What a calibration measured; it outlives a study, for the next one may be like it.
+
+    `planned` says that a study's own plan was measured, not the largest network of its kind.
+    """
+
+    at: float
+    device: str
+    step_s: float
+    validation_step_s: float
+    configuration: str
+    planner: str
+    scaled: bool
+    planned: bool
+
+    def fits(self, terms: StudyTerms) -> bool:
+        """Whether it says something about a study of these terms."""
+        return (self.configuration, self.planner) == (terms.configuration, terms.planner)
+
+
 class LastCheckpoint(Record, frozen=True):
     """When the training session was last safe on disk."""
 
@@ -243,6 +271,7 @@ STUDY_RECORDS: Final[tuple[type[Record], ...]] = (
     Plan,
     Task,
     Remainders,
+    MemoryFailure,
     Wish,
     OperatorPause,
     ClosedRounds,

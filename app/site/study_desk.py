@@ -37,11 +37,13 @@ from app.domain.errors import (
 )
 from app.domain.ids import digest_of
 from app.domain.plans import PlanSummary
+from app.domain.rounds import TensorSpec
 from app.domain.segmentation import ModelKind
 from app.domain.study import Transfer
 from app.domain.training import EpochRecord, StepRecord
 from app.federation.merging import decode_merged
-from app.federation.plan_rules import check_plan, summarise, unpack
+from app.federation.network import manifest
+from app.federation.plan_rules import check_plan, network_of, summarise, unpack
 from app.jobs.events import (
     AnyEvent,
     Checkpointed,
@@ -73,6 +75,7 @@ from app.site.state import (
     Folder,
     LastCheckpoint,
     LocalFingerprint,
+    MemoryFailure,
     Models,
     OperatorPause,
     Outgoing,
@@ -142,6 +145,8 @@ class StudyDesk:
         self.session: TrainingSession | None = None
         self.device = ""
         self.plan_summary: PlanSummary | None = None
+        self.tensors: tuple[TensorSpec, ...] | None = None
+        """The plan's, once there is one."""
         self.job: JobView | None = None
         self.step: StepRecord | None = None
         self.seconds_left: float | None = None
@@ -156,6 +161,7 @@ class StudyDesk:
         self._told_at: dict[str, float] = {}
         self._fingerprint_unheard = False
         self._early: EarlyUpload | None = None
+        self._computes_with = self._chosen()
 
     async def start(self) -> None:
         """Take up what lies on disk: the last directive and the plan."""
@@ -215,7 +221,7 @@ class StudyDesk:
 
     def forget(self) -> None:
         """Forget the study in memory; the service has removed what was on disk."""
-        self.directive, self.link, self.plan_summary = None, None, None
+        self.directive, self.link, self.plan_summary, self.tensors = None, None, None, None
         self.job, self.step, self.seconds_left, self.device = None, None, None, ""
         self.pace = Pace()
         self.risk.ended()
@@ -428,6 +434,7 @@ class StudyDesk:
         document = await asyncio.to_thread(home.plan(plan.sha256).read_bytes)
         await asyncio.to_thread(check_plan, document, joined.terms)
         self.plan_summary = summarise(document, joined.terms.configuration)
+        self.tensors = manifest(network_of(document, joined.terms.configuration))
         pictures: tuple[HistogramView, ...] = ()
         sentence = ""
         if plan.merged is not None:
@@ -512,6 +519,9 @@ class StudyDesk:
         or closes it.
         """
         session = self.session
+        if session is not None and session.alive and self._computes_with != self._chosen():
+            # Another device or batch was chosen: the trainer is built anew, from its checkpoint.
+            await session.finish()
         if session is None or not session.alive:
             session = await self._start_session(joined)
         resumed = self._site.home.checkpoint.exists()
@@ -532,6 +542,7 @@ class StudyDesk:
     async def _start_session(self, joined: JoinedStudy) -> TrainingSession:
         site, plan, terms = self._site, self._plan(), joined.terms
         await asyncio.to_thread(make_folder, site.home.training)
+        self._computes_with = self._chosen()
         session = self.session = TrainingSession(self._heard)
         self._show_job(JobView(kind="train", running=True, what="starting the training worker"))
         await session.start(
@@ -549,10 +560,16 @@ class StudyDesk:
                 device=site.settings.device,
                 loader_processes=site.settings.loader_processes,
                 threads=site.settings.worker_threads,
+                batch_size=site.settings.batch_size,
+                gpus=site.settings.gpus,
             ),
             ended=self._session_ended,
         )
         return session
+
+    def _chosen(self) -> tuple[str, int | None, int | None]:
+        settings = self._site.settings
+        return settings.device, settings.gpus, settings.batch_size
 
     def _set_checkpoint_aside(self) -> None:
         checkpoint = self._site.home.checkpoint
@@ -608,6 +625,8 @@ class StudyDesk:
             self.lost_at = None
             raise
         update = TrainedUpdate.of(trained)
+        if site.store.get(MemoryFailure) is not None:
+            site.store.drop(MemoryFailure)
         # The attempt may have been renewed meanwhile; the work is the same.
         current = self._wanted_task()
         site.store.put(Task(task=current.trained(update)))
@@ -720,6 +739,9 @@ class StudyDesk:
         if error.code in (ErrorCode.JOB_STOPPED, ErrorCode.DISK_FULL):
             # Not the round's fault: it goes on from its checkpoint when it can.
             raise error
+        if error.code in (ErrorCode.GPU_MEMORY, ErrorCode.MEMORY_FULL):
+            chosen = self._site.settings.batch_size
+            self._site.store.put(MemoryFailure(round=task.round, batch_size=chosen))
         if error.code in _ONLY_AGAIN or task.losses + 1 >= _MOST_LOSSES:
             logger.warning("round %d gives nothing that counts: %s", task.round, error)
             self._site.store.put(Task(task=task.spoilt(error.code.value)))

@@ -13,6 +13,7 @@ from app.domain.dataset import Case
 from app.domain.errors import DataProblem, ErrorCode, JobFailed
 from app.jobs.events import (
     AnyEvent,
+    Calibrated,
     CaseSegmented,
     CasesFound,
     Checked,
@@ -33,6 +34,7 @@ from app.jobs.events import (
 )
 from app.jobs.spec import (
     AnyJob,
+    CalibrateJob,
     CheckJob,
     ConvertJob,
     ExportJob,
@@ -87,6 +89,8 @@ def _run(job: AnyJob, tell: Tell, inbox: Inbox) -> Result:
             return _preprocess(job, tell, inbox)
         case TrainJob():
             return _train(job, tell, inbox)
+        case CalibrateJob():
+            return _calibrate(job, tell, inbox)
         case SegmentJob():
             return _segment(job, tell, inbox)
         case InspectModelJob():
@@ -211,6 +215,12 @@ def _train(job: TrainJob, tell: Tell, inbox: Inbox) -> SessionEnded:
     finally:
         session.close()
     raise JobFailed("training was stopped", code=ErrorCode.JOB_STOPPED)
+
+
+def _calibrate(job: CalibrateJob, tell: Tell, inbox: Inbox) -> Calibrated:
+    from app.nnunet.calibration import calibrate
+
+    return calibrate(job, progress=_progress(tell), stopped=inbox.stopped)
 
 
 def _segment(job: SegmentJob, tell: Tell, inbox: Inbox) -> Segmented:

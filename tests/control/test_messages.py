@@ -26,6 +26,8 @@ COMMANDS = [
     m.JoinStudy(path="a.fedjoin"),
     m.RunDoctor(path="a.fedjoin"),
     m.SetProxy(proxy="http://proxy:3128"),
+    m.SetDevices(device="cuda:1", gpus=2, batch_size=1),
+    m.Calibrate(path="a.fedjoin"),
     m.LeaveStudy(),
     m.PauseTraining(at_checkpoint=True),
     m.ResumeTraining(),

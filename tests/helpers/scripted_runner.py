@@ -25,6 +25,7 @@ from app.domain.segmentation import CaseScore, CaseVolumes, LabelScore, Segmenta
 from app.domain.shared import intensity_bin
 from app.domain.training import EpochRecord, StepRecord
 from app.jobs.events import (
+    Calibrated,
     CaseSegmented,
     CasesFound,
     Checked,
@@ -130,6 +131,7 @@ class ScriptedRunner:
         self.findings = ()
         self.spacing_mm = (1.0, 1.0, 1.0)
         self.asked: list[TrainRound] = []
+        self.measured: Calibrated | None = None
 
     async def start(self, job, *, on_event):
         self.started.append(job)
@@ -300,6 +302,11 @@ class ScriptedRunner:
             folds=1,
             trainer="nnUNetTrainer",
         )
+        running.tell(running.result)
+
+    async def _calibrate(self, running, job):
+        await self._gate("calibrate")
+        running.result = self.measured
         running.tell(running.result)
 
     async def _segment(self, running, job):

@@ -344,6 +344,10 @@ class SiteHarness:
     def base(self, number: int) -> Blob:
         return self.coordinator.keep(b"global model before round %d" % number)
 
+    @property
+    def terms(self) -> StudyTerms:
+        return self._site.joined.terms
+
     def train(self, number: int, *, attempt: int = 1, **fields) -> Directive:
         return self.coordinator.direct(
             Step.TRAIN,

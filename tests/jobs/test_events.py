@@ -96,6 +96,16 @@ EVENTS = [
     events.LayoutConfirmed(output="/o", cases=3, findings=1),
     events.Preprocessed(training_cases=4, validation_cases=1),
     events.SessionEnded(epoch=3),
+    events.Calibrated(
+        device="cpu",
+        steps=3,
+        step_s=0.5,
+        validation_step_s=0.2,
+        batch_size=2,
+        patch=(8, 8, 8),
+        scaled=False,
+        real_images=True,
+    ),
     events.Segmented(results=(SEGMENTATION,)),
     events.Scored(
         scores=(

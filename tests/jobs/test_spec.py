@@ -61,6 +61,7 @@ JOBS = [
         checkpoint="/c",
     ),
     spec.InspectModelJob(model="/m.zip"),
+    spec.CalibrateJob(terms=TERMS, workspace="/w", plan="/p", device="cuda"),
     spec.SegmentJob(
         model="/m", cases=(Case(name="ä", channels=("/a", "/b"), label=None),), output="/o"
     ),

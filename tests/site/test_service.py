@@ -335,6 +335,7 @@ async def test_a_person_joins_through_the_window(site, tmp_path):
     assert (study.site, study.labels, study.rounds) == ("alpha", ("anterior", "posterior"), 3)
     await site.until(lambda: site.snapshot.fingerprint.blocked == "")
     # The folder is checked once more, now against the study's channels and labels.
+    await site.until(lambda: site.runner.kinds().count("CheckJob") == 2)
     checks = [job for job in site.runner.started if type(job).__name__ == "CheckJob"]
     assert [job.labels is None for job in checks] == [True, False]
     again = await site.service.command(JoinStudy(path=str(invitation)))

@@ -170,6 +170,15 @@ def study(tmp_path_factory):
         )
     )
     study.do(spec.ProbeJob(device="cpu"))
+    study.do(
+        spec.CalibrateJob(
+            terms=TERMS,
+            workspace=study.path("workspace"),
+            plan=study.path("plan"),
+            device="cpu",
+            seconds=1.0,
+        )
+    )
     cases = scan(study.data).training[:2]
     segmented = study.do(
         spec.SegmentJob(
