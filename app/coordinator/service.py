@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import signal
 import sys
 from collections.abc import Coroutine
@@ -35,7 +36,7 @@ from app.control.coordinator_messages import (
 )
 from app.control.messages import Accepted, Refused as RefusedCommand
 from app.control.server import ControlServer
-from app.coordinator import translation
+from app.coordinator import asymmetric, translation
 from app.coordinator.auditing import CoordinatorEntry, StudyAudit
 from app.coordinator.averaging import UnfitUpdate, average_updates, check_weights, publish
 from app.coordinator.members import MemberState, MemberStore
@@ -47,10 +48,11 @@ from app.coordinator.workspace import CoordinatorHome, load_certificate, open_me
 from app.domain.errors import ErrorCode, FednnunetError, PeerMistake
 from app.domain.ids import SiteName, digest, site_name
 from app.domain.rounds import BlobRef, TensorSpec
-from app.domain.study import Transfer
-from app.federation import shared_codec
+from app.domain.study import Method, Transfer
+from app.federation import shared_codec, shared_network
 from app.federation.study import Study
 from app.federation.study_events import (
+    AlignSites,
     AverageRound,
     AveragingFailed,
     Begin,
@@ -73,6 +75,8 @@ from app.federation.study_events import (
     SiteConnected,
     SiteDisconnected,
     SiteReported,
+    SitesAligned,
+    SiteShare,
     StudyFinished,
     TellSites,
     Tick,
@@ -128,6 +132,8 @@ class CoordinatorService:
         initial = store.artefact("initial")
         self._initial = None if initial is None else initial[0]
         self._manifest: tuple[TensorSpec, ...] | None = None
+        self._layers = asymmetric.SharedLayers(self._terms, spool=spool, folder=home.folder)
+        self._parts: dict[str, tuple[TensorSpec, ...]] = {}
         self._arriving: dict[SiteName, int] = {}
         self._audit = StudyAudit(home.folder, clock)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -202,6 +208,8 @@ class CoordinatorService:
                     await self._tell_sites(effect.sites)
                 case MergeAndPlan():
                     self._start("planning", self._plan(effect))
+                case AlignSites():
+                    self._start("aligning", self._align(effect))
                 case AverageRound():
                     self._start("averaging", self._average(effect))
                 case Refused():
@@ -269,13 +277,7 @@ class CoordinatorService:
 
     async def _plan(self, effect: MergeAndPlan) -> None:
         try:
-            planned = await plan_study(
-                self._terms,
-                effect.fingerprints,
-                spool=self._spool,
-                runner=self._runner,
-                workspace=self._home.folder / "planning",
-            )
+            made = await self._planned(effect)
         except UnfitFingerprint as exc:
             await self.tell(
                 PlanningFailed(attempt=effect.attempt, sentence=str(exc), site=exc.site)
@@ -288,24 +290,53 @@ class CoordinatorService:
             await self.tell(PlanningFailed(attempt=effect.attempt, sentence=sentence))
         else:
             for name, blob in (
-                ("plan", planned.plan),
-                ("merged", planned.merged),
-                ("initial", planned.initial),
+                ("plan", made.plan),
+                ("merged", made.merged),
+                ("initial", made.base),
             ):
                 self._store.keep_artefact(name, blob.sha256, blob.size)
-            self._initial, self._manifest = planned.initial.sha256, None
-            await self.tell(
-                PlanMade(
-                    attempt=effect.attempt,
-                    plan=planned.plan,
-                    merged=planned.merged,
-                    base=planned.initial,
-                )
+            self._initial, self._manifest = made.base.sha256, None
+            await self.tell(made)
+
+    async def _planned(self, effect: MergeAndPlan) -> PlanMade:
+        """Plan the study, or align its sites' own networks where each has planned for itself."""
+        folder = self._home.folder
+        if self._asymmetric:
+            aligned = await asyncio.to_thread(self._layers.align_study, effect.fingerprints)
+            return PlanMade(
+                attempt=effect.attempt,
+                plan=aligned.table,
+                merged=aligned.table,
+                base=aligned.model,
+                shares=aligned.shares,
             )
+        planned = await plan_study(
+            self._terms,
+            effect.fingerprints,
+            spool=self._spool,
+            runner=self._runner,
+            workspace=folder / "planning",
+        )
+        return PlanMade(
+            attempt=effect.attempt,
+            plan=planned.plan,
+            merged=planned.merged,
+            base=planned.initial,
+        )
+
+    async def _align(self, effect: AlignSites) -> None:
+        try:
+            shares = await asyncio.to_thread(self._layers.align_late, effect)
+        except (FednnunetError, OSError):
+            # The round under way does not need it; when it closes all shares are made anew.
+            logger.exception("late sites cannot be aligned now")
+        else:
+            await self.tell(SitesAligned(model=effect.model, shares=shares))
 
     async def _average(self, effect: AverageRound) -> None:
+        before = self._study.record.shares
         try:
-            model = await self._average_of(effect)
+            model, shares = await self._averaged(effect)
         except UnfitUpdate as exc:
             await self._averaging_failed(effect, str(exc), exc.site)
         except FednnunetError as exc:
@@ -316,12 +347,23 @@ class CoordinatorService:
         else:
             self._store.keep_artefact(f"model-{effect.round}", model.sha256, model.size)
             self._audit.averaging(effect.round, effect.updates)
-            await self.tell(RoundAveraged(round=effect.round, attempt=effect.attempt, model=model))
-            for update in effect.updates:
-                # The average is durable and announced: what went into it is not needed again.
-                if update.weights.sha256 != model.sha256:
-                    self._spool.discard(update.weights.sha256)
+            await self.tell(
+                RoundAveraged(
+                    round=effect.round, attempt=effect.attempt, model=model, shares=shares
+                )
+            )
+            # The average is durable and announced: what went into it is not needed again.
+            used = {update.weights.sha256 for update in effect.updates}
+            used |= {share.base.sha256 for share in before}
+            needed = {share.base.sha256 for share in self._study.record.shares}
+            for sha256 in used - needed - {model.sha256}:
+                self._spool.discard(sha256)
             self._forget_before(effect.round, effect.base)
+
+    async def _averaged(self, effect: AverageRound) -> tuple[BlobRef, tuple[SiteShare, ...]]:
+        if self._asymmetric:
+            return await asyncio.to_thread(self._layers.average, effect)
+        return await self._average_of(effect), ()
 
     async def _average_of(self, effect: AverageRound) -> BlobRef:
         """Average, and return the model that sites get; doing it again gives the same."""
@@ -450,7 +492,10 @@ class CoordinatorService:
         if not self._spool.has_from(site, BlobKind.FINGERPRINT, message.fingerprint):
             return  # the directive that follows asks for it
         path = self._spool.path(message.fingerprint.sha256)
-        shared = shared_codec.decode(await asyncio.to_thread(path.read_bytes))
+        document = await asyncio.to_thread(path.read_bytes)
+        shared = (
+            shared_network.decode(document) if self._asymmetric else shared_codec.decode(document)
+        )
         self._audit.fingerprint_kept(
             site, message.fingerprint, receipt=message.receipt, cases=shared.cases
         )
@@ -471,8 +516,7 @@ class CoordinatorService:
             return Refusal(
                 code=ErrorCode.STUDY_STATE.value, sentence="the study does not wait for this now"
             )
-        base = instruction.base
-        if kind is BlobKind.WEIGHTS and (base is None or blob.size > base.size + _HEADER_ROOM):
+        if kind is BlobKind.WEIGHTS and blob.size > self._update_size(site) + _HEADER_ROOM:
             return Refusal(
                 code=ErrorCode.TOO_LARGE.value, sentence="an update is larger than its model"
             )
@@ -490,10 +534,12 @@ class CoordinatorService:
             raise
 
     def _check_blob(self, site: SiteName, kind: BlobKind, path: Path) -> None:
-        if kind is BlobKind.FINGERPRINT:
+        if kind is BlobKind.FINGERPRINT and self._asymmetric:
+            shared_network.check_terms(shared_network.decode(path.read_bytes()), self._terms)
+        elif kind is BlobKind.FINGERPRINT:
             shared_codec.check_terms(shared_codec.decode(path.read_bytes()), self._terms)
         elif kind is BlobKind.WEIGHTS:
-            check_weights(path, self._model_manifest(), self._terms.transfer)
+            check_weights(path, self._update_manifest(site), self._terms.transfer)
         else:
             raise PeerMistake(f"{site} may not send a {kind.value}")
 
@@ -507,12 +553,41 @@ class CoordinatorService:
         instruction = self._study.instruction_for(site, self._clock.monotonic())
         if instruction.step is Step.STOP:
             return False
+        if self._asymmetric:
+            # Of the average a site gets what its own network holds, and nothing of the others'.
+            own = (instruction.merged, instruction.base, instruction.model)
+            return any(blob is not None and blob.sha256 == sha256 for blob in own)
         blobs = [status.plan, status.merged, instruction.base, instruction.model, status.model]
         blobs += [model.weights for model in status.models]
         if any(blob is not None and blob.sha256 == sha256 for blob in blobs):
             return True
         change, _ = self._change_to(translation.directive(instruction).base)
         return change is not None and change.sha256 == sha256
+
+    @property
+    def _asymmetric(self) -> bool:
+        return self._terms.method is Method.ASYM
+
+    def _update_size(self, site: SiteName) -> int:
+        """Return how many bytes the tensors of a site's update have, 0 when none is wanted."""
+        try:
+            return sum(4 * math.prod(spec.shape) for spec in self._update_manifest(site))
+        except FednnunetError:
+            return 0
+
+    def _update_manifest(self, site: SiteName) -> tuple[TensorSpec, ...]:
+        """Names, shapes and types of what a site's update must hold."""
+        if not self._asymmetric:
+            return self._model_manifest()
+        share = self._study.record.share_of(site)
+        if share is None:
+            raise PeerMistake("no update is wanted of this site yet", code=ErrorCode.STUDY_STATE)
+        known = self._parts.get(share.part.sha256)
+        if known is None:
+            networks = asymmetric.read_networks(self._terms, [(site, share.network)], self._spool)
+            part = asymmetric.read_part(site, share.part, networks[site], self._spool)
+            known = self._parts[share.part.sha256] = part.tensors
+        return known
 
     def _model_manifest(self) -> tuple[TensorSpec, ...]:
         """Names, shapes and types of the study's tensors, from its first model."""

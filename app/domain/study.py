@@ -80,3 +80,8 @@ class StudyTerms:
     def total_epochs(self) -> int:
         """Epochs over the whole study; nnU-Net's learning-rate schedule spans them."""
         return self.rounds * self.epochs_per_round
+
+    @property
+    def discloses(self) -> str:
+        """What a site shares before training: a policy's word, or "network" where each plans alone."""
+        return "network" if self.method is Method.ASYM else self.policy.value

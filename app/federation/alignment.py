@@ -3,7 +3,8 @@
 The paper's code (Skorupko et al. 2025) pairs tensors of equal name and shape over all sites. Names
 count encoder stages from the top and decoder stages from the bottom, so in U-Nets of unequal depth
 equal names work at unequal resolutions. Here tensors belong together when they do the same: the
-same role at the same stride to full resolution, at the same place in it, with the same shape.
+same role at the same stride to full resolution, at the same place in it, with the same shape; the
+first and last layers also read the same channels and mark the same structures.
 A tensor is averaged over the sites that hold it; one that too few sites hold stays local.
 """
 
@@ -17,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.errors import OurMistake
-from app.domain.ids import SiteName
+from app.domain.ids import SiteName, digest_of
 from app.domain.rounds import TensorSpec
 from app.domain.study import Aggregation
 from app.federation.averaging import TensorReader, average
+from app.federation.canonical import canonical
 from app.federation.network import NetworkPlan, PlacedTensor, Role, tensors
 
 
@@ -34,6 +36,7 @@ class TensorGroup:
     key: str
     role: Role
     scale: tuple[int, ...]
+    part: str
     shape: tuple[int, ...]
     members: tuple[tuple[SiteName, str], ...]
 
@@ -88,6 +91,13 @@ class Coverage:
         )
 
 
+def key_of(tensor: PlacedTensor, rule: Aggregation) -> str:
+    """Name the group of a tensor; the name depends on the tensor alone, never on who takes part."""
+    if rule is Aggregation.PAPER:
+        return f"{tensor.spec.name}/{_joined(tensor.spec.shape)}"
+    return _place(tensor)
+
+
 def align(
     networks: Mapping[SiteName, NetworkPlan], *, minimum_sites: int
 ) -> tuple[TensorGroup, ...]:
@@ -98,7 +108,7 @@ def align(
     """
     return _groups(
         {site: tensors(network) for site, network in networks.items()},
-        lambda tensor: (tensor.role, tensor.scale, tensor.part, tensor.spec.shape),
+        Aggregation.CASES,
         max(2, minimum_sites),
     )
 
@@ -107,9 +117,27 @@ def align_as_published(networks: Mapping[SiteName, NetworkPlan]) -> tuple[Tensor
     """Group tensors by the paper's code: equal name and shape, and only those every site holds."""
     return _groups(
         {site: tensors(network) for site, network in networks.items()},
-        lambda tensor: (tensor.spec.name, tensor.spec.shape),
+        Aggregation.PAPER,
         max(2, len(networks)),
     )
+
+
+def align_delivered(
+    networks: Mapping[SiteName, NetworkPlan],
+    delivered: Mapping[SiteName, frozenset[str]],
+    *,
+    rule: Aggregation,
+) -> tuple[TensorGroup, ...]:
+    """Group the tensors that these sites' updates hold: names by site.
+
+    Updates of one round may have been made when other sites took part; groups of a single site are
+    in the answer, for `average_groups` to leave out.
+    """
+    held = {
+        site: [tensor for tensor in tensors(networks[site]) if tensor.spec.name in names]
+        for site, names in delivered.items()
+    }
+    return _groups(held, rule, 1)
 
 
 def coverage(
@@ -188,29 +216,39 @@ class _Renamed:
         return self._reader.read(self._name)
 
 
+def _place(tensor: PlacedTensor) -> str:
+    """Name what a tensor does and where: equal for tensors that are averaged with each other."""
+    place = (
+        f"{tensor.role.value}/{_joined(tensor.scale)}/{tensor.part}/{_joined(tensor.spec.shape)}"
+    )
+    if not tensor.meaning:
+        return place
+    # Names of channels and labels are a site's own words: as a digest they have one length.
+    return f"{place}/{digest_of(canonical(tensor.meaning))[:12]}"
+
+
 def _groups(
     placed: Mapping[SiteName, Sequence[PlacedTensor]],
-    alike: Callable[[PlacedTensor], tuple[object, ...]],
+    rule: Aggregation,
     least: int,
 ) -> tuple[TensorGroup, ...]:
-    found: dict[tuple[object, ...], list[tuple[SiteName, PlacedTensor]]] = {}
+    found: dict[str, list[tuple[SiteName, PlacedTensor]]] = {}
     for site in sorted(placed):
         for tensor in placed[site]:
-            found.setdefault(alike(tensor), []).append((site, tensor))
-    groups = []
-    for members in found.values():
-        if len(members) < least:
-            continue
-        first = members[0][1]
-        scale = "x".join(map(str, first.scale))
-        shape = "x".join(map(str, first.spec.shape))
-        groups.append(
-            TensorGroup(
-                key=f"{first.role.value}/{scale}/{first.part}/{shape}",
-                role=first.role,
-                scale=first.scale,
-                shape=first.spec.shape,
-                members=tuple((site, tensor.spec.name) for site, tensor in members),
-            )
+            found.setdefault(key_of(tensor, rule), []).append((site, tensor))
+    return tuple(
+        TensorGroup(
+            key=key,
+            role=members[0][1].role,
+            scale=members[0][1].scale,
+            part=members[0][1].part,
+            shape=members[0][1].spec.shape,
+            members=tuple((site, tensor.spec.name) for site, tensor in members),
         )
-    return tuple(groups)
+        for key, members in found.items()
+        if len(members) >= least
+    )
+
+
+def _joined(numbers: tuple[int, ...]) -> str:
+    return "x".join(map(str, numbers))

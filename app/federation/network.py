@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.domain.rounds import TensorSpec
 
@@ -39,7 +39,8 @@ class NetworkPlan:
     `kernels` and `strides` are per axis in the plan's (transposed) axis order. `encoder_depth` is
     convolutions or residual blocks per stage, `decoder_depth` convolutions per decoder stage,
     deepest first. `inputs` are image channels, and label channels in a cascade; `outputs` are
-    labels or regions.
+    labels or regions. `input_names` and `output_names` say what they mean, where that is known:
+    layers of equal shape that read other images or mark other structures are not alike.
     """
 
     architecture: Architecture
@@ -52,6 +53,8 @@ class NetworkPlan:
     affine: bool
     inputs: int
     outputs: int
+    input_names: tuple[str, ...] = ()
+    output_names: tuple[str, ...] = ()
 
     @property
     def stages(self) -> int:
@@ -68,17 +71,29 @@ class NetworkPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlacedTensor:
-    """One tensor, and what it does where: `part` is its place among tensors of role and scale."""
+    """One tensor, and what it does where: `part` is its place among tensors of role and scale.
+
+    `meaning` are the channels that it reads or the structures that it marks, for tensors that do.
+    """
 
     spec: TensorSpec
     role: Role
     scale: tuple[int, ...]
     part: str
+    meaning: tuple[str, ...] = ()
 
 
 def tensors(network: NetworkPlan) -> tuple[PlacedTensor, ...]:
     """List every tensor of a network in the order of its parameters."""
-    return (*_encoder(network), *_decoder(network))
+    first, *encoder = _encoder(network)
+    return (
+        replace(first, meaning=network.input_names),
+        *encoder,
+        *(
+            replace(tensor, meaning=network.output_names) if tensor.role is Role.HEAD else tensor
+            for tensor in _decoder(network)
+        ),
+    )
 
 
 def manifest(network: NetworkPlan) -> tuple[TensorSpec, ...]:

@@ -234,15 +234,25 @@ def network_of(document: bytes, configuration: str) -> NetworkPlan:
     chosen = _resolved(plans, configuration)
     try:
         labels = _table_at(dataset, "labels")
-        foreground = [name for name in labels if name not in (BACKGROUND, IGNORE)]
-        regions = any(isinstance(value, list) for value in labels.values())
-        inputs = len(_table_at(dataset, "channel_names"))
+        inputs = [str(name) for name in _table_at(dataset, "channel_names").values()]
         if "previous_stage" in chosen:
             # The cascade's second stage also sees the first one's labels, one channel each.
-            inputs += len(_label_values(labels))
-        return _network(chosen["architecture"], inputs, len(foreground) + (0 if regions else 1))
+            inputs += [f"label {value}" for value in sorted(_label_values(labels))]
+        return _network(chosen["architecture"], tuple(inputs), output_names(labels))
     except (KeyError, TypeError, OurMistake) as exc:
         raise PlanRefused(f"plans.configurations.{configuration}", "is incomplete") from exc
+
+
+def output_names(labels: Mapping[str, object]) -> tuple[str, ...]:
+    """Name the outputs of a network for these labels, in their order (nnU-Net's LabelManager).
+
+    Labels follow their values, the background first; regions have no background, and the order in
+    which they are written. The label to ignore has no output.
+    """
+    marked = {name: value for name, value in labels.items() if name != IGNORE}
+    if any(isinstance(value, list | tuple) for value in labels.values()):
+        return tuple(name for name in marked if name != BACKGROUND)
+    return tuple(sorted(marked, key=lambda name: int(str(marked[name]))))
 
 
 def _label_values(labels: Document) -> set[int]:
@@ -269,7 +279,7 @@ def _resolved(plans: Document, configuration: str) -> Document:
     return {**inherited, **chosen}
 
 
-def _network(architecture: Json, inputs: int, outputs: int) -> NetworkPlan:
+def _network(architecture: Json, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> NetworkPlan:
     if not isinstance(architecture, dict):
         raise OurMistake("an architecture is a table")
     arguments = _table_at(architecture, "arch_kwargs")
@@ -284,8 +294,10 @@ def _network(architecture: Json, inputs: int, outputs: int) -> NetworkPlan:
         decoder_depth=tuple(_integers(arguments["n_conv_per_stage_decoder"])),
         bias=arguments["conv_bias"] is True,
         affine=_table_at(arguments, "norm_op_kwargs")["affine"] is True,
-        inputs=inputs,
-        outputs=outputs,
+        inputs=len(inputs),
+        outputs=len(outputs),
+        input_names=inputs,
+        output_names=outputs,
     )
 
 
@@ -324,7 +336,9 @@ def _check_configuration(where: str, value: Json, name: str, terms: StudyTerms) 
             f"makes {voxels * batch} voxels with this patch; allowed are {MAXIMUM_BATCH_VOXELS}",
         )
     _check_architecture(f"{where}.architecture", configuration["architecture"], patch, axes)
-    network = _network(configuration["architecture"], channels, len(terms.labels))
+    network = _network(
+        configuration["architecture"], terms.channel_names, output_names(terms.labels)
+    )
     weights = networks.parameters(network)
     if weights > MAXIMUM_PARAMETERS:
         raise PlanRefused(

@@ -22,7 +22,7 @@ from app.federation.round_machine import RoundState
 from app.federation.study_events import Effect, Event, TellSites
 from app.federation.study_machine import StudyState
 from app.federation.study_record import Presence, StudyRecord
-from app.federation.study_turn import Turn, average_round, merge_and_plan
+from app.federation.study_turn import Turn, align_sites, average_round, merge_and_plan
 from app.federation.study_views import Instruction, StudyStatus
 
 
@@ -87,13 +87,17 @@ class Study:
         record = self._record
         if record.state is StudyState.PLANNING:
             return (merge_and_plan(record),)
+        work: list[Effect] = []
+        if record.state in (StudyState.PREPARING, StudyState.TRAINING):
+            late = align_sites(record, self.terms)
+            work += [] if late is None else [late]
         if (
             record.state is StudyState.TRAINING
             and record.round is not None
             and record.round.state is RoundState.AVERAGING
         ):
-            return (average_round(record.round),)
-        return ()
+            work.append(average_round(record, self.terms))
+        return tuple(work)
 
     def members(self) -> tuple[SiteName, ...]:
         """Every site that takes part, in order of admission."""

@@ -31,6 +31,20 @@ class SiteReport:
     problem: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteShare:
+    """Asymmetric averaging: what one site shares (`part`), and its tensors of the newest average.
+
+    `network` is the statement that it was made for; `part` is the blob of
+    `app.federation.asymmetric.encode_part`, `base` a tensor file.
+    """
+
+    site: SiteName
+    network: BlobRef
+    part: BlobRef
+    base: BlobRef
+
+
 # --- events: membership and link ---------------------------------------------------------------
 
 
@@ -98,12 +112,25 @@ class FingerprintArrived:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanMade:
-    """Answer to `MergeAndPlan`: plan package, merged fingerprint and first model are kept."""
+    """Answer to `MergeAndPlan`: plan package, merged fingerprint and first model are kept.
+
+    In asymmetric averaging `plan` and `merged` are the table of all sites' networks, and `shares`
+    has one entry for every site that was asked for.
+    """
 
     attempt: int
     plan: BlobRef
     merged: BlobRef
     base: BlobRef
+    shares: tuple[SiteShare, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SitesAligned:
+    """Answer to `AlignSites`: late sites' shares, cut from `model`."""
+
+    model: BlobRef
+    shares: tuple[SiteShare, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,11 +180,12 @@ class UpdateFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundAveraged:
-    """Answer to `AverageRound`: the average is kept."""
+    """Answer to `AverageRound`: the average is kept, and what every site gets of it (`shares`)."""
 
     round: int
     attempt: int
     model: BlobRef
+    shares: tuple[SiteShare, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +241,7 @@ Event = (
     | Revoked
     | FingerprintArrived
     | PlanMade
+    | SitesAligned
     | PlanningFailed
     | PlanAccepted
     | PlanRefused
@@ -241,12 +270,27 @@ class MergeAndPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AverageRound:
-    """Average these updates (in site order); then say `RoundAveraged` with the same attempt."""
+    """Average these updates (in site order); then say `RoundAveraged` with the same attempt.
+
+    In asymmetric averaging `networks` are the statements of all sites that take part now, for whom
+    shares are to be made; `shares` are those that the updates were made by.
+    """
 
     round: int
     attempt: int
     base: BlobRef
     updates: tuple[ModelUpdate, ...]
+    networks: tuple[tuple[SiteName, BlobRef], ...] = ()
+    shares: tuple[SiteShare, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlignSites:
+    """Make the shares of `newcomers` among all `networks` from `model`; then say `SitesAligned`."""
+
+    model: BlobRef
+    networks: tuple[tuple[SiteName, BlobRef], ...]
+    newcomers: tuple[SiteName, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,4 +325,6 @@ class StudyFinished:
     model: GlobalModel
 
 
-Effect = MergeAndPlan | AverageRound | TellSites | Refused | DropSession | StudyFinished
+Effect = (
+    MergeAndPlan | AlignSites | AverageRound | TellSites | Refused | DropSession | StudyFinished
+)

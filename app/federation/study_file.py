@@ -52,7 +52,7 @@ channel_names = ["MRI"]
 # regions_class_order = [1, 2]
 
 # --- the method ---------------------------------------------------------------------------------
-method = "ffe"              # (default) one plan for all sites; "asymfedavg" is not ready yet
+method = "ffe"              # (default) one plan for all sites | "asymfedavg": each site its own plan
 aggregation = "cases"       # (default) "cases": by training cases | "paper": unweighted, as published
 transfer = "fp32"           # (default) "fp32": 4 bytes a weight | "fp16": 2 | "int8": 1, see below
 configuration = "3d_fullres"     # (default) "2d" | "3d_lowres" | "3d_fullres"
@@ -339,12 +339,6 @@ def _check_together(terms: StudyTerms) -> None:
 
 def _refuse_unfinished(terms: StudyTerms) -> None:
     """Refuse what a study may ask for one day, rather than run something else in its name."""
-    if terms.method is Method.ASYM:
-        raise StudyFileProblem(
-            "method",
-            f"is {terms.method.value!r}, which this version cannot run yet; allowed is "
-            f"{Method.FFE.value!r}",
-        )
     if terms.configuration == "3d_cascade_fullres":
         raise StudyFileProblem(
             "configuration",

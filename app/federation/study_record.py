@@ -10,10 +10,10 @@ import msgspec
 from app.domain.errors import FednnunetError, OurMistake
 from app.domain.ids import Digest, SiteName, StudyId
 from app.domain.rounds import BlobRef, GlobalModel, ModelUpdate
-from app.domain.study import StudyTerms
+from app.domain.study import Method, StudyTerms
 from app.federation.round_machine import RoundState
 from app.federation.site_machine import SiteState
-from app.federation.study_events import SiteReport
+from app.federation.study_events import SiteReport, SiteShare
 from app.federation.study_file import terms_from_json, terms_to_json
 from app.federation.study_machine import StudyState
 
@@ -87,7 +87,7 @@ class StudyRecord:
 
     `serial` grows with every change. `roster` are the sites whose fingerprints the plan was made
     from, `last_updates` the digests of the updates in the newest average. `paused_because` is the
-    reason when the study paused itself.
+    reason when the study paused itself. `shares` are empty unless averaging is asymmetric.
     """
 
     study: StudyId
@@ -106,6 +106,33 @@ class StudyRecord:
     round: OpenRound | None = None
     closed: tuple[ClosedRound, ...] = ()
     last_updates: tuple[tuple[SiteName, Digest], ...] = ()
+    shares: tuple[SiteShare, ...] = ()
+
+    def share_of(self, site: SiteName) -> SiteShare | None:
+        """Return what a site shares in asymmetric averaging, None before that is known."""
+        return next((share for share in self.shares if share.site == site), None)
+
+    def plan_of(self, site: SiteRecord, method: Method) -> BlobRef | None:
+        """Return what a site prepares by: the study's plan, or its own in asymmetric averaging.
+
+        A site's own plan stays at home; it goes by the statement of its network.
+        """
+        if method is Method.ASYM and self.plan is not None:
+            return site.fingerprint
+        return self.plan
+
+    def base_of(self, site: SiteName, method: Method) -> BlobRef | None:
+        """Return what a site trains the next round from; None when it cannot train yet."""
+        if method is Method.ASYM:
+            share = self.share_of(site)
+            return None if share is None else share.base
+        return self.base
+
+    @property
+    def networks(self) -> tuple[tuple[SiteName, BlobRef], ...]:
+        """The statements of all sites that take part and sent one, in site order."""
+        found = [(site.name, site.fingerprint) for site in self.members]
+        return tuple(sorted((name, blob) for name, blob in found if blob is not None))
 
     @property
     def base(self) -> BlobRef | None:

@@ -9,18 +9,19 @@ the present round from the present model.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
 from app.domain.errors import ErrorCode, OurMistake, safe_text
 from app.domain.ids import Digest, SiteName
 from app.domain.rounds import BlobRef, GlobalModel, ModelUpdate
-from app.domain.study import StudyTerms
+from app.domain.study import Method, StudyTerms
 from app.federation import round_machine, site_machine, study_machine
 from app.federation.round_machine import RoundEvent, RoundState
 from app.federation.site_machine import SiteEvent, SiteState
 from app.federation.study_events import (
+    AlignSites,
     AverageRound,
     AveragingFailed,
     Begin,
@@ -44,6 +45,8 @@ from app.federation.study_events import (
     SiteDisconnected,
     SiteReport,
     SiteReported,
+    SitesAligned,
+    SiteShare,
     Stop,
     StudyFinished,
     TellSites,
@@ -137,6 +140,8 @@ class Turn:
                 self._fingerprint_arrived(event)
             case PlanMade():
                 self._plan_made(event)
+            case SitesAligned():
+                self._sites_aligned(event)
             case PlanningFailed():
                 self._planning_failed(event)
             case PlanAccepted():
@@ -217,6 +222,9 @@ class Turn:
         self.sites[name] = SiteRecord(
             name=name, state=site_machine.advance(site.state, SiteEvent.LEFT)
         )
+        self.record = replace(
+            self.record, shares=tuple(one for one in self.record.shares if one.site != name)
+        )
         if self.record.state is StudyState.PLANNING and name in self.record.roster:
             self._move(StudyEvent.FINGERPRINT_MISSING)
             self.record = replace(self.record, roster=())
@@ -260,13 +268,13 @@ class Turn:
         site = self.sites[name]
         if site.state is not SiteState.ABSENT:
             return
-        plan = self.record.plan
+        plan = self.record.plan_of(site, self.terms.method)
         if plan is None or site.prepared != plan.sha256:
             self._move_site(name, SiteEvent.RETURNED_JOINED)
             return
         self._move_site(name, SiteEvent.RETURNED_READY)
         opened = self._under_way()
-        if opened is not None and opened.state is RoundState.COLLECTING:
+        if opened is not None and opened.state is RoundState.COLLECTING and self._has_base(name):
             self._ask(name)
 
     def _reported(self, event: SiteReported) -> None:
@@ -276,7 +284,7 @@ class Turn:
         self._see(event.site, report=event.report)
         if event.report != before:
             self._progressed(event.site)
-        plan = self.record.plan
+        plan = self.record.plan_of(self.sites[event.site], self.terms.method)
         if (
             plan is not None
             and self.record.state in (StudyState.PREPARING, StudyState.TRAINING)
@@ -318,7 +326,10 @@ class Turn:
                     ErrorCode.FINGERPRINT_REFUSED,
                     "another fingerprint of this site is kept already; one is used per study",
                 )
-        elif self.record.state not in (StudyState.ENROLLING, StudyState.FINGERPRINTING):
+        elif (
+            self.record.state not in (StudyState.ENROLLING, StudyState.FINGERPRINTING)
+            and self.terms.method is not Method.ASYM
+        ):
             self._refuse(
                 event.site,
                 ErrorCode.STUDY_STATE,
@@ -345,6 +356,31 @@ class Turn:
                 problem="",
                 problem_sentence="",
             )
+            self._align_late_sites()
+
+    def _align_late_sites(self) -> None:
+        """Have the shares of sites made that sent their network after the others were aligned."""
+        if self.record.plan is not None and self.record.state not in _OVER:
+            effect = align_sites(self.finish(), self.terms)
+            if effect is not None:
+                self.effects.append(effect)
+
+    def _sites_aligned(self, event: SitesAligned) -> None:
+        if self.record.state in _OVER:
+            return
+        if event.model == self.record.base:
+            new = [one for one in event.shares if self.record.share_of(one.site) is None]
+            self._take_shares((*self.record.shares, *new))
+        # A round closed meanwhile, or another site came: what is missing is made anew.
+        self._align_late_sites()
+
+    def _take_shares(self, shares: Iterable[SiteShare]) -> None:
+        """Keep the shares of sites that still take part with the network they were made for."""
+        networks = dict(self.finish().networks)
+        valid = [share for share in shares if networks.get(share.site) == share.network]
+        self.record = replace(
+            self.record, shares=tuple(sorted(valid, key=lambda share: share.site))
+        )
 
     def _try_to_plan(self) -> None:
         members = [site for site in self.sites.values() if site.state is not SiteState.WITHDRAWN]
@@ -370,8 +406,13 @@ class Turn:
         if record.state is StudyState.PLANNING:
             self._move(StudyEvent.PLANNED)
             self.record = replace(
-                self.record, plan=event.plan, merged=event.merged, first_model=event.base
+                self.record,
+                plan=event.plan,
+                merged=event.merged,
+                first_model=event.base,
             )
+            self._take_shares(event.shares)
+            self._align_late_sites()
             for name in self.sites:
                 self._see_progress_of(name)
         elif record.plan is not None and record.plan != event.plan:
@@ -405,7 +446,7 @@ class Turn:
         if not self._known(event.site):
             return
         self._progressed(event.site)
-        plan = self.record.plan
+        plan = self.record.plan_of(self.sites[event.site], self.terms.method)
         if plan is None or event.plan != plan.sha256:
             self._refuse(
                 event.site, ErrorCode.PLANS_REFUSED, "the accepted plan is not the study's plan"
@@ -433,8 +474,8 @@ class Turn:
         if not self._known(event.site):
             return
         self._progressed(event.site)
-        plan = self.record.plan
         site = self.sites[event.site]
+        plan = self.record.plan_of(site, self.terms.method)
         if plan is None or event.plan != plan.sha256 or site.state is not SiteState.JOINED:
             return
         self.sites[event.site] = replace(
@@ -447,7 +488,11 @@ class Turn:
     # --- rounds --------------------------------------------------------------------------------
 
     def _try_to_open(self) -> None:
-        ready = [name for name, site in self.sites.items() if site.state is SiteState.READY]
+        ready = [
+            name
+            for name, site in self.sites.items()
+            if site.state is SiteState.READY and self._has_base(name)
+        ]
         if len(ready) < self.terms.minimum_sites:
             return
         if self.record.state is StudyState.PREPARING and any(
@@ -480,6 +525,10 @@ class Turn:
     def _worth_waiting_for(self, name: SiteName) -> bool:
         presence = self.presence[name]
         return presence.connected or self.now - presence.heard_s < DISCONNECTED_GRACE_S
+
+    def _has_base(self, name: SiteName) -> bool:
+        """Tell whether a site can be asked: in asymmetric averaging its share must be made first."""
+        return self.record.base_of(name, self.terms.method) is not None
 
     def _ask(self, name: SiteName) -> None:
         """Ask a ready site to train the open round; a new attempt when its last one failed."""
@@ -514,7 +563,7 @@ class Turn:
             _moved(opened, RoundEvent.UPDATES_COMPLETE), averaging=opened.averaging + 1
         )
         self.record = replace(self.record, round=opened)
-        self.effects.append(average_round(opened))
+        self.effects.append(average_round(self.finish(), self.terms))
 
     def _ask_more(self, opened: OpenRound) -> bool:
         """Ask who can help out a round that is short of sites; tell whether anybody was asked."""
@@ -522,7 +571,7 @@ class Turn:
         for name, site in tuple(self.sites.items()):
             ask = opened.ask_of(name)
             fresh = ask is None or not ask.failed or ask.tries < MAXIMUM_TRIES
-            if site.state is SiteState.READY and fresh:
+            if site.state is SiteState.READY and fresh and self._has_base(name):
                 self._ask(name)
                 asked = True
         return asked
@@ -568,6 +617,7 @@ class Turn:
                 )
             return
         ask = opened.ask_of(name)
+        base = self.record.base_of(name, self.terms.method)
         if opened.state is not RoundState.COLLECTING:
             self._refuse(
                 name, ErrorCode.STUDY_STATE, f"round {update.round} is being averaged already"
@@ -576,7 +626,7 @@ class Turn:
             self._refuse(
                 name, ErrorCode.STUDY_STATE, f"this site is not asked to train round {update.round}"
             )
-        elif update.attempt != ask.attempt or update.base != opened.base.sha256:
+        elif update.attempt != ask.attempt or base is None or update.base != base.sha256:
             self._refuse(
                 name,
                 ErrorCode.STUDY_STATE,
@@ -644,6 +694,8 @@ class Turn:
             closed=(*self.record.closed, _closed(model, opened.updates)),
             last_updates=tuple((one.site, one.weights.sha256) for one in opened.updates),
         )
+        self._take_shares(event.shares)
+        self._align_late_sites()
         for name, site in tuple(self.sites.items()):
             if site.state in (SiteState.WORKING, SiteState.DELIVERED):
                 self._move_site(name, SiteEvent.ROUND_CLOSED)
@@ -741,9 +793,28 @@ def merge_and_plan(record: StudyRecord) -> MergeAndPlan:
     return MergeAndPlan(attempt=record.planning, fingerprints=tuple(fingerprints))
 
 
-def average_round(opened: OpenRound) -> AverageRound:
+def align_sites(record: StudyRecord, terms: StudyTerms) -> AlignSites | None:
+    """Return the work on late sites' shares, None when nobody waits for one."""
+    if terms.method is not Method.ASYM or record.plan is None or record.base is None:
+        return None
+    newcomers = tuple(name for name, _ in record.networks if record.share_of(name) is None)
+    if not newcomers:
+        return None
+    return AlignSites(model=record.base, networks=record.networks, newcomers=newcomers)
+
+
+def average_round(record: StudyRecord, terms: StudyTerms) -> AverageRound:
+    opened = record.round
+    if opened is None:
+        raise OurMistake("without an open round there is nothing to average")
+    asymmetric = terms.method is Method.ASYM
     return AverageRound(
-        round=opened.number, attempt=opened.averaging, base=opened.base, updates=opened.updates
+        round=opened.number,
+        attempt=opened.averaging,
+        base=opened.base,
+        updates=opened.updates,
+        networks=record.networks if asymmetric else (),
+        shares=record.shares,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from app.domain.ids import SiteName, StudyId
 from app.domain.rounds import BlobRef, GlobalModel
-from app.domain.study import StudyTerms
+from app.domain.study import Method, StudyTerms
 from app.federation.round_machine import RoundState
 from app.federation.site_machine import SiteState
 from app.federation.study_machine import StudyState
@@ -143,20 +143,26 @@ def instruction(
             sites=(),
             closed_rounds=(),
         )
-    plain = replace(plain, plan=record.plan, merged=record.merged)
+    asymmetric = terms.method is Method.ASYM
+    share = record.share_of(site)
+    plan = record.plan_of(member, terms.method)
+    merged = share.part if share else None
+    plain = replace(plain, plan=plan, merged=merged if asymmetric else record.merged)
     if record.state is StudyState.STOPPED:
         return replace(plain, step=Step.STOP)
     if record.state is StudyState.FINISHED:
-        return replace(plain, step=Step.FINISH, model=record.base)
+        return replace(plain, step=Step.FINISH, model=record.base_of(site, terms.method))
     if record.paused:
         return replace(plain, step=Step.PAUSE)
     if record.state in (StudyState.ENROLLING, StudyState.FINGERPRINTING):
         if member.fingerprint is None:
             return replace(plain, step=Step.SEND_FINGERPRINT)
         return plain
-    if record.plan is None:
+    if asymmetric and member.fingerprint is None:
+        return replace(plain, step=Step.SEND_FINGERPRINT)
+    if plan is None:
         return plain
-    if member.prepared != record.plan.sha256:
+    if member.prepared != plan.sha256:
         if member.refused_plan:
             sentence = "This site does not use the study's plan. " + _sentence(terms, record)
             return replace(plain, sentence=_short(sentence))
@@ -167,7 +173,7 @@ def instruction(
     return replace(
         plain,
         step=Step.TRAIN,
-        base=record.round.base,
+        base=record.base_of(site, terms.method),
         round=record.round.number,
         attempt=ask.attempt,
         start_epoch=(record.round.number - 1) * terms.epochs_per_round,

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from app.control.messages import JobView
 from app.domain.dataset import DatasetDescription
-from app.domain.study import Policy, StudyTerms
+from app.domain.study import Method, Policy, StudyTerms
 from app.federation.study_file import terms_from_json
 from app.jobs.events import AnyEvent, Noted, Progressed
 from app.jobs.runner import JobRunner
@@ -84,8 +84,18 @@ class SiteContext:
 
     @property
     def policy(self) -> Policy:
-        """What may be disclosed: the study's policy, the strict one where there is no study."""
+        """How the fingerprint is counted: the study's policy, the strict one without a study."""
         return Policy.MINIMAL if self.joined is None else self.joined.terms.policy
+
+    @property
+    def discloses(self) -> str:
+        """What may leave before training; see `StudyTerms.discloses`."""
+        return Policy.MINIMAL.value if self.joined is None else self.joined.terms.discloses
+
+    @property
+    def asymmetric(self) -> bool:
+        """Whether this site plans for itself."""
+        return self.joined is not None and self.joined.terms.method is Method.ASYM
 
 
 class JobProgress:

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -32,6 +33,7 @@ from app.datasets.fingerprint_file import read_fingerprint
 from app.domain.errors import DataProblem, ErrorCode, FednnunetError, OurMistake
 from app.domain.fingerprint import Fingerprint
 from app.domain.ids import digest_of
+from app.domain.study import Policy
 from app.federation import shared_codec
 from app.federation.canonical import canonical
 from app.jobs.events import Checked, Fingerprinted, LayoutConfirmed
@@ -41,6 +43,7 @@ from app.site.agenda import DataFacts, Work, WorkKind
 from app.site.audit import AuditKind
 from app.site.context import SiteContext
 from app.site.fingerprinting import ShownOutgoing
+from app.site.own_network import plan_at_home
 from app.site.state import (
     Allowance,
     CheckedFolder,
@@ -56,6 +59,9 @@ from app.site.working import run_for
 from app.system.atomic import make_folder, write_atomic
 
 logger = logging.getLogger(__name__)
+
+
+_NETWORK: Final = "network"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +104,7 @@ class DataDesk:
         store = self._site.store
         return DataFacts(
             study=self._site.study,
-            policy=self._site.policy.value,
+            policy=self._site.discloses,
             folder=store.get(Folder),
             checked=store.get(CheckedFolder),
             wish=store.get(FingerprintWish),
@@ -121,6 +127,9 @@ class DataDesk:
         return fingerprinting.reason_not_to_share(
             terms=None if self._site.joined is None else self._site.joined.terms,
             channel_names=self._shown.channel_names,
+            labels={}
+            if checked is None or checked.dataset is None
+            else checked.dataset.description.labels,
             cases=outgoing.cases,
             content_digest=outgoing.content_digest,
             checked_digest=checked.report.content_digest if checked and current else None,
@@ -356,14 +365,16 @@ class DataDesk:
         # Copies of images that are no longer used must not stay.
         await asyncio.to_thread(_remove_others, site.home.data, Path(folder.used))
         terms = None if joined is None else joined.terms
+        # A site that plans for itself may have fewer channels or structures; sharing checks those.
+        compared = None if site.asymmetric else terms
         result = await run_for(
             site,
             CheckJob(
                 folder=folder.used,
                 threads=site.settings.worker_threads,
                 processes=site.settings.worker_threads,
-                channel_names=None if terms is None else terms.channel_names,
-                labels=None if terms is None else terms.labels,
+                channel_names=None if compared is None else compared.channel_names,
+                labels=None if compared is None else compared.labels,
                 minimum_cases=5 if terms is None else terms.minimum_cases,
             ),
             Checked,
@@ -455,11 +466,17 @@ class DataDesk:
         if local is None:
             return
         fingerprint = await asyncio.to_thread(read_fingerprint, site.home.local_fingerprint)
-        policy = site.policy
-        shared = await asyncio.to_thread(
-            disclosure.share, fingerprint, policy, frozenset(local.leave_out)
-        )
-        document = await asyncio.to_thread(shared_codec.encode, shared)
+        discloses, joined = site.discloses, site.joined
+        left_out = frozenset(local.leave_out)
+        if joined is not None and site.asymmetric:
+            # Counted as for a merge with others, but only this site's planner reads it.
+            shared = await asyncio.to_thread(
+                disclosure.share, fingerprint, Policy.MINIMAL, left_out
+            )
+            document = await plan_at_home(site, joined, shared, show=self._show_fingerprint)
+        else:
+            shared = await asyncio.to_thread(disclosure.share, fingerprint, site.policy, left_out)
+            document = await asyncio.to_thread(shared_codec.encode, shared)
         await asyncio.to_thread(write_atomic, site.home.outgoing, document)
         outgoing = Outgoing(
             sha256=digest_of(document),
@@ -467,7 +484,7 @@ class DataDesk:
             cases=shared.cases,
             content_digest=local.content_digest,
             serial=local.serial,
-            policy=policy.value,
+            policy=discloses,
             study=site.study,
         )
         shown = await self._looked_at(local, outgoing)
@@ -489,7 +506,12 @@ class DataDesk:
                 raise DataProblem(
                     "the outgoing bytes on disk were changed", code=ErrorCode.FINGERPRINT_REFUSED
                 )
-            shown = await asyncio.to_thread(fingerprinting.show_outgoing, document)
+            shown = await asyncio.to_thread(
+                fingerprinting.show_network
+                if outgoing.policy == _NETWORK
+                else fingerprinting.show_outgoing,
+                document,
+            )
         return _Shown(
             rows=fingerprinting.case_rows(fingerprint, local.leave_out),
             outliers=fingerprinting.outliers(fingerprint, local.leave_out),
@@ -530,7 +552,7 @@ class DataDesk:
                 fingerprint=FingerprintView(
                     job=self._fingerprint_job,
                     cases=self._shown.rows,
-                    policy=self._site.policy.value,
+                    policy=self._site.discloses,
                     outgoing=None if shown is None else shown.text,
                     outgoing_digest=None if outgoing is None else outgoing.sha256,
                     fields=() if shown is None else shown.fields,

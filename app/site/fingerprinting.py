@@ -26,8 +26,8 @@ from app.domain.shared import (
     intensity_of,
     length_of,
 )
-from app.domain.study import StudyTerms
-from app.federation import shared_codec
+from app.domain.study import Method, StudyTerms
+from app.federation import shared_codec, shared_network
 from app.federation.merging import MergedFingerprint
 
 AGGREGATE: Final = "aggregate"
@@ -63,6 +63,43 @@ def show_outgoing(document: bytes) -> ShownOutgoing:
     shared = shared_codec.decode(document)
     return ShownOutgoing(
         text=document.decode(), fields=outgoing_fields(shared), pictures=pictures_of(shared)
+    )
+
+
+def show_network(document: bytes) -> ShownOutgoing:
+    """Return what the page draws where a site plans for itself and shares its network's form.
+
+    Raises:
+        PeerMistake: the bytes are no such statement (then nothing may be shared).
+    """
+    shared = shared_network.decode(document)
+    network = shared.network
+    rows = [
+        _row("format", "1", "version of this document"),
+        _row("cases", str(shared.cases), "weighs this site's updates"),
+        _row("channel_names", ", ".join(shared.channel_names), "whose first layers are alike"),
+        _row("labels", ", ".join(name for name, _ in shared.labels), "whose last layers are alike"),
+        _row("configuration", shared.configuration, "must be the study's"),
+        _row("architecture", network.architecture.value, "must be the study's"),
+        _row("features", _each(network.features), "size of the layers of each stage"),
+        _row("kernels", _each(network.kernels), "size of the layers of each stage"),
+        _row("strides", _each(network.strides), "which stages see images equally fine"),
+        _row("encoder_depth", _each(network.encoder_depth), "number of layers of each stage"),
+        _row("decoder_depth", _each(network.decoder_depth), "number of layers of each stage"),
+        _row("affine", str(network.affine).lower(), "whether layers have these weights"),
+        _row("bias", str(network.bias).lower(), "whether layers have these weights"),
+        _row(
+            "versions",
+            ", ".join(f"{name} {version}" for name, version in shared.versions),
+            "whether sites plan and train with the same software",
+        ),
+    ]
+    return ShownOutgoing(text=document.decode(), fields=tuple(rows), pictures=())
+
+
+def _each(values: Sequence[int] | Sequence[tuple[int, ...]]) -> str:
+    return ", ".join(
+        "x".join(map(str, value)) if isinstance(value, tuple) else str(value) for value in values
     )
 
 
@@ -389,6 +426,7 @@ def reason_not_to_share(
     *,
     terms: StudyTerms | None,
     channel_names: Sequence[str],
+    labels: Mapping[str, int | tuple[int, ...]],
     cases: int,
     content_digest: str,
     checked_digest: str | None,
@@ -403,7 +441,11 @@ def reason_not_to_share(
         return "the check found something that blocks; see the Data page"
     if checked_digest != content_digest:
         return "the folder has changed since this fingerprint was computed; compute it again"
-    if tuple(channel_names) != terms.channel_names:
+    if terms.method is Method.ASYM:
+        misfit = shared_network.misfit_of(channel_names, labels, terms)
+        if misfit:
+            return misfit
+    elif tuple(channel_names) != terms.channel_names:
         return (
             f"the images' channels are {', '.join(channel_names)}, "
             f"the study's are {', '.join(terms.channel_names)}"

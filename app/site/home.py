@@ -51,6 +51,11 @@ class SiteHome:
         return self.fingerprint / "outgoing.json"
 
     @property
+    def own_plan(self) -> Path:
+        """The plan that this site made from its own fingerprint (asymmetric averaging)."""
+        return self.fingerprint / "plan.json"
+
+    @property
     def study(self) -> Path:
         """Folder of what came from the coordinator."""
         return self.root / "study"
@@ -100,19 +105,27 @@ class SiteHome:
         return self.study / f"change-{sha256}.safetensors"
 
     @property
+    def first_weights(self) -> Path:
+        """What this site's own network began with (asymmetric averaging)."""
+        return self.training / "first.safetensors"
+
+    def own_base(self, round_number: int, base: str) -> Path:
+        """A shared base with this site's own tensors added, for one round; it does not change."""
+        return self.training / f"base-{round_number}-{base[:16]}.safetensors"
+
+    def own_model(self, sha256: str) -> Path:
+        """The study's last average with this site's own tensors added."""
+        return self.training / f"model-{sha256}.safetensors"
+
+    @property
+    def outbox(self) -> Path:
+        """The part of an update that leaves (asymmetric averaging)."""
+        return self.training / "outbox.safetensors"
+
+    @property
     def models(self) -> Path:
         return self.root / "models"
 
     @property
     def segmentations(self) -> Path:
         return self.root / "segmentations"
-
-    @property
-    def scores(self) -> Path:
-        """Folder of scores by the content of what they were made of."""
-        return self.root / "scores"
-
-    @property
-    def baseline(self) -> Path:
-        """Folder of what is trained without the federation."""
-        return self.root / "baseline"

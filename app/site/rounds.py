@@ -124,7 +124,8 @@ class RoundTask(msgspec.Struct, frozen=True, kw_only=True):
 
     `begun` is the attempt under which the worker knows this work: a worker goes on inside a
     round it was killed in only when it is asked for by the same attempt. `losses` counts how often
-    the worker was lost.
+    the worker was lost. `part` names the statement of what this site shares, where that is a part
+    of its network only.
     """
 
     round: int
@@ -137,6 +138,8 @@ class RoundTask(msgspec.Struct, frozen=True, kw_only=True):
     update: TrainedUpdate | None = None
     losses: int = 0
     code: str = ""
+    part: str = ""
+    part_size: int = 0
 
     @property
     def identity(self) -> tuple[int, str, int]:

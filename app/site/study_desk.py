@@ -37,13 +37,10 @@ from app.domain.errors import (
 )
 from app.domain.ids import digest_of
 from app.domain.plans import PlanSummary
-from app.domain.rounds import TensorSpec
-from app.domain.segmentation import ModelKind
 from app.domain.study import Transfer
 from app.domain.training import EpochRecord, StepRecord
 from app.federation.merging import decode_merged
-from app.federation.network import manifest
-from app.federation.plan_rules import check_plan, network_of, summarise, unpack
+from app.federation.plan_rules import check_plan, summarise, unpack
 from app.jobs.events import (
     AnyEvent,
     Checkpointed,
@@ -56,17 +53,17 @@ from app.jobs.events import (
     Stepped,
     UpdateWritten,
 )
-from app.jobs.spec import PreprocessJob, TrainJob, TrainRound
+from app.jobs.spec import ExportJob, PreprocessJob, TrainJob, TrainRound
 from app.site import fingerprinting
 from app.site.agenda import StudyFacts, Work, WorkKind
 from app.site.audit import AuditKind
 from app.site.context import JoinedStudy, SiteContext, SiteLink
 from app.site.data_desk import DataDesk
 from app.site.interruptions import WorkAtRisk
+from app.site.own_network import OwnNetwork, first_weights, keep_plan
 from app.site.pace import Pace
 from app.site.rounds import RoundEvent, RoundState, RoundTask, TrainedUpdate
 from app.site.schedule import Rest
-from app.site.segmenting import export_job
 from app.site.session import TrainingSession
 from app.site.state import (
     Allowance,
@@ -75,10 +72,10 @@ from app.site.state import (
     Folder,
     LastCheckpoint,
     LocalFingerprint,
-    MemoryFailure,
     Models,
     OperatorPause,
     Outgoing,
+    OwnWeights,
     Plan,
     Remainders,
     Task,
@@ -145,8 +142,7 @@ class StudyDesk:
         self.session: TrainingSession | None = None
         self.device = ""
         self.plan_summary: PlanSummary | None = None
-        self.tensors: tuple[TensorSpec, ...] | None = None
-        """The plan's, once there is one."""
+        self.network: OwnNetwork | None = None
         self.job: JobView | None = None
         self.step: StepRecord | None = None
         self.seconds_left: float | None = None
@@ -161,7 +157,6 @@ class StudyDesk:
         self._told_at: dict[str, float] = {}
         self._fingerprint_unheard = False
         self._early: EarlyUpload | None = None
-        self._computes_with = self._chosen()
 
     async def start(self) -> None:
         """Take up what lies on disk: the last directive and the plan."""
@@ -221,7 +216,8 @@ class StudyDesk:
 
     def forget(self) -> None:
         """Forget the study in memory; the service has removed what was on disk."""
-        self.directive, self.link, self.plan_summary, self.tensors = None, None, None, None
+        self.directive, self.link, self.plan_summary = None, None, None
+        self.network = None
         self.job, self.step, self.seconds_left, self.device = None, None, None, ""
         self.pace = Pace()
         self.risk.ended()
@@ -309,6 +305,10 @@ class StudyDesk:
             base_size=base.size,
             start_epoch=directive.start_epoch,
         )
+        if self._site.asymmetric and directive.merged is not None:
+            wish = msgspec.structs.replace(
+                wish, part=directive.merged.sha256, part_size=directive.merged.size
+            )
         current = self.task
         task = wish if current is None else current.asked(wish)
         if (
@@ -362,7 +362,7 @@ class StudyDesk:
             case WorkKind.TELL_SPOILT:
                 await self._tell_spoilt(link)
             case WorkKind.TAKE_MODEL:
-                await self._take_model(link, directive)
+                await self._take_model(joined, link, directive)
             case WorkKind.EXPORT:
                 await self._export(joined)
             case WorkKind.EXPORT_PERSONAL:
@@ -385,6 +385,9 @@ class StudyDesk:
                 "the bytes on disk are not those that were allowed; nothing was sent",
                 code=ErrorCode.NOT_ALLOWED,
             )
+        if site.joined is not None and site.asymmetric:
+            # What is sent is of this plan; later folders and fingerprints do not change it.
+            await asyncio.to_thread(keep_plan, site, site.joined, allowance.digest)
         blob = Blob(sha256=allowance.digest, size=len(document))
         await link.upload(BlobKind.FINGERPRINT, site.home.outgoing, blob)
         await link.deliver(FingerprintOffered(fingerprint=blob, receipt=allowance.receipt))
@@ -407,7 +410,10 @@ class StudyDesk:
             return
         site = self._site
         await asyncio.to_thread(make_folder, site.home.study)
-        await link.download(wanted, site.home.plan(wanted.sha256))
+        if site.asymmetric:
+            await asyncio.to_thread(keep_plan, site, joined, wanted.sha256)
+        else:
+            await link.download(wanted, site.home.plan(wanted.sha256))
         if merged is not None:
             await link.download(merged, site.home.merged(merged.sha256))
         plan = Plan(sha256=wanted.sha256, merged=None if merged is None else merged.sha256)
@@ -432,9 +438,13 @@ class StudyDesk:
         """
         home = self._site.home
         document = await asyncio.to_thread(home.plan(plan.sha256).read_bytes)
+        if self._site.asymmetric:
+            self.network = await asyncio.to_thread(OwnNetwork, document, joined)
+            self.plan_summary = self.network.summary
+            await self._look_at_part(plan.merged)
+            return
         await asyncio.to_thread(check_plan, document, joined.terms)
         self.plan_summary = summarise(document, joined.terms.configuration)
-        self.tensors = manifest(network_of(document, joined.terms.configuration))
         pictures: tuple[HistogramView, ...] = ()
         sentence = ""
         if plan.merged is not None:
@@ -450,6 +460,19 @@ class StudyDesk:
                     merged_cases=merged.cases,
                 )
         self._data.merged_pictures, self._data.merged_sentence = pictures, sentence
+
+    async def _look_at_part(self, sha256: str | None) -> None:
+        """Read what of this site's network is shared, where the coordinator has said it already."""
+        if self.network is not None and sha256 is not None:
+            document = await asyncio.to_thread(self._site.home.merged(sha256).read_bytes)
+            self.network.take_part(document)
+            self._data.merged_sentence = str(self.network.coverage)
+
+    async def _fetch_part(self, link: SiteLink, part: Blob | None) -> None:
+        if part is None:
+            raise PeerMistake("the coordinator does not say what this site shares")
+        await link.download(part, self._site.home.merged(part.sha256))
+        await self._look_at_part(part.sha256)
 
     async def _tell_refused(self, link: SiteLink) -> None:
         plan = self._plan()
@@ -519,9 +542,6 @@ class StudyDesk:
         or closes it.
         """
         session = self.session
-        if session is not None and session.alive and self._computes_with != self._chosen():
-            # Another device or batch was chosen: the trainer is built anew, from its checkpoint.
-            await session.finish()
         if session is None or not session.alive:
             session = await self._start_session(joined)
         resumed = self._site.home.checkpoint.exists()
@@ -542,7 +562,6 @@ class StudyDesk:
     async def _start_session(self, joined: JoinedStudy) -> TrainingSession:
         site, plan, terms = self._site, self._plan(), joined.terms
         await asyncio.to_thread(make_folder, site.home.training)
-        self._computes_with = self._chosen()
         session = self.session = TrainingSession(self._heard)
         self._show_job(JobView(kind="train", running=True, what="starting the training worker"))
         await session.start(
@@ -560,16 +579,10 @@ class StudyDesk:
                 device=site.settings.device,
                 loader_processes=site.settings.loader_processes,
                 threads=site.settings.worker_threads,
-                batch_size=site.settings.batch_size,
-                gpus=site.settings.gpus,
             ),
             ended=self._session_ended,
         )
         return session
-
-    def _chosen(self) -> tuple[str, int | None, int | None]:
-        settings = self._site.settings
-        return settings.device, settings.gpus, settings.batch_size
 
     def _set_checkpoint_aside(self) -> None:
         checkpoint = self._site.home.checkpoint
@@ -601,6 +614,8 @@ class StudyDesk:
         await self._make_base(joined, link, task)
         await link.download(Blob(sha256=task.base, size=task.base_size), base)
         await asyncio.to_thread(self._clear_weights, keep=task.base)
+        if self.network is not None:
+            base = await self._whole_base(joined, link, task)
         if task.state is RoundState.WANTED:
             task = task.begun_as()
             if task.losses == 0:
@@ -610,7 +625,7 @@ class StudyDesk:
         try:
             session = await self._open_session(joined)
             self.sign_at = site.clock.monotonic()
-            trained = await session.train(self._command(joined, task))
+            trained = await session.train(self._command(joined, task, base))
         except JobFailed as exc:
             await self._end_early()
             self._lost(exc)
@@ -625,11 +640,11 @@ class StudyDesk:
             self.lost_at = None
             raise
         update = TrainedUpdate.of(trained)
-        if site.store.get(MemoryFailure) is not None:
-            site.store.drop(MemoryFailure)
         # The attempt may have been renewed meanwhile; the work is the same.
         current = self._wanted_task()
-        site.store.put(Task(task=current.trained(update)))
+        # What was trained here is what stays local of the next round's base.
+        own = OwnWeights(file=site.home.update(task.round, task.base).name, round=task.round)
+        site.store.put(Task(task=current.trained(update)), own)
         self._keep_untold(trained)
         self.risk.ended()
         self.pause_now()
@@ -679,14 +694,14 @@ class StudyDesk:
         finally:
             change.unlink(missing_ok=True)
 
-    def _command(self, joined: JoinedStudy, task: RoundTask) -> TrainRound:
+    def _command(self, joined: JoinedStudy, task: RoundTask, base: Path) -> TrainRound:
         home, transfer = self._site.home, joined.terms.transfer
         command = TrainRound(
             round=task.round,
             attempt=task.begun,
             epochs=joined.terms.epochs_per_round,
             start_epoch=task.start_epoch,
-            base=str(home.weights(task.base)),
+            base=str(base),
             update=str(home.update(task.round, task.base)),
         )
         if transfer is Transfer.FP32:
@@ -706,6 +721,8 @@ class StudyDesk:
         task, link, path = self.task, self.link, Path(written.update)
         if task is None or link is None or path != self._site.home.update(task.round, task.base):
             return
+        if self.network is not None:
+            return  # of this file only the shared tensors may leave; they are cut when it is done
         blob = Blob(sha256=written.sha256, size=written.size)
         upload = asyncio.create_task(link.upload(BlobKind.WEIGHTS, path, blob), name="early upload")
         self._early = EarlyUpload(sha256=written.sha256, task=upload)
@@ -732,6 +749,37 @@ class StudyDesk:
                 raise error
         await link.upload(BlobKind.WEIGHTS, path, blob)
 
+    async def _whole_base(self, joined: JoinedStudy, link: SiteLink, task: RoundTask) -> Path:
+        """Add this site's own tensors to a round's base; once made, the file does not change."""
+        site, network = self._site, self._own_network()
+        base = site.home.weights(task.base)
+        part = Blob(sha256=task.part, size=task.part_size) if task.part else None
+        await self._fetch_part(link, part)
+        whole = site.home.own_base(task.round, task.base)
+        if not whole.exists():
+            own = await self._last_own(joined)
+            await asyncio.to_thread(make_folder, site.home.training)
+            await asyncio.to_thread(network.add_own, base, own, whole)
+            for older in site.home.training.glob("base-*.safetensors"):
+                if older != whole:
+                    older.unlink(missing_ok=True)
+        return whole
+
+    async def _last_own(self, joined: JoinedStudy) -> Path:
+        """Return the newest weights that were trained here, or those that this network begins with."""
+        site = self._site
+        own = site.store.get(OwnWeights)
+        if own is not None and (site.home.training / own.file).is_file():
+            return site.home.training / own.file
+        plan = site.home.plan(self._plan().sha256)
+        await asyncio.to_thread(make_folder, site.home.training)
+        return await first_weights(site, joined, plan, show=self._show_job)
+
+    def _own_network(self) -> OwnNetwork:
+        if self.network is None:
+            raise OurMistake("this site has not planned for itself")
+        return self.network
+
     def _lost(self, error: JobFailed) -> None:
         """Count a lost worker; what would be lost in the same way again is told instead."""
         task = self._wanted_task()
@@ -739,9 +787,6 @@ class StudyDesk:
         if error.code in (ErrorCode.JOB_STOPPED, ErrorCode.DISK_FULL):
             # Not the round's fault: it goes on from its checkpoint when it can.
             raise error
-        if error.code in (ErrorCode.GPU_MEMORY, ErrorCode.MEMORY_FULL):
-            chosen = self._site.settings.batch_size
-            self._site.store.put(MemoryFailure(round=task.round, batch_size=chosen))
         if error.code in _ONLY_AGAIN or task.losses + 1 >= _MOST_LOSSES:
             logger.warning("round %d gives nothing that counts: %s", task.round, error)
             self._site.store.put(Task(task=task.spoilt(error.code.value)))
@@ -778,9 +823,12 @@ class StudyDesk:
             logger.warning("the update of round %d is gone; it is trained again", task.round)
             site.store.put(Task(task=task.after(RoundEvent.LOST)))
             return
-        blob = Blob(sha256=update.sha256, size=update.size)
+        blob, sent = Blob(sha256=update.sha256, size=update.size), path
+        if self.network is not None:
+            sent = site.home.outbox
+            blob = await asyncio.to_thread(self.network.cut_shared, path, sent)
         try:
-            await self._upload(link, path, blob)
+            await self._upload(link, sent, blob)
         except FednnunetError as exc:
             if exc.code in _ONLY_AGAIN:
                 logger.warning("the update of round %d is refused: %s", task.round, exc)
@@ -832,13 +880,19 @@ class StudyDesk:
 
     # --- the final model -----------------------------------------------------------------------
 
-    async def _take_model(self, link: SiteLink, directive: Directive) -> None:
+    async def _take_model(self, joined: JoinedStudy, link: SiteLink, directive: Directive) -> None:
         blob = directive.model
         if blob is None:
             return
         site = self._site
         await asyncio.to_thread(make_folder, site.home.study)
         await link.download(blob, site.home.weights(blob.sha256))
+        if self.network is not None:
+            await self._fetch_part(link, directive.merged)
+            own = await self._last_own(joined)
+            whole = site.home.own_model(blob.sha256)
+            shared = site.home.weights(blob.sha256)
+            await asyncio.to_thread(self.network.add_own, shared, own, whole)
         site.audit.append(
             AuditKind.MODEL_RECEIVED,
             now=site.clock.now(),
@@ -853,19 +907,32 @@ class StudyDesk:
         model = self._site.store.get(FinalModel)
         if model is None:
             return
+        if self._has_untrained_layers():
+            logger.info(
+                "nothing was trained here: this network's own layers are as they were drawn"
+            )
+            self._site.store.put(msgspec.structs.replace(model, exported=True))
+            return
         view = await self._export_zip(
             joined,
-            weights=self._site.home.weights(model.sha256),
+            weights=self._site.home.weights(model.sha256)
+            if self.network is None
+            else self._site.home.own_model(model.sha256),
             name=f"{joined.terms.name}, global model",
             file=f"global-{model.sha256[:12]}.zip",
             round_number=model.round,
-            kind=ModelKind.FINAL,
         )
         models = self._site.store.get(Models) or Models(models=())
         others = tuple(other for other in models.models if other.path != view.path)
         self._site.store.put(
             Models(models=(*others, view)), msgspec.structs.replace(model, exported=True)
         )
+
+    def _has_untrained_layers(self) -> bool:
+        """Tell whether the last average lacks layers of this site's network, and it trained none."""
+        coverage = None if self.network is None else self.network.coverage
+        whole = coverage is None or coverage.shared == coverage.weights
+        return not whole and self._site.store.get(OwnWeights) is None
 
     async def _export_personal(self, joined: JoinedStudy) -> None:
         """Keep this site's own last weights as a model too: trained on from the last average."""
@@ -879,7 +946,6 @@ class StudyDesk:
             name=f"{joined.terms.name}, personalised for {joined.membership.site}",
             file=f"personal-{model.sha256[:12]}.zip",
             round_number=task.round,
-            kind=ModelKind.PERSONAL,
         )
         models = self._site.store.get(Models) or Models(models=())
         others = tuple(other for other in models.models if other.path != view.path)
@@ -889,29 +955,28 @@ class StudyDesk:
         )
 
     async def _export_zip(
-        self,
-        joined: JoinedStudy,
-        *,
-        weights: Path,
-        name: str,
-        file: str,
-        round_number: int,
-        kind: ModelKind,
+        self, joined: JoinedStudy, *, weights: Path, name: str, file: str, round_number: int
     ) -> ModelView:
         site, plan = self._site, self._plan()
         await asyncio.to_thread(make_folder, site.home.models)
         output = site.home.models / file
         done = await run_for(
             site,
-            export_job(site, joined, plan=plan, weights=weights, output=output),
+            ExportJob(
+                plan=str(site.home.plan(plan.sha256)),
+                weights=str(weights),
+                configuration=joined.terms.configuration,
+                fold=joined.terms.fold,
+                model_name=joined.terms.name,
+                output=str(output),
+                threads=site.settings.worker_threads,
+            ),
             Exported,
             kind="export",
             show=self._show_job,
             done=lambda _: "the model is exported",
         )
-        return ModelView(
-            name=name, path=str(output), digest=done.sha256, round=round_number, kind=kind
-        )
+        return ModelView(name=name, path=str(output), digest=done.sha256, round=round_number)
 
     # --- what the worker tells -----------------------------------------------------------------
 

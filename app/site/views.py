@@ -10,7 +10,6 @@ from app.control.messages import (
     RoundRow,
     SiteRow,
     StudyView,
-    TrafficView,
 )
 from app.domain.errors import safe_text
 from app.domain.plans import PlanSummary
@@ -22,7 +21,7 @@ from app.site.state import Plan
 from app.wire.messages import Directive, RoundSummary, SitePhase, SiteSummary, Step
 
 
-def study_view(joined: JoinedStudy, traffic: TrafficView | None = None) -> StudyView:
+def study_view(joined: JoinedStudy) -> StudyView:
     """Return what the study is, as this site joined it."""
     terms, membership = joined.terms, joined.membership
     return StudyView(
@@ -34,13 +33,12 @@ def study_view(joined: JoinedStudy, traffic: TrafficView | None = None) -> Study
         words=membership.words,
         labels=joined.labels,
         method=terms.method.value,
-        policy=terms.policy.value,
+        policy=terms.discloses,
         rounds=terms.rounds,
         epochs_per_round=terms.epochs_per_round,
         iterations_per_epoch=terms.iterations_per_epoch,
         validation_iterations=terms.validation_iterations,
         minimum_sites=terms.minimum_sites,
-        traffic=traffic,
     )
 
 
@@ -55,7 +53,6 @@ def federation_view(
     summary: PlanSummary | None,
     transfer: SiteLink | None,
     heard_at: float | None = None,
-    traffic: TrafficView | None = None,
 ) -> FederationView:
     """Return the Federation section; a peer's words are made safe to show.
 
@@ -68,7 +65,7 @@ def federation_view(
     return FederationView(
         link=link,
         link_sentence=link_sentence,
-        study=study_view(joined, traffic),
+        study=study_view(joined),
         study_state="" if directive is None else safe_text(directive.study_state),
         sentence="" if directive is None else safe_text(directive.sentence),
         sites=()

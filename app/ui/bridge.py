@@ -22,7 +22,6 @@ from app.control.messages import AnyCommand, AnyReply, Refused, Snapshot
 from app.domain.errors import ErrorCode, FednnunetError, LinkProblem, OurMistake
 
 if TYPE_CHECKING:
-    from app.control.address import ForwardedService
     from app.control.client import ControlClient
 
 logger = logging.getLogger(__name__)
@@ -43,8 +42,7 @@ class ServiceBridge(QObject):
     """Attached to the service of one home from `open` until `close`; finds it again by itself.
 
     Signals and callbacks come in the Qt thread. `start_service` starts a service that outlives
-    this process; it is called when none runs. A `forwarded` service is another computer's: it is
-    attached to and never started from here.
+    this process; it is called when none runs.
     """
 
     snapshot_changed = Signal(object)
@@ -55,16 +53,9 @@ class ServiceBridge(QObject):
 
     _delivered = Signal(object)
 
-    def __init__(
-        self,
-        home: Path,
-        *,
-        start_service: Callable[[Path], object],
-        forwarded: ForwardedService | None = None,
-    ) -> None:
+    def __init__(self, home: Path, *, start_service: Callable[[Path], object]) -> None:
         super().__init__()
         self.home = home
-        self._where = home if forwarded is None else forwarded
         self.snapshot: Snapshot | None = None
         self.away = ""
         self._start_service = start_service
@@ -174,7 +165,7 @@ class ServiceBridge(QObject):
         wait_s, started_at = FIRST_WAIT_S, -START_AGAIN_S
         while True:
             try:
-                self._client = await ControlClient.connect(self._where)
+                self._client = await ControlClient.connect(self.home)
             except FednnunetError as exc:
                 sentence = str(exc)
                 now = self._loop_time()

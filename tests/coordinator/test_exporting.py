@@ -9,14 +9,20 @@ from app.coordinator.spool import Spool
 from app.coordinator.store import StudyStore
 from app.coordinator.workspace import CoordinatorHome, create_study
 from app.domain.errors import DataProblem, ErrorCode
+from app.domain.ids import digest_of
 from app.federation.study_file import EXAMPLE
 from app.jobs.events import Exported
 from app.system.clock import SystemClock
 
 
 @pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "study.toml").write_text(EXAMPLE, encoding="utf-8")
+def text():
+    return EXAMPLE
+
+
+@pytest.fixture
+def folder(tmp_path, text):
+    (tmp_path / "study.toml").write_text(text, encoding="utf-8")
     made = tmp_path / "home"
     create_study(tmp_path / "study.toml", made, host="h", port=1, clock=SystemClock())
     return made
@@ -66,4 +72,19 @@ def test_there_is_nothing_to_export_before_the_round_is_closed(folder, tmp_path,
     with pytest.raises(DataProblem) as caught:
         export(folder, tmp_path, **options)
     assert caught.value.code is ErrorCode.STUDY_STATE
+    assert exported == []
+
+
+@pytest.mark.parametrize(
+    "text", [EXAMPLE.replace('method = "ffe"', 'method = "asymfedavg"')], ids=["asymmetric"]
+)
+def test_where_sites_have_unlike_networks_the_shared_layers_are_written(folder, tmp_path, exported):
+    keep(folder, "plan", b"{}")
+    keep(folder, "model-1", b"shared layers")
+    with pytest.raises(DataProblem) as caught:
+        export(folder, tmp_path)
+    assert "each site's window exports its model" in str(caught.value)
+    out = tmp_path / "shared.safetensors"
+    assert asyncio.run(exporting.export_model(folder, out)) == digest_of(b"shared layers")
+    assert out.read_bytes() == b"shared layers"
     assert exported == []

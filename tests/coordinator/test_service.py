@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.coordinator_service import serving
 from helpers.fingerprints import make_cases, minimal
 from helpers.loopback import QUICK, until
 from helpers.plans import document_of, stock_plan, terms_of
@@ -21,14 +22,12 @@ from app.control.coordinator_client import ask_coordinator, study_status
 from app.control.coordinator_messages import ApproveSite, PauseStudy, ResumeStudy, RevokeSite
 from app.control.messages import Accepted, LinkState, Refused
 from app.coordinator.auditing import audit_copy, verify_study
-from app.coordinator.service import CoordinatorService, resting_status
-from app.coordinator.spool import Spool
+from app.coordinator.service import resting_status
 from app.coordinator.store import StudyStore
 from app.coordinator.workspace import (
     CoordinatorHome,
     artefact_file,
     create_study,
-    open_members,
     write_invitation,
 )
 from app.domain.errors import ErrorCode, FednnunetError, JobFailed
@@ -37,7 +36,6 @@ from app.domain.rounds import TensorSpec
 from app.domain.study import Admission, StudyTerms, Transfer
 from app.federation import shared_codec
 from app.federation.study_events import UploadProgressed
-from app.federation.study_file import terms_from_json
 from app.federation.transfer import encode
 from app.jobs.events import ModelDrawn, Planned, Result
 from app.jobs.spec import AnyJob, InitialModelJob, PlanJob
@@ -103,29 +101,6 @@ SUMMARY = PlanSummary(
     configuration="3d_fullres", spacing_mm=(1.0, 1.0, 1.0), patch=(8, 8, 8), batch_size=2,
     stages=2, features=(32,), normalisation=("ZScoreNormalization",), network="PlainConvUNet",
 )  # fmt: skip
-
-
-@contextlib.asynccontextmanager
-async def serving(
-    folder: Path, port: int, runner: PlayedRunner
-) -> AsyncIterator[CoordinatorService]:
-    """Run a service on `folder` until the block ends, as `serve_study` does."""
-    home, clock = CoordinatorHome(folder=folder), SystemClock()
-    store = StudyStore.open(home.database)
-    members = open_members(home, store.identity, terms_from_json(store.terms), clock)
-    spool = Spool(home.spool, study=store.identity, clock=clock, reserve_bytes=0)
-    service = CoordinatorService(
-        home=home, store=store, members=members, spool=spool, clock=clock, runner=runner
-    )
-    running = asyncio.create_task(service.run(host="127.0.0.1", port=port))
-    try:
-        await until(lambda: service.port and (folder / "control.json").exists())
-        yield service
-    finally:
-        service.stop()
-        await running
-        for opened in (spool, members, store):
-            opened.close()
 
 
 class PlayedSite:

@@ -3,31 +3,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers.networks import unet
 from helpers.plans import document_of, stock_plan
 
 from app.domain.ids import SiteName
 from app.domain.study import Aggregation
 from app.federation.alignment import align, align_as_published, average_groups, coverage
 from app.federation.averaging import TensorsRefused
-from app.federation.network import Architecture, NetworkPlan, Role, manifest, parameters, tensors
+from app.federation.network import NetworkPlan, Role, manifest, parameters, tensors
 from app.federation.plan_rules import network_of
-
-
-def unet(stages: int, *, inputs: int = 1, outputs: int = 3) -> NetworkPlan:
-    """A plain 3D U-Net as nnU-Net plans it, with so many stages."""
-    return NetworkPlan(
-        architecture=Architecture.PLAIN,
-        features=tuple(min(320, 32 * 2**stage) for stage in range(stages)),
-        kernels=((3, 3, 3),) * stages,
-        strides=((1, 1, 1), *(((2, 2, 2),) * (stages - 1))),
-        encoder_depth=(2,) * stages,
-        decoder_depth=(2,) * (stages - 1),
-        bias=True,
-        affine=True,
-        inputs=inputs,
-        outputs=outputs,
-    )
-
 
 A, B, C = SiteName("a"), SiteName("b"), SiteName("c")
 

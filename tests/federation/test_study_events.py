@@ -1,11 +1,12 @@
 """Every kind of event is taken and every kind of effect is given: the two lists have no dead ends."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import get_args
 
 import pytest
 from helpers.studies import TERMS, Bench, blob
 
+from app.domain.study import Method
 from app.federation import study_events
 from app.federation.study_events import (
     AveragingFailed,
@@ -16,6 +17,7 @@ from app.federation.study_events import (
     Revoked,
     RoundAveraged,
     SiteReport,
+    SiteShare,
 )
 
 EVENTS, EFFECTS = get_args(Event), get_args(Effect)
@@ -27,7 +29,7 @@ def test_the_unions_hold_every_value_of_the_module():
         for value in vars(study_events).values()
         if isinstance(value, type) and value.__module__ == study_events.__name__
     }
-    assert values - {SiteReport} == {*EVENTS, *EFFECTS}
+    assert values - {SiteReport, SiteShare} == {*EVENTS, *EFFECTS}
 
 
 def anything(kind):
@@ -49,6 +51,7 @@ def anything(kind):
         "round": 0,
         "model": blob("g"),
         "without_missing": False,
+        "shares": (SiteShare(site="a", network=blob("n"), part=blob("s"), base=blob("b")),),
     }
     return kind(**{field.name: values[field.name] for field in fields(kind)})
 
@@ -79,4 +82,11 @@ def test_a_study_gives_every_kind_of_effect():
             assert bench.tell(RoundAveraged(round=1, attempt=0, model=blob("g"))) == ()
         given += effects
         given += bench.average(effects)
+    late = Bench(replace(TERMS, method=Method.ASYM))
+    late.join("a", "b")
+    late.share("a", "b")
+    late.tell(Begin())
+    late.plan()
+    late.join("c")
+    given += late.share("c")
     assert {type(effect) for effect in given} == set(EFFECTS)

@@ -95,7 +95,6 @@ def test_channels_may_be_spelt_as_in_dataset_json():
         ('admission = "open"', "admission", "allowed are 'invitation', 'approval'"),
         ('configuration = "3d"', "configuration", "'3d_fullres'"),
         ('planner = "nnUNetPlannerResEncS"', "planner", "did you mean 'nnUNetPlannerResEnc"),
-        ('method = "asymfedavg"', "method", "cannot run yet; allowed is 'ffe'"),
         ('configuration = "3d_cascade_fullres"', "configuration", "cannot train yet"),
         ("fold = 0", "fold", "is 0; allowed are '0', '1'"),
         ("gpu_memory_target_gb = 0", "gpu_memory_target_gb", "gigabytes"),

@@ -10,24 +10,23 @@ import asyncio
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from app.datasets.confirmed import confirm, propose
 from app.datasets.digest import content_digest
 from app.datasets.fingerprint_file import write_fingerprint
 from app.datasets.scan import scan
-from app.domain.dataset import Case
 from app.domain.errors import ErrorCode, JobFailed
 from app.domain.findings import ValidationReport
 from app.domain.fingerprint import CaseFingerprint, ChannelStatistics, Fingerprint
 from app.domain.rounds import TensorSpec
-from app.domain.segmentation import CaseScore, CaseVolumes, LabelScore, SegmentationResult
+from app.domain.segmentation import CaseScore, LabelScore, SegmentationResult
 from app.domain.shared import intensity_bin
 from app.domain.training import EpochRecord, StepRecord
+from app.federation.plan_rules import summarise
 from app.jobs.events import (
-    Calibrated,
     CaseSegmented,
-    CasesFound,
     Checked,
     Checkpointed,
     EpochEnded,
@@ -36,7 +35,7 @@ from app.jobs.events import (
     Fingerprinted,
     LayoutConfirmed,
     ModelDrawn,
-    ModelInspected,
+    Planned,
     Preprocessed,
     Progressed,
     RoundTrained,
@@ -49,7 +48,7 @@ from app.jobs.events import (
 )
 from app.jobs.machine import JobState
 from app.jobs.outcome import JobOutcome
-from app.jobs.spec import Finish, TrainRound
+from app.jobs.spec import Finish, PlanJob, TrainRound
 
 PID = 4_000_000  # above any real process
 
@@ -131,7 +130,10 @@ class ScriptedRunner:
         self.findings = ()
         self.spacing_mm = (1.0, 1.0, 1.0)
         self.asked: list[TrainRound] = []
-        self.measured: Calibrated | None = None
+        # What a real worker computes; a test that reads tensors puts functions of its own here.
+        self.update_of: Callable[[int, bytes], bytes] = update_content
+        self.plan_of: Callable[[PlanJob], bytes] | None = None
+        self.drawn = b"first weights"
 
     async def start(self, job, *, on_event):
         self.started.append(job)
@@ -206,6 +208,29 @@ class ScriptedRunner:
         running.result = Fingerprinted(output=job.output, cases=len(cases))
         running.tell(running.result)
 
+    async def _plan(self, running, job):
+        await self._gate("plan")
+        if self._fails(running, "plan"):
+            return
+        document = self.plan_of(job)
+        Path(job.output).write_bytes(document)
+        running.result = Planned(
+            output=job.output,
+            digest=hashlib.sha256(document).hexdigest(),
+            summary=summarise(document, job.terms.configuration),
+        )
+        running.tell(running.result)
+
+    async def _initialmodel(self, running, job):
+        Path(job.output).write_bytes(self.drawn)
+        running.result = ModelDrawn(
+            output=job.output,
+            sha256=hashlib.sha256(self.drawn).hexdigest(),
+            size=len(self.drawn),
+            tensors=(),
+        )
+        running.tell(running.result)
+
     async def _preprocess(self, running, job):
         await self._gate("prepare")
         if self._fails(running, "prepare"):
@@ -257,7 +282,7 @@ class ScriptedRunner:
                 checkpoint.write_text(json.dumps(state))
                 running.tell(Checkpointed(epoch=number))
                 await self._gate("epoch")
-            content = update_content(command.round, Path(command.base).read_bytes())
+            content = self.update_of(command.round, Path(command.base).read_bytes())
             Path(command.update).write_bytes(content)
             update = {
                 "round": command.round,
@@ -286,41 +311,10 @@ class ScriptedRunner:
         running.result = Exported(output=job.output, sha256=hashlib.sha256(content).hexdigest())
         running.tell(running.result)
 
-    async def _initialmodel(self, running, job):
-        Path(job.output).write_bytes(b"first model")
-        running.result = ModelDrawn(output=job.output, sha256="0" * 64, size=11, tensors=())
-        running.tell(running.result)
-
-    async def _inspectmodel(self, running, job):
-        if self._fails(running, "inspect"):
-            return
-        running.result = ModelInspected(
-            digest="d" * 64,
-            channels=("MRI",),
-            labels=("anterior", "posterior"),
-            configuration="3d_fullres",
-            folds=1,
-            trainer="nnUNetTrainer",
-        )
-        running.tell(running.result)
-
-    async def _calibrate(self, running, job):
-        await self._gate("calibrate")
-        running.result = self.measured
-        running.tell(running.result)
-
     async def _segment(self, running, job):
         await self._gate("segment")
-        if self._fails(running, "segment"):
-            return
         results = []
-        cases = job.cases or tuple(
-            Case(name=path.name.split(".")[0], channels=(str(path),), label=None)
-            for path in sorted(Path(job.folder).iterdir())
-        )
-        running.tell(CasesFound(cases=cases, labels=job.labels or {"background": 0, "anterior": 1}))
-        for case in cases:
-            await self._gate(case.name)
+        for case in job.cases:
             result = SegmentationResult(
                 case=case.name,
                 channels=case.channels,
@@ -335,10 +329,7 @@ class ScriptedRunner:
 
     async def _score(self, running, job):
         await self._gate("score")
-        running.result = Scored(
-            scores=tuple(case_score(case) for case, _, _ in job.pairs),
-            volumes=tuple(CaseVolumes(case=case, labels=()) for case, _ in job.alone),
-        )
+        running.result = Scored(scores=tuple(case_score(case) for case, _, _ in job.pairs))
         running.tell(running.result)
 
 

@@ -11,7 +11,7 @@ from helpers.site_home import study_terms
 from app.domain.errors import PeerMistake
 from app.domain.fingerprint import Fingerprint
 from app.domain.plans import PlanSummary
-from app.domain.study import Aggregation
+from app.domain.study import Aggregation, Method
 from app.federation.merging import merge
 from app.federation.shared_codec import encode
 from app.site.fingerprinting import (
@@ -166,11 +166,23 @@ def test_half_of_the_cases_are_no_outliers_and_three_say_nothing():
 def test_reasons_not_to_share(change, words):
     facts = {
         "terms": study_terms(), "channel_names": ("MRI",), "cases": 5, "content_digest": "d",
-        "checked_digest": "d", "blocks": False,
+        "checked_digest": "d", "blocks": False, "labels": study_terms().labels,
     }  # fmt: skip
     reason = reason_not_to_share(**(facts | change))
     assert words in reason
     assert bool(reason) == bool(change)
+
+
+def test_where_a_site_plans_for_itself_it_may_have_less_than_the_study_but_nothing_else():
+    facts = {
+        "terms": study_terms(method=Method.ASYM, channel_names=("T1", "T2")),
+        "channel_names": ("T2",), "cases": 5, "content_digest": "d", "checked_digest": "d",
+        "blocks": False, "labels": {"background": 0, "posterior": 1},
+    }  # fmt: skip
+    assert reason_not_to_share(**facts) == ""
+    strange = reason_not_to_share(**(facts | {"labels": {"background": 0, "lung": 1}}))
+    assert "'lung', which the study does not" in strange
+    assert "channel 'CT'" in reason_not_to_share(**(facts | {"channel_names": ("CT",)}))
 
 
 def summary(**changes):

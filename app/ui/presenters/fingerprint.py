@@ -15,6 +15,7 @@ from app.ui.text import Tone, count, moment, sentence_case, size, triple
 POLICY_SENTENCES: Final = {
     "minimal": "This study asks for counts and sums over all your cases; no list goes case by case.",
     "paper": "This study uses the published method: spacing and size of every single case are in it.",
+    "network": "Your site plans for itself: only the form of its network is shared, nothing measured.",
 }
 _RISKS: Final = {
     "aggregate": ("All cases together", Tone.GOOD, 0.0),
@@ -131,7 +132,7 @@ def present_fingerprint(
         badge=badge if progress is None else None,
         headline=headline if progress is None else "",
         policy_sentence=POLICY_SENTENCES.get(view.policy, ""),
-        policy_warns=view.policy != "minimal",
+        policy_warns=view.policy == "paper",
         fields=_fields_table(view),
         pictures=tuple(map(histogram_of, view.pictures)),
         outgoing=view.outgoing or "",

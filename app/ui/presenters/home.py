@@ -223,14 +223,14 @@ def _training_step(snapshot: Snapshot, reviewed: int) -> NextStep:
             return NextStep(
                 sentence="The model is segmenting your cases.",
                 detail=running.sentence,
-                button="Watch it",
-                page=Page.SEGMENT,
+                button="Go to Review",
+                page=Page.REVIEW,
                 waiting=True,
             )
         return NextStep(
             sentence="The study has its model. Try it on cases that no site trained on.",
             button="Segment cases",
-            page=Page.SEGMENT,
+            page=Page.REVIEW,
         )
     if training.sentence and (training.epochs or training.steps or training.round):
         return NextStep(
@@ -263,9 +263,7 @@ def five_steps(snapshot: Snapshot | None, *, reviewed: int = 0) -> tuple[Step, .
     """Return the five steps with their marks; the first one not done is the current one."""
     if snapshot is None:
         return tuple(
-            Step(page=page, mark=StepMark.TODO, detail="")
-            for page in Page
-            if page not in (Page.HOME, Page.SEGMENT)
+            Step(page=page, mark=StepMark.TODO, detail="") for page in Page if page is not Page.HOME
         )
     data, fingerprint = snapshot.data, snapshot.fingerprint
     federation, training, review = snapshot.federation, snapshot.training, snapshot.review

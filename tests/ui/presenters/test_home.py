@@ -54,7 +54,7 @@ def waiting():
 
 def no_results():
     base = snapshots.finished()
-    return replace(base, review=replace(base.review, results=(), scores=(), runs=()))
+    return replace(base, review=replace(base.review, results=(), scores=()))
 
 
 @pytest.mark.parametrize(
@@ -133,14 +133,14 @@ def no_results():
         (
             no_results(),
             "The study has its model. Try it on cases that no site trained on.",
-            Page.SEGMENT,
+            Page.REVIEW,
             Wish.OPEN,
             False,
         ),
         (
             snapshots.segmenting(),
             "The model is segmenting your cases.",
-            Page.SEGMENT,
+            Page.REVIEW,
             Wish.OPEN,
             True,
         ),

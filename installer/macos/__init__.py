@@ -1,1 +1,0 @@
-"""The macOS product: an application bundle in a disk image. Written without a Mac; see build.py."""

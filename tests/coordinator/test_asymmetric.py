@@ -1,0 +1,390 @@
+"""Sites with unlike networks on a real coordinator service: links are real, training is played."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.coordinator_service import serving
+from helpers.loopback import QUICK, until
+from helpers.networks import unet
+from helpers.played_jobs import PlayedRunner
+from safetensors.numpy import load_file, save_file
+
+from app.control.coordinator_client import study_status
+from app.control.messages import LinkState
+from app.coordinator.store import StudyStore
+from app.coordinator.workspace import (
+    CoordinatorHome,
+    artefact_file,
+    create_study,
+    write_invitation,
+)
+from app.domain.errors import ErrorCode, FednnunetError, LinkProblem
+from app.domain.ids import SiteName
+from app.domain.study import Aggregation
+from app.federation import shared_network
+from app.federation.asymmetric import SharedPart, decode_part, first_values, group_networks
+from app.federation.network import NetworkPlan
+from app.federation.shared_network import SharedNetwork
+from app.site.enrolment import enrol
+from app.site.link import Link
+from app.system.clock import SystemClock
+from app.wire.handshake import SigningKey
+from app.wire.invitation import unseal
+from app.wire.messages import (
+    Blob,
+    BlobKind,
+    Directive,
+    FingerprintOffered,
+    PlanAccepted,
+    Report,
+    SitePhase,
+    Step,
+    UpdateOffered,
+)
+
+pytestmark = pytest.mark.asyncio
+
+STUDY = """\
+name = "n"
+purpose = "p"
+contact = "c"
+channel_names = ["MRI", "T2"]
+method = "asymfedavg"
+aggregation = "{rule}"
+rounds = {rounds}
+minimum_sites = 2
+minimum_cases = 5
+seed = 7
+admission = "invitation"
+[labels]
+background = 0
+anterior = 1
+posterior = 2
+"""
+LABELS = (("background", 0), ("anterior", 1), ("posterior", 2))
+CASES = {"north": 24, "valley": 10, "harbour": 16}
+
+
+def statement(network: NetworkPlan, cases: int, **changes: object) -> SharedNetwork:
+    whole = SharedNetwork(
+        cases=cases,
+        channel_names=("MRI",),
+        labels=LABELS,
+        configuration="3d_fullres",
+        network=network,
+        versions=(("nnunetv2", "2.8.1"),),
+    )
+    return dataclasses.replace(whole, **changes)
+
+
+STATEMENTS = {
+    "north": statement(unet(3, width=4), CASES["north"]),
+    "valley": statement(unet(3, width=4), CASES["valley"]),
+    # Deeper, and with images of two channels.
+    "harbour": statement(unet(4, width=4, inputs=2), CASES["harbour"], channel_names=("MRI", "T2")),
+}
+
+
+def networks(names=tuple(CASES)) -> dict[SiteName, NetworkPlan]:
+    """The networks as the coordinator reads them."""
+    return {
+        SiteName(name): shared_network.decode(shared_network.encode(STATEMENTS[name])).network
+        for name in names
+    }
+
+
+class PlayedSite:
+    """A site that does at once whatever a directive wants: training adds its number of cases."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name, self.folder = name, folder
+        self.statement = shared_network.encode(STATEMENTS[name])
+        self.part: SharedPart | None = None
+        self.directives: list[Directive] = []
+        self.wishes: asyncio.Queue[Directive] = asyncio.Queue()
+        self.bases: dict[int, dict[str, np.ndarray]] = {}
+        self.extra: dict[str, np.ndarray] = {}
+        self.refusals: list[FednnunetError] = []
+        folder.mkdir()
+
+    def link_changed(self, state: LinkState, sentence: str) -> None:
+        """Nothing depends on it here."""
+
+    def directive_received(self, directive: Directive) -> None:
+        self.directives.append(directive)
+        self.wishes.put_nowait(directive)
+
+    async def join(self, invitation: Path) -> None:
+        key = SigningKey.generate()
+        enrolled = await enrol(
+            unseal(invitation.read_bytes()), signer=key, clock=SystemClock(), settings=QUICK
+        )
+        self.link = Link(
+            membership=enrolled.membership, signer=key, listener=self, clock=SystemClock(),
+            settings=QUICK,
+        )  # fmt: skip
+
+    async def live(self) -> None:
+        self.link.report(Report(phase=SitePhase.WAITING))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.link.run())
+            group.create_task(self._work())
+
+    async def _work(self) -> None:
+        done: set[tuple[object, ...]] = set()
+        while True:
+            wish = await self.wishes.get()
+            key = (wish.step, wish.round, wish.attempt)
+            if key in done:
+                continue
+            try:
+                await self._do(wish)
+            except FednnunetError as exc:
+                self.refusals.append(exc)
+            if wish.step in (Step.TRAIN, Step.SEND_FINGERPRINT, Step.PREPARE):
+                done.add(key)
+
+    async def _do(self, wish: Directive) -> None:
+        if wish.step is Step.SEND_FINGERPRINT:
+            blob = self._file("statement", self.statement)
+            await self.link.upload(BlobKind.FINGERPRINT, self.folder / "statement", blob)
+            await self.link.deliver(FingerprintOffered(fingerprint=blob, receipt="0" * 64))
+        elif wish.step is Step.PREPARE and wish.plan is not None:
+            # Its own plan, by the digest of the statement; nothing is fetched.
+            assert wish.plan.sha256 == hashlib.sha256(self.statement).hexdigest()
+            await self.link.deliver(
+                PlanAccepted(plan=wish.plan.sha256, training_cases=CASES[self.name])
+            )
+        elif wish.step is Step.TRAIN and wish.base is not None and wish.merged is not None:
+            await self._train(wish, wish.base, wish.merged)
+        elif wish.step is Step.FINISH and wish.model is not None:
+            await self.link.download(wish.model, self.folder / "model.safetensors")
+
+    async def fetch(self, blob: Blob, name: str) -> Path:
+        path = self.folder / f"{name}-{blob.sha256[:8]}"
+        await self.link.download(blob, path)
+        return path
+
+    async def _train(self, wish: Directive, base: Blob, part: Blob) -> None:
+        document = (await self.fetch(part, "part")).read_bytes()
+        network = shared_network.decode(self.statement).network
+        self.part = decode_part(document, site=SiteName(self.name), network=network)
+        shared = self.bases[wish.round] = load_file(await self.fetch(base, "base"))
+        step = np.float32(CASES[self.name])
+        sent = {
+            spec.name: shared.get(spec.name, np.zeros(spec.shape, np.float32)) + step
+            for spec in self.part.tensors
+        }
+        save_file(sent | self.extra, self.folder / "update")
+        blob = self._file("update", (self.folder / "update").read_bytes())
+        await self.link.upload(BlobKind.WEIGHTS, self.folder / "update", blob)
+        await self.link.deliver(
+            UpdateOffered(
+                round=wish.round, attempt=wish.attempt, base=base.sha256, weights=blob,
+                cases=CASES[self.name], train_loss=0.5, validation_loss=None, pseudo_dice=(0.5,),
+                epoch_seconds=1.0,
+            )
+        )  # fmt: skip
+
+    def _file(self, name: str, data: bytes) -> Blob:
+        (self.folder / name).write_bytes(data)
+        return Blob(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "model.safetensors"
+
+
+def make_study(
+    tmp_path: Path, port: int, *, rule: str = "cases", rounds: int = 2, invited=tuple(CASES)
+) -> Path:
+    text = STUDY.format(rule=rule, rounds=rounds)
+    tmp_path.mkdir(exist_ok=True)
+    (tmp_path / "study.toml").write_text(text, encoding="utf-8")
+    folder = tmp_path / "coordinator"
+    create_study(tmp_path / "study.toml", folder, host="127.0.0.1", port=port, clock=SystemClock())
+    for site in invited:
+        invite(tmp_path, site)
+    return folder
+
+
+def invite(tmp_path: Path, site: str) -> None:
+    write_invitation(
+        tmp_path / "coordinator",
+        site=site,
+        out=tmp_path / f"{site}.fedjoin",
+        days=1,
+        clock=SystemClock(),
+    )
+
+
+@contextlib.asynccontextmanager
+async def living(*sites: PlayedSite) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(site.live()) for site in sites]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def join(tmp_path: Path, *names: str) -> dict[str, PlayedSite]:
+    sites = {name: PlayedSite(name, tmp_path / name) for name in names}
+    for name, site in sites.items():
+        await site.join(tmp_path / f"{name}.fedjoin")
+    return sites
+
+
+def expected_models(rounds: int, rule: Aggregation) -> dict[str, dict[str, np.ndarray]]:
+    """What each site holds of the average after so many rounds, by the definition."""
+    found: dict[str, dict[str, np.ndarray]] = {name: {} for name in CASES}
+    for group in group_networks(networks(), minimum_sites=2, rule=rule):
+        value = first_values(group, 7)
+        shares = {
+            site: 1.0 if rule is Aggregation.PAPER else float(CASES[site]) for site in group.sites
+        }
+        for _ in range(rounds):
+            exact = np.zeros(group.shape)
+            for site in sorted(group.sites):
+                exact += (value + np.float32(CASES[site])).astype(np.float64) * shares[site]
+            value = (exact / sum(shares.values())).astype(np.float32)
+        for site, name in group.members:
+            found[site][name] = value
+    return found
+
+
+@pytest.mark.parametrize("rule", Aggregation)
+async def test_unlike_networks_are_averaged_where_they_are_alike(tmp_path, unused_tcp_port, rule):
+    folder = make_study(tmp_path, unused_tcp_port, rule=rule.value)
+    runner = PlayedRunner(lambda job: pytest.fail(f"a coordinator planned: {job}"))
+    async with serving(folder, unused_tcp_port, runner):
+        sites = await join(tmp_path, *CASES)
+        async with living(*sites.values()):
+            await until(lambda: all(s.model.exists() for s in sites.values()), within_s=60)
+            # Of the average a site gets its own tensors; the whole file and others' parts not.
+            whole = artefact_file(folder, "model-2")
+            digest = hashlib.sha256(whole.read_bytes()).hexdigest()
+            with pytest.raises(LinkProblem):
+                await sites["north"].fetch(Blob(sha256=digest, size=whole.stat().st_size), "x")
+        status = await study_status(folder)
+    assert status.state == "finished"
+    assert [one.contributors for one in status.closed_rounds] == [tuple(sorted(CASES))] * 2
+    expected = expected_models(2, rule)
+    for name, site in sites.items():
+        model = load_file(site.model)
+        assert set(model) == set(expected[name])
+        for tensor, value in expected[name].items():
+            np.testing.assert_array_equal(model[tensor], value, err_msg=f"{name} {tensor}")
+    # All began equal, and the deeper network shares less of itself than the others.
+    north, harbour = sites["north"], sites["harbour"]
+    assert north.part.coverage.others == 2
+    assert harbour.part.coverage.percent < north.part.coverage.percent
+    assert "encoder.stages.0.0.convs.0.conv.weight" not in model_names(harbour)
+    for tensor in set(north.bases[1]) & set(sites["valley"].bases[1]):
+        np.testing.assert_array_equal(north.bases[1][tensor], sites["valley"].bases[1][tensor])
+
+
+def model_names(site: PlayedSite) -> set[str]:
+    return set(load_file(site.model))
+
+
+async def models_of(folder: Path) -> list[str]:
+    store = StudyStore.open(CoordinatorHome(folder=folder).database)
+    try:
+        names = [name for name in store.artefacts() if name.startswith(("model-", "initial"))]
+        return [store.artefact(name)[0] for name in names]
+    finally:
+        store.close()
+
+
+async def test_a_coordinator_that_comes_again_gives_the_same_bits(tmp_path, unused_tcp_port):
+    digests = []
+    for number, restarted in enumerate((False, True)):
+        root = tmp_path / str(number)
+        folder = make_study(root, unused_tcp_port, rounds=3)
+        async with contextlib.AsyncExitStack() as stack:
+            async with serving(folder, unused_tcp_port, PlayedRunner(pytest.fail)):
+                sites = await join(root, *CASES)
+                await stack.enter_async_context(living(*sites.values()))
+                done = 1 if restarted else 3
+                await until(
+                    lambda s=sites, d=done: all(len(x.bases) >= d for x in s.values()), within_s=60
+                )
+                if not restarted:
+                    await until(
+                        lambda s=sites: all(x.model.exists() for x in s.values()), within_s=60
+                    )
+            if restarted:
+                async with serving(folder, unused_tcp_port, PlayedRunner(pytest.fail)):
+                    await until(
+                        lambda s=sites: all(x.model.exists() for x in s.values()), within_s=60
+                    )
+        digests.append(await models_of(folder))
+        # Bases of rounds that are over do not pile up.
+        blobs = list((folder / "spool" / "blobs").iterdir())
+        assert len(blobs) <= 4 + 1 + 3 * len(CASES)
+    assert len(digests[0]) == 4
+    assert digests[0] == digests[1]
+
+
+async def test_a_site_that_comes_late_is_aligned_and_joins_the_present_round(
+    tmp_path, unused_tcp_port
+):
+    folder = make_study(tmp_path, unused_tcp_port, rounds=40, invited=("north", "valley"))
+    async with serving(folder, unused_tcp_port, PlayedRunner(pytest.fail)):
+        sites = await join(tmp_path, "north", "valley")
+        async with living(*sites.values()):
+            await until(lambda: len(sites["north"].bases) > 1, within_s=30)
+            invite(tmp_path, "harbour")
+            late = (await join(tmp_path, "harbour"))["harbour"]
+            async with living(late):
+                await until(lambda: late.bases, within_s=30)
+                first = min(late.bases)
+                status = await study_status(folder)
+                await until(
+                    lambda: len(late.bases) > 2 and len(sites["north"].bases) > first + 1,
+                    within_s=30,
+                )
+                status = await study_status(folder)
+    with_late = [one.number for one in status.closed_rounds if "harbour" in one.contributors]
+    assert with_late
+    assert min(with_late) >= first > 1
+    assert late.part.coverage.others == 2
+    assert sites["north"].part.coverage.others == 2
+    # It begins from the average, not from its own first weights.
+    for tensor, value in late.bases[first].items():
+        assert value.mean() > 5, tensor
+
+
+async def test_what_does_not_belong_into_an_update_or_study_is_refused(tmp_path, unused_tcp_port):
+    folder = make_study(tmp_path, unused_tcp_port)
+    async with serving(folder, unused_tcp_port, PlayedRunner(pytest.fail)):
+        sites = await join(tmp_path, *CASES)
+        sites["valley"].extra = {"encoder.local": np.ones(3, np.float32)}
+        strange = statement(unet(4, width=4), 16, labels=(("background", 0), ("lung", 1)))
+        sites["harbour"].statement = shared_network.encode(strange)
+        async with living(*sites.values()):
+            await until(lambda: sites["harbour"].refusals, within_s=30)
+            assert sites["harbour"].refusals[0].code is ErrorCode.FINGERPRINT_REFUSED
+            assert "'lung'" in str(sites["harbour"].refusals[0])
+            # The study goes on with a statement that fits.
+            sites["harbour"].statement = shared_network.encode(STATEMENTS["harbour"])
+            blob = sites["harbour"]._file("statement", sites["harbour"].statement)
+            path = tmp_path / "harbour" / "statement"
+            await sites["harbour"].link.upload(BlobKind.FINGERPRINT, path, blob)
+            await sites["harbour"].link.deliver(
+                FingerprintOffered(fingerprint=blob, receipt="0" * 64)
+            )
+            await until(lambda: sites["valley"].refusals, within_s=30)
+            assert sites["valley"].refusals[0].code is ErrorCode.TENSORS_REFUSED
+            assert "encoder.local" in str(sites["valley"].refusals[0])
+            assert (await study_status(folder)).state == "training"

@@ -1,0 +1,253 @@
+"""Asymmetric averaging at a site: its own plan, its own layers, and only the shared ones leave."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.plans import document_of, stock_plan
+from safetensors.numpy import load, save
+
+from app.datasets.fingerprint_file import read_fingerprint
+from app.domain.errors import ErrorCode
+from app.domain.ids import SiteName, digest_of
+from app.domain.study import Aggregation, Method
+from app.federation import shared_network
+from app.federation.asymmetric import encode_part, group_networks, part_of
+from app.federation.network import NetworkPlan, manifest
+from app.federation.plan_rules import network_of
+from app.jobs.events import Failed
+from app.jobs.spec import InitialModelJob, PlanJob, PreprocessJob
+from app.wire.messages import (
+    FingerprintOffered,
+    PlanAccepted,
+    Step,
+    UpdateFailed,
+    UpdateOffered,
+)
+
+pytestmark = pytest.mark.asyncio
+ALPHA, BETA = SiteName("alpha"), SiteName("beta")
+
+
+def small_plan() -> bytes:
+    """A stock plan of few weights; made for the terms of `helpers.site_home`."""
+    entry = stock_plan("ExperimentPlanner", "hippocampus")
+    arguments = entry["plans"]["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]
+    arguments["features_per_stage"] = [4, 8, 16, 32][: arguments["n_stages"]]
+    return document_of(entry)
+
+
+DOCUMENT = small_plan()
+NETWORK = network_of(DOCUMENT, "3d_fullres")
+STATEMENT = shared_network.encode(shared_network.statement_of(DOCUMENT, "3d_fullres"))
+
+
+def deeper(network: NetworkPlan) -> NetworkPlan:
+    """A partner with one more stage: bottleneck and lowest decoder are its own."""
+    return dataclasses.replace(
+        network,
+        features=(*network.features, 32),
+        kernels=(*network.kernels, (3, 3, 3)),
+        strides=(*network.strides, (2, 2, 2)),
+        encoder_depth=(*network.encoder_depth, 2),
+        decoder_depth=(*network.decoder_depth, 2),
+    )
+
+
+NETWORKS = {ALPHA: NETWORK, BETA: deeper(NETWORK)}
+PART = part_of(group_networks(NETWORKS, minimum_sites=2, rule=Aggregation.CASES), NETWORKS, ALPHA)
+SHARED = [spec.name for spec in PART.tensors]
+LOCAL = [spec.name for spec in manifest(NETWORK) if spec.name not in SHARED]
+
+
+def weights(value: float, names=None) -> bytes:
+    return save(
+        {
+            spec.name: np.full(spec.shape, value, np.float32)
+            for spec in manifest(NETWORK)
+            if names is None or spec.name in names
+        }
+    )
+
+
+def one_more(number: int, base: bytes) -> bytes:
+    """Training adds the round's number to every weight."""
+    return save({name: tensor + np.float32(number) for name, tensor in load(base).items()})
+
+
+def values(document: bytes) -> dict[str, float]:
+    """The one value of each tensor."""
+    found = {name: np.unique(tensor) for name, tensor in load(document).items()}
+    assert all(len(value) == 1 for value in found.values())
+    return {name: float(value[0]) for name, value in found.items()}
+
+
+class Asymmetric:
+    """A site harness in an asymmetric study."""
+
+    def __init__(self, site):
+        self.site = site
+        site.runner.plan_of = lambda _: DOCUMENT
+        site.runner.update_of = one_more
+        site.runner.drawn = weights(100.0)
+        self.plan = site.coordinator.keep(STATEMENT)
+        # A site makes its plan itself; nothing of it is fetched.
+        del site.coordinator.blobs[self.plan.sha256]
+        self.part = site.coordinator.keep(encode_part(PART))
+
+    async def to_prepared(self):
+        self.site.join(method=Method.ASYM)
+        await self.site.start()
+        self.site.coordinator.direct(Step.SEND_FINGERPRINT)
+        await self.site.until(lambda: self.site.coordinator.told(FingerprintOffered), "network")
+        self.site.coordinator.direct(Step.PREPARE, plan=self.plan, merged=self.part)
+        await self.site.until(lambda: self.site.coordinator.told(PlanAccepted), "prepared")
+
+    def train(self, number: int, base: bytes, *, attempt: int = 1):
+        return self.site.coordinator.direct(
+            Step.TRAIN,
+            plan=self.plan,
+            merged=self.part,
+            base=self.site.coordinator.keep(base),
+            round=number,
+            attempt=attempt,
+            start_epoch=(number - 1) * 2,
+        )
+
+    async def delivered(self, number: int) -> dict[str, float]:
+        offers = lambda: self.site.coordinator.told(UpdateOffered)  # noqa: E731
+        await self.site.until(lambda: offers() and offers()[-1].round == number, "update")
+        return values(self.site.coordinator.blobs[offers()[-1].weights.sha256])
+
+    def base_of(self, number: int) -> dict[str, float]:
+        (path,) = (self.site.home / "training").glob(f"base-{number}-*.safetensors")
+        return values(path.read_bytes())
+
+
+@pytest.fixture
+def asymmetric(site):
+    return Asymmetric(site)
+
+
+async def test_a_site_plans_for_itself_and_shares_the_form_of_its_network(site, asymmetric):
+    await asymmetric.to_prepared()
+    (kind, sent), *_ = site.coordinator.uploads
+    assert kind.value == "fingerprint"
+    assert sent == STATEMENT
+    assert site.snapshot.fingerprint.outgoing.encode() == STATEMENT
+    assert site.snapshot.fingerprint.policy == "network"
+    assert {row.field for row in site.snapshot.fingerprint.fields} == set(json.loads(STATEMENT))
+    # The planner read this site's fingerprint and no other's, and it was not sent.
+    (job,) = [job for job in site.runner.started if isinstance(job, PlanJob)]
+    merged = json.loads((site.home / "fingerprint" / "planning" / "merged.json").read_bytes())
+    local = read_fingerprint(site.home / "fingerprint" / "local.json")
+    assert merged["cases"] == len(local.cases) == 6
+    assert job.terms.channel_names == ("MRI",)
+    # Preprocessing and training go by that plan.
+    (prepared,) = [job for job in site.runner.started if isinstance(job, PreprocessJob)]
+    assert Path(prepared.plan).read_bytes() == DOCUMENT
+    (accepted,) = site.coordinator.told(PlanAccepted)
+    assert accepted.plan == digest_of(STATEMENT)
+    assert site.snapshot.fingerprint.merged_sentence == str(PART.coverage)
+    assert site.snapshot.federation.plan.stages == NETWORK.stages
+
+
+async def test_shared_tensors_come_and_go_and_the_rest_stays(site, asymmetric):
+    await asymmetric.to_prepared()
+    assert SHARED
+    assert LOCAL
+    asymmetric.train(1, weights(1.0, SHARED))
+    sent = await asymmetric.delivered(1)
+    assert sent == dict.fromkeys(SHARED, 2.0)
+    assert asymmetric.base_of(1) == dict.fromkeys(SHARED, 1.0) | dict.fromkeys(LOCAL, 100.0)
+    # The second round: shared from the average, the rest from what was trained here.
+    asymmetric.train(2, weights(5.0, SHARED))
+    assert await asymmetric.delivered(2) == dict.fromkeys(SHARED, 7.0)
+    assert asymmetric.base_of(2) == dict.fromkeys(SHARED, 5.0) | dict.fromkeys(LOCAL, 101.0)
+    # A round after missed ones; a tensor that too few sites sent goes on from here.
+    left_out, others = SHARED[0], SHARED[1:]
+    asymmetric.train(3, weights(9.0, others))
+    await asymmetric.delivered(3)
+    expected = dict.fromkeys(others, 9.0) | dict.fromkeys(LOCAL, 103.0) | {left_out: 7.0}
+    assert asymmetric.base_of(3) == expected
+    assert sum(isinstance(job, InitialModelJob) for job in site.runner.started) == 1
+    # No byte of a local tensor has left.
+    for kind, content in site.coordinator.uploads:
+        if kind.value == "weights":
+            assert set(load(content)) == set(SHARED)
+
+
+async def test_a_kill_in_a_round_changes_nothing_of_what_it_begins_from(site, asymmetric):
+    await asymmetric.to_prepared()
+    asymmetric.train(1, weights(1.0, SHARED))
+    await asymmetric.delivered(1)
+    gate = site.runner.hold("step")
+    asymmetric.train(2, weights(5.0, SHARED))
+    await site.until(lambda: len(site.runner.asked) == 2, "round 2")
+    before = asymmetric.base_of(2)
+    await site.crash()
+    gate.set()
+    await site.start()
+    assert await asymmetric.delivered(2) == dict.fromkeys(SHARED, 7.0)
+    assert asymmetric.base_of(2) == before
+    assert set(site.runner.trained.values()) == {1}
+
+
+async def test_a_round_that_is_asked_anew_begins_from_the_same_tensors(
+    site, asymmetric, expected_log
+):
+    expected_log("app.site.study_desk", "gives nothing that counts")
+    await asymmetric.to_prepared()
+    asymmetric.train(1, weights(1.0, SHARED))
+    await asymmetric.delivered(1)
+    site.runner.failures["step"] = [Failed(code=ErrorCode.NOT_FINITE.value, sentence="not finite")]
+    asymmetric.train(2, weights(5.0, SHARED))
+    await site.until(lambda: site.coordinator.told(UpdateFailed), "failed")
+    asymmetric.train(2, weights(5.0, SHARED), attempt=2)
+    assert await asymmetric.delivered(2) == dict.fromkeys(SHARED, 7.0)
+    assert asymmetric.base_of(2) == dict.fromkeys(SHARED, 5.0) | dict.fromkeys(LOCAL, 101.0)
+
+
+async def test_the_models_hold_the_average_and_this_sites_own_layers(site, asymmetric):
+    await asymmetric.to_prepared()
+    asymmetric.train(1, weights(1.0, SHARED))
+    await asymmetric.delivered(1)
+    site.coordinator.direct(
+        Step.FINISH,
+        plan=asymmetric.plan,
+        merged=asymmetric.part,
+        model=site.coordinator.keep(weights(7.0, SHARED)),
+    )
+    await site.until(lambda: len(site.snapshot.review.models) == 2, "models")
+    personal, shared = (
+        values(Path(model.path).read_bytes().removeprefix(b"zip of "))
+        for model in site.snapshot.review.models
+    )
+    assert shared == dict.fromkeys(SHARED, 7.0) | dict.fromkeys(LOCAL, 101.0)
+    assert personal == dict.fromkeys(SHARED, 2.0) | dict.fromkeys(LOCAL, 101.0)
+
+
+async def test_a_site_that_never_trained_writes_no_model_of_untrained_layers(site, asymmetric):
+    await asymmetric.to_prepared()
+    site.coordinator.direct(
+        Step.FINISH,
+        plan=asymmetric.plan,
+        merged=asymmetric.part,
+        model=site.coordinator.keep(weights(7.0, SHARED)),
+    )
+    await site.until(lambda: "finished" in site.snapshot.training.sentence, "finished")
+    await asyncio.sleep(0.1)
+    assert site.snapshot.review.models == ()
+
+
+async def test_a_base_that_holds_what_is_not_shared_is_refused(site, asymmetric, expected_log):
+    expected_log("app.site", "is none that this site shares")
+    await asymmetric.to_prepared()
+    asymmetric.train(1, weights(1.0))
+    await site.until(lambda: "none that this site shares" in site.snapshot.service.problem)
+    assert site.runner.asked == []
