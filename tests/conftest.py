@@ -23,6 +23,8 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 # No test may read or write the key store of the person who runs it.
 os.environ.setdefault("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
+# Nor may a GPU package of that person change what the tests compute with.
+os.environ["FEDNNUNET_GPU_FOLDER"] = os.devnull
 
 TESTS = Path(__file__).parent
 

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Final
 
 from app.coordinator.workspace import artefact_file, study_terms
 from app.datasets.scan import scan
-from app.domain.errors import JobFailed, OurMistake
+from app.domain.errors import OurMistake
 from app.domain.segmentation import CaseScore
-from app.jobs.events import AnyEvent, RoundTrained, Scored, SessionReady
+from app.jobs.events import Scored
 from app.jobs.runner import JobRunner, run_job
 from app.jobs.spec import (
     ExportJob,
-    Finish,
-    PreprocessJob,
     ScoreJob,
     SegmentJob,
     TrainJob,
     TrainRound,
 )
+from app.site import baseline_jobs
+from app.site.session import TrainingSession
 
 MODEL_NAME: Final = "LocalBaseline"
 
@@ -40,37 +39,13 @@ async def train_baseline(*, coordinator: Path, data: Path, home: Path) -> tuple[
     runner = JobRunner(folder=home / "jobs")
     await run_job(
         runner,
-        PreprocessJob(
-            plan=str(plan),
-            folder=str(data),
-            workspace=str(home),
-            configuration=terms.configuration,
-            fold=terms.fold,
-            seed=terms.seed,
-        ),
+        baseline_jobs.preparation(terms, plan=plan, folder=str(data), workspace=home),
     )
     weights = home / "weights.safetensors"
     await _train(
         runner,
-        TrainJob(
-            plan=str(plan),
-            workspace=str(home),
-            configuration=terms.configuration,
-            fold=terms.fold,
-            total_epochs=terms.total_epochs,
-            iterations_per_epoch=terms.iterations_per_epoch,
-            validation_iterations=terms.validation_iterations,
-            seed=terms.seed,
-            checkpoint=str(home / "checkpoint.pth"),
-        ),
-        TrainRound(
-            round=1,
-            attempt=1,
-            epochs=terms.total_epochs,
-            start_epoch=0,
-            base=str(first),
-            update=str(weights),
-        ),
+        baseline_jobs.session(terms, plan=plan, workspace=home, checkpoint=home / "checkpoint.pth"),
+        baseline_jobs.whole_study(terms, base=first, update=weights),
     )
     model = home / "model.zip"
     await run_job(
@@ -108,28 +83,11 @@ async def train_baseline(*, coordinator: Path, data: Path, home: Path) -> tuple[
 
 
 async def _train(runner: JobRunner, job: TrainJob, whole_study: TrainRound) -> None:
-    ready, trained = asyncio.Event(), asyncio.Event()
-
-    def on_event(event: AnyEvent) -> None:
-        if isinstance(event, SessionReady):
-            ready.set()
-        elif isinstance(event, RoundTrained):
-            trained.set()
-
-    session = await runner.start(job, on_event=on_event)
-    ended = asyncio.create_task(session.wait())
+    session = TrainingSession(lambda _event: None)
+    await session.start(runner, job, ended=lambda: None)
     try:
-        for event, command in ((ready, whole_study), (trained, Finish())):
-            waiting = asyncio.create_task(event.wait())
-            await asyncio.wait({waiting, ended}, return_when=asyncio.FIRST_COMPLETED)
-            waiting.cancel()
-            if ended.done():
-                break
-            await session.send(command)
-        outcome = await ended
-        if outcome.result is None:
-            raise JobFailed(outcome.sentence, code=outcome.code)
+        await session.ready()
+        await session.train(whole_study)
+        await session.finish()
     finally:
-        if not ended.done():
-            await session.stop()
-            await ended
+        await session.stop()

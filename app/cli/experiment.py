@@ -407,14 +407,17 @@ async def _alone(
 ) -> tuple[SiteName, Model]:
     """Train one folder without anybody else, round by round from its own weights."""
     participant = Participant(experiment, arm=arm, site=site, plan=plan)
-    base = await participant.first_model()
-    await participant.open()
-    try:
-        for number in range(1, experiment.terms.rounds + 1):
-            await participant.train(number, base)
-            base = participant.update
-    finally:
-        await participant.close()
+    reached = RoundsDone(participant.folder / "rounds.json")
+    if reached.number < experiment.terms.rounds:
+        base = participant.update if reached.number else await participant.first_model()
+        await participant.open()
+        try:
+            for number in range(reached.number + 1, experiment.terms.rounds + 1):
+                await participant.train(number, base)
+                base = participant.update
+                reached.keep(number, {site.name: base})
+        finally:
+            await participant.close()
     return site.name, Model(weights=participant.update, plan=plan)
 
 
@@ -511,6 +514,25 @@ def _merge_shared(
     return written
 
 
+class RoundsDone:
+    """How many rounds of an arm are done, and what the next one begins from; kept in a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.number = 0
+        self.bases: dict[SiteName, Path] = {}
+        if path.exists():
+            kept = json.loads(path.read_bytes())
+            self.number = int(kept["number"])
+            self.bases = {SiteName(name): Path(base) for name, base in kept["bases"].items()}
+
+    def keep(self, number: int, bases: Bases) -> None:
+        """Write that a round is done: the models that it ended with are on disk already."""
+        self.number, self.bases = number, dict(bases)
+        document = {"number": number, "bases": {name: str(path) for name, path in bases.items()}}
+        write_atomic(self._path, json.dumps(document).encode())
+
+
 async def _federate(
     experiment: Experiment,
     arm: str,
@@ -520,9 +542,12 @@ async def _federate(
 ) -> dict[SiteName, Model]:
     """Train rounds: every member from its base, then the bases of the next round."""
     folder = experiment.home / "arms" / arm / "bases"
-    await asyncio.gather(*(member.open() for member in members))
+    reached = RoundsDone(folder.with_name("rounds.json"))
+    bases = reached.bases or bases
     try:
-        for number in range(1, experiment.terms.rounds + 1):
+        if reached.number < experiment.terms.rounds:
+            await asyncio.gather(*(member.open() for member in members))
+        for number in range(reached.number + 1, experiment.terms.rounds + 1):
             trained = await asyncio.gather(
                 *(member.train(number, bases[member.name]) for member in members)
             )
@@ -531,6 +556,7 @@ async def _federate(
             place = folder / f"{1 + number % 2:04d}"
             place.mkdir(parents=True, exist_ok=True)
             bases = await asyncio.to_thread(averaged, updates, place)
+            reached.keep(number, bases)
             _say(f"{arm}: round {number} of {experiment.terms.rounds}")
     finally:
         await asyncio.gather(*(member.close() for member in members))

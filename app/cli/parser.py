@@ -34,6 +34,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--version", action=_Version)
     parser.add_argument("--home", type=Path, help="folder of this site (default: per user)")
     parser.add_argument("--theme", choices=("system", "light", "dark"), default="system")
+    parser.add_argument(
+        "--attach", metavar="127.0.0.1:PORT",
+        help="show the site of another computer whose control port is forwarded here by ssh -L",
+    )  # fmt: skip
+    parser.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="a copy of that site's control.json"
+    )
     parser.add_argument("invitation", nargs="?", type=Path, help=argparse.SUPPRESS)
     parser.set_defaults(command=_later("window_commands", "open_window"))
     if arguments and arguments[0] in _GROUPS:
@@ -140,6 +147,23 @@ def _self_test(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_later("self_test", "self_test"))
 
 
+def _gpu_package(parser: argparse.ArgumentParser) -> None:
+    parser.description = "PyTorch for NVIDIA cards, installed from a file; never required."
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    install = commands.add_parser("install", help="check, unpack, try and use a package file")
+    install.add_argument("file", type=Path, metavar="FILE.fedgpu")
+    install.add_argument("--sha256", metavar="SUM", help="refuse a file with another sum")
+    install.set_defaults(command=_later("gpu_commands", "install"))
+
+    status = commands.add_parser("status", help="driver, cards, and the package in use")
+    status.add_argument("--verify", action="store_true", help="also check every file")
+    status.set_defaults(command=_later("gpu_commands", "status"))
+
+    remove = commands.add_parser("remove", help="go back to computing on the processor")
+    remove.set_defaults(command=_later("gpu_commands", "remove"))
+
+
 def _site(parser: argparse.ArgumentParser) -> None:
     parser.description = "A site without a window."
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -159,6 +183,10 @@ def _site(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--home", type=Path)
     run.add_argument("--threads", type=int, default=0, help="CPU threads per worker (0: all)")
     run.add_argument("--device", default="auto")
+    run.add_argument(
+        "--control-port", type=int, default=0, metavar="PORT",
+        help="where windows attach, on 127.0.0.1 only (default: a free port)",
+    )  # fmt: skip
     run.set_defaults(command=_later("site_commands", "run_service"))
 
     status = commands.add_parser("status", help="what the site is doing")
@@ -170,6 +198,23 @@ def _site(parser: argparse.ArgumentParser) -> None:
     stop = commands.add_parser("stop", help="stop the site service; nothing is lost")
     stop.add_argument("--home", type=Path)
     stop.set_defaults(command=_later("site_commands", "stop"))
+
+    _site_control(commands)
+    devices = commands.add_parser("devices", help="choose what this site trains with")
+    devices.add_argument("--home", type=Path)
+    devices.add_argument("--device", metavar="auto|cpu|cuda|cuda:N|mps")
+    devices.add_argument("--gpus", type=int, metavar="N", help="cards for one round (0: all)")
+    devices.add_argument("--batch", type=int, metavar="N", help="patches in a step (0: the plan's)")
+    devices.set_defaults(command=_later("site_commands", "devices"))
+
+    calibrate = commands.add_parser("calibrate", help="measure how long rounds take here")
+    calibrate.add_argument(
+        "invitation", type=Path, nargs="?", metavar="FILE.fedjoin",
+        help="before joining (default: the joined study)",
+    )  # fmt: skip
+    calibrate.add_argument("--home", type=Path)
+    calibrate.add_argument("--json", action="store_true")
+    calibrate.set_defaults(command=_later("site_commands", "calibrate"))
 
     doctor = commands.add_parser("doctor", help="test the way to the coordinator, layer by layer")
     doctor.add_argument(
@@ -192,6 +237,36 @@ def _site(parser: argparse.ArgumentParser) -> None:
         "--witness", type=Path, metavar="FILE", help="audit.jsonl of the study's coordinator"
     )
     audit.set_defaults(command=_later("site_commands", "verify_audit"))
+
+
+def _site_control(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the commands that change how a site trains and lives."""
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text)
+        command.add_argument("--home", type=Path)
+        command.set_defaults(command=_later("site_control", name))
+        return command
+
+    pause = add("pause", "pause training; says what that costs")
+    pause.add_argument(
+        "--at-checkpoint", action="store_true", help="let the epoch end first: nothing is lost"
+    )
+    add("resume", "go on after a pause")
+    leave = add("leave", "leave the study for good")
+    leave.add_argument("--yes", action="store_true", help="without asking")
+    schedule = add("schedule", "when this site trains; without options, show it")
+    schedule.add_argument("--hours", metavar="20:00-07:00", help="only between these times")
+    schedule.add_argument("--weekends", action="store_true", help="and all Saturday and Sunday")
+    schedule.add_argument(
+        "--yield-card", action="store_true", help="wait while another program uses the card"
+    )
+    schedule.add_argument("--always", action="store_true", help="at any time")
+    autostart = add("autostart", "start the service when you log in")
+    autostart.add_argument("switch", choices=("on", "off", "show"))
+    report = add("report", "show and save a problem report that names nobody")
+    report.add_argument("--out", type=Path, required=True, metavar="FILE.zip")
+    report.add_argument("--yes", action="store_true", help="save it without asking")
 
 
 def _audit(
@@ -273,6 +348,7 @@ _GROUPS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "segment": _segment,
     "score": _score,
     "self-test": _self_test,
+    "gpu-package": _gpu_package,
     "site": _site,
     "coordinator": _coordinator,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,8 @@ from app.cli import DONE, FAILED
 from app.domain.errors import ErrorCode, FednnunetError, SetupProblem
 
 if TYPE_CHECKING:
-    from app.control.messages import Snapshot
+    from app.control.client import ControlClient
+    from app.control.messages import SetDevices, Snapshot
 
 
 def home_of(parsed: argparse.Namespace) -> Path:
@@ -27,6 +29,8 @@ def join(parsed: argparse.Namespace) -> int:
     from app.site.joining import join_study
     from app.system.clock import SystemClock
 
+    # Before anything is joined: what it will cost this site's line and computer.
+    _say(study_costs(home_of(parsed), parsed.invitation.absolute()))
     study = asyncio.run(
         join_study(
             parsed.invitation.absolute(),
@@ -40,11 +44,109 @@ def join(parsed: argparse.Namespace) -> int:
     return DONE
 
 
+def study_costs(home: Path, invitation: Path) -> str:
+    """Return what an invitation's study moves over the line and when it would end here."""
+    from app.site.home import SiteHome
+    from app.site.joining import invitation_view, read_invitation
+    from app.site.state import MeasuredPace, SiteStore
+    from app.system.clock import SystemClock
+
+    database = SiteHome(root=home).database
+    pace = None
+    if database.is_file():
+        store = SiteStore(database)
+        pace = store.get(MeasuredPace)
+        store.close()
+    view = invitation_view(
+        read_invitation(invitation), clock=SystemClock(), already=False, pace=pace
+    )
+    return "" if view.traffic is None else view.traffic.sentence
+
+
+def devices(parsed: argparse.Namespace) -> int:
+    """Choose device, graphics cards and cases per step; a running service is told."""
+    from app.control.messages import SetDevices
+    from app.site.device_desk import choose_devices
+    from app.system.settings import load_settings
+
+    home = home_of(parsed)
+    now = load_settings(home)
+    command = SetDevices(
+        device=now.device if parsed.device is None else parsed.device,
+        gpus=now.gpus if parsed.gpus is None else (parsed.gpus or None),
+        batch_size=now.batch_size if parsed.batch is None else (parsed.batch or None),
+    )
+    if not asyncio.run(_asked(home, command)):
+        choose_devices(home, command)
+    gpus = "all graphics cards" if command.gpus is None else f"{command.gpus} graphics card(s)"
+    batch = "the plan's" if command.batch_size is None else str(command.batch_size)
+    _say(f"device: {command.device}, {gpus}, patches in a step: {batch}")
+    return DONE
+
+
+def calibrate(parsed: argparse.Namespace) -> int:
+    """Measure a few training steps, with the running service, and print what they say."""
+    return asyncio.run(_calibrate(home_of(parsed), parsed.invitation, as_json=parsed.json))
+
+
+async def _calibrate(home: Path, invitation: Path | None, *, as_json: bool) -> int:
+    import msgspec
+
+    from app.control.client import ControlClient
+    from app.control.messages import Calibrate, Refused
+
+    async with await ControlClient.connect(home) as client:
+        path = None if invitation is None else str(invitation.absolute())
+        answer = await client.request(Calibrate(path=path))
+        if isinstance(answer, Refused):
+            raise FednnunetError(answer.sentence, code=ErrorCode(answer.code))
+        async for _ in client.events():
+            job = client.snapshot.training.calibration_job
+            if job is not None and not job.running:
+                break
+    training = client.snapshot.training
+    if training.calibration_job is None or training.calibration_job.failed:
+        outcome = "" if training.calibration_job is None else training.calibration_job.outcome
+        raise FednnunetError(f"nothing could be measured: {outcome}", code=ErrorCode.JOB_FAILED)
+    if as_json:
+        _say(json.dumps(msgspec.to_builtins(training.calibration)))
+    elif training.calibration is not None:
+        _say(training.calibration.sentence)
+    if invitation is not None and not as_json:
+        _say(study_costs(home, invitation.absolute()))
+    return DONE
+
+
+async def _asked(home: Path, command: SetDevices) -> bool:
+    """Tell a running service; False when none runs."""
+    from app.control.client import ControlClient
+    from app.control.messages import Refused
+
+    try:
+        client = await ControlClient.connect(home)
+    except SetupProblem as exc:
+        if exc.code is not ErrorCode.SERVICE_NOT_RUNNING:
+            raise
+        return False
+    async with client:
+        answer = await client.request(command)
+    if isinstance(answer, Refused):
+        raise FednnunetError(answer.sentence, code=ErrorCode(answer.code))
+    return True
+
+
 def run_service(parsed: argparse.Namespace) -> int:
     """Run the site service until it is stopped."""
     from app.site.service import serve
 
-    asyncio.run(serve(home_of(parsed), threads=parsed.threads, device=parsed.device))
+    asyncio.run(
+        serve(
+            home_of(parsed),
+            threads=parsed.threads,
+            device=parsed.device,
+            control_port=parsed.control_port,
+        )
+    )
     return DONE
 
 
@@ -54,53 +156,41 @@ def status(parsed: argparse.Namespace) -> int:
 
 
 async def _status(home: Path, *, as_json: bool, watch: bool) -> int:
+    from app.cli import status_page
     from app.control.client import ControlClient
 
     async with await ControlClient.connect(home) as client:
-        _show(client.snapshot, as_json=as_json)
-        if watch:
-            last = _summary(client.snapshot)
-            async for _ in client.events():
-                now = _summary(client.snapshot)
-                if now != last:
-                    _show(client.snapshot, as_json=as_json)
-                    last = now
+        if watch and not as_json and sys.stdout.isatty():
+            await _live(client)
+        else:
+            last = _tell(client.snapshot, as_json=as_json)
+            if watch:
+                async for _ in client.events():
+                    if status_page.lines(client.snapshot) != last:
+                        last = _tell(client.snapshot, as_json=as_json)
         return FAILED if client.snapshot.service.problem else DONE
 
 
-def _summary(snapshot: Snapshot) -> dict[str, object]:
-    training, federation = snapshot.training, snapshot.federation
-    study = federation.study
-    return {
-        "study": None if study is None else study.name,
-        "site": None if study is None else study.site,
-        "link": federation.link.value,
-        "study_state": federation.study_state,
-        "sentence": training.sentence or federation.sentence,
-        "phase": training.phase,
-        "round": training.round,
-        "rounds": training.rounds,
-        "epoch": training.epoch,
-        "step": training.step,
-        "steps_per_epoch": training.steps_per_epoch,
-        "problem": snapshot.service.problem,
-        "remedy": snapshot.service.remedy,
-        "models": [model.path for model in snapshot.review.models],
-    }
+def _tell(snapshot: Snapshot, *, as_json: bool) -> list[str]:
+    """Print the status; return its lines, by which a change is known that is worth a new print."""
+    from app.cli import status_page
+
+    lines = status_page.lines(snapshot)
+    _say(json.dumps(status_page.summary(snapshot)) if as_json else "\n".join(lines))
+    return lines
 
 
-def _show(snapshot: Snapshot, *, as_json: bool) -> None:
-    summary = _summary(snapshot)
-    if as_json:
-        _say(json.dumps(summary))
-        return
-    if summary["study"] is None:
-        _say("this site has not joined a study")
-        return
-    _say(f"{summary['study']} ({summary['site']}): {summary['link']}")
-    _say(f"  {summary['sentence'] or summary['study_state']}")
-    if summary["problem"]:
-        _say(f"  problem: {summary['problem']}\n  what you can do: {summary['remedy']}")
+async def _live(client: ControlClient) -> None:
+    """Draw the page over and over, at most four times a second, until the service goes."""
+    from rich.live import Live
+
+    from app.cli.status_page import page
+    from app.system.clock import SystemClock
+
+    clock = SystemClock()
+    with Live(page(client.snapshot, now=clock.now()), refresh_per_second=4) as live:
+        async for _ in client.events():
+            live.update(page(client.snapshot, now=clock.now()))
 
 
 def verify_audit(parsed: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ import msgspec
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
-from app.control.address import HOST, authorization, find_service
+from app.control.address import HOST, ForwardedService, authorization, find_service
 from app.control.messages import (
     Answer,
     AnyCommand,
@@ -32,20 +32,24 @@ _OPEN_TIMEOUT_S: Final = 10.0
 _decoder: Final = msgspec.json.Decoder(ServerMessage)
 
 
-async def open_service(home: Path) -> ClientConnection:
-    """Open a connection to the service of `home`, whatever messages it speaks.
+async def open_service(where: Path | ForwardedService) -> ClientConnection:
+    """Open a connection to the service of a home, or of a forwarded port, whatever it speaks.
 
     Raises:
-        SetupProblem: no service runs there (SERVICE_NOT_RUNNING).
+        SetupProblem: no service runs there (SERVICE_NOT_RUNNING), or there is no token for it.
         LinkProblem: it runs but does not answer.
     """
-    address = find_service(home)
-    if address is None:
-        raise SetupProblem(f"no service runs for {home}", code=ErrorCode.SERVICE_NOT_RUNNING)
+    if isinstance(where, ForwardedService):
+        port, token, name = where.port, where.token(), f"port {where.port}"
+    else:
+        address = find_service(where)
+        if address is None:
+            raise SetupProblem(f"no service runs for {where}", code=ErrorCode.SERVICE_NOT_RUNNING)
+        port, token, name = address.port, address.token, str(where)
     try:
         return await connect(
-            f"ws://{HOST}:{address.port}/",
-            additional_headers={"Authorization": authorization(address.token)},
+            f"ws://{HOST}:{port}/",
+            additional_headers={"Authorization": authorization(token)},
             compression=None,
             max_size=LARGEST_SNAPSHOT,
             open_timeout=_OPEN_TIMEOUT_S,
@@ -53,7 +57,7 @@ async def open_service(home: Path) -> ClientConnection:
             user_agent_header=None,
         )
     except (OSError, TimeoutError, websockets.InvalidHandshake) as exc:
-        raise LinkProblem(f"the service of {home} does not answer: {exc}") from exc
+        raise LinkProblem(f"the service of {name} does not answer: {exc}") from exc
 
 
 class ControlClient:
@@ -72,21 +76,21 @@ class ControlClient:
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
-    async def connect(cls, home: Path) -> ControlClient:
-        """Attach to the service of `home` and take its snapshot.
+    async def connect(cls, where: Path | ForwardedService) -> ControlClient:
+        """Attach to the service of a home or of a forwarded port and take its snapshot.
 
         Raises:
             SetupProblem: no service runs there (SERVICE_NOT_RUNNING).
             LinkProblem: it does not answer.
             PeerMistake: it speaks another version of the control API.
         """
-        connection = await open_service(home)
+        connection = await open_service(where)
         try:
             async with asyncio.timeout(_OPEN_TIMEOUT_S):
                 first = _decoder.decode(await connection.recv())
         except (TimeoutError, websockets.ConnectionClosed) as exc:
             await connection.close()
-            raise LinkProblem(f"the service of {home} does not answer") from exc
+            raise LinkProblem("the service does not answer") from exc
         except msgspec.DecodeError as exc:
             await connection.close()
             raise PeerMistake(

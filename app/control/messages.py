@@ -10,7 +10,13 @@ from app.domain.dataset import DatasetFolder
 from app.domain.findings import ValidationReport
 from app.domain.layout_proposal import ChannelAnswer, LayoutProposal, StructureAnswer
 from app.domain.plans import PlanSummary
-from app.domain.segmentation import CaseScore, SegmentationResult
+from app.domain.segmentation import (
+    CaseScore,
+    CaseSource,
+    CaseVolumes,
+    ModelKind,
+    SegmentationResult,
+)
 from app.domain.training import EpochRecord, StepRecord
 
 
@@ -43,10 +49,8 @@ class ServiceView(Struct, frozen=True):
     remedy: str = ""
     starts_at_login: bool = False
     """This service is started when this user logs in (see `SetStartAtLogin`)."""
-    can_start_at_login: bool = True
-    """False where this computer offers no way to it."""
     awake_sentence: str = ""
-    """Said while the computer is kept from sleeping, and why; empty when it may sleep."""
+    """Said while a round runs: that the computer is kept from sleeping, or that it cannot be."""
 
 
 class DataView(Struct, frozen=True):
@@ -166,6 +170,24 @@ class RoundRow(Struct, frozen=True):
     pseudo_dice: tuple[float | None, ...]
 
 
+class TrafficView(Struct, frozen=True):
+    """How much a study moves between a site and its coordinator, in bytes; up is away from here.
+
+    Before the plan is made the network's size is that of the largest one the planner makes.
+    """
+
+    transfer: str
+    """ "fp32", "fp16" or "int8"."""
+    round_up: int
+    round_down: int
+    study_up: int
+    study_down: int
+    estimated: bool
+    sentence: str
+    finish_at: float | None = None
+    """When the study would end if it began now (UTC); None where this computer's pace is unknown."""
+
+
 class StudyView(Struct, frozen=True):
     """The joined study."""
 
@@ -185,6 +207,7 @@ class StudyView(Struct, frozen=True):
     iterations_per_epoch: int
     validation_iterations: int
     minimum_sites: int
+    traffic: TrafficView | None = None
 
 
 class DoctorRow(Struct, frozen=True):
@@ -348,11 +371,39 @@ class SpeedView(Struct, frozen=True):
     table_s: float | None = None
 
 
+class DevicesView(Struct, frozen=True):
+    """What training computes with here: what was chosen (`SetDevices`), and what is offered."""
+
+    device: str = "auto"
+    gpus: int | None = None
+    """How many graphics cards one round may use; None means all."""
+    gpus_here: int = 0
+    batch_size: int | None = None
+    """Cases per step at this site; None means the plan's."""
+    plan_batch_size: int = 0
+    offered_batch_size: int | None = None
+    """A smaller one that is offered because the last round did not fit into memory."""
+    sentence: str = ""
+
+
+class CalibrationView(Struct, frozen=True):
+    """What a few measured steps say about the time that rounds and the study take here."""
+
+    at: float
+    device: str
+    seconds_per_step: float
+    seconds_per_round: float
+    seconds_of_study: float
+    """What is left of it, without waiting for other sites."""
+    finish_at: float
+    sentence: str
+
+
 class TrainingView(Struct, frozen=True):
     """Training at this site. `steps` holds the current and last epoch's steps only.
 
-    `epochs` is the whole history, every round of the study; `baseline` that of this site's own
-    training without the federation, empty where none was trained.
+    `epochs` is the whole history, every round of the study. That of this site's own training
+    without the federation is `ReviewView.baseline`.
     """
 
     sentence: str = ""
@@ -371,7 +422,6 @@ class TrainingView(Struct, frozen=True):
     pausing: bool = False
     """A pause is wished for; it begins at the next checkpoint."""
     epochs: tuple[EpochRecord, ...] = ()
-    baseline: tuple[EpochRecord, ...] = ()
     steps: tuple[StepRecord, ...] = ()
     last_checkpoint_at: float | None = None
     round_expected_at: float | None = None
@@ -381,21 +431,92 @@ class TrainingView(Struct, frozen=True):
     alarms: tuple[Alarm, ...] = ()
     interruptions: tuple[Interruption, ...] = ()
     speed: SpeedView = SpeedView()
+    devices: DevicesView = DevicesView()
+    calibration: CalibrationView | None = None
+    calibration_job: JobView | None = None
     samples: tuple[DeviceSample, ...] = ()
     log: tuple[LogLine, ...] = ()
 
 
 class ModelView(Struct, frozen=True):
-    """A model that can segment here."""
+    """A model that can segment here; the zip of a round's average is made when it is first used."""
 
     name: str
     path: str
     digest: str
     round: int
+    kind: ModelKind = ModelKind.FILE
+
+
+class RunState(enum.Enum):
+    """How far a run over cases is."""
+
+    RUNNING = "running"
+    UNFINISHED = "unfinished"
+    """Stopped, failed or interrupted: begun again it goes on with what is missing."""
+    DONE = "done"
+
+
+class RunView(Struct, frozen=True):
+    """One model over some cases: what was asked, and what there is of it.
+
+    `cases` names all that were asked for; `results` those that are segmented.
+    """
+
+    serial: int
+    model: ModelView
+    source: CaseSource
+    folder: str | None
+    mirroring: bool
+    device: str
+    begun_at: float
+    state: RunState
+    output: str
+    labels: dict[str, int | tuple[int, ...]] = {}
+    cases: tuple[str, ...] = ()
+    results: tuple[SegmentationResult, ...] = ()
+    scores: tuple[CaseScore, ...] = ()
+    volumes: tuple[CaseVolumes, ...] = ()
+    origins: dict[str, str] = {}
+    """Where in the folder the DICOM series of a case lies."""
+    outcome: str = ""
+    """How it ended, for a person; empty while it runs."""
+
+
+class BaselineView(Struct, frozen=True):
+    """Training without the federation: by the study's plan and epochs, on this site's cases alone.
+
+    `offered` is False with the reason in `why_not`. `epoch` of `total_epochs` lie behind it.
+    """
+
+    offered: bool = False
+    why_not: str = ""
+    job: JobView | None = None
+    epoch: int = 0
+    total_epochs: int = 0
+    epochs: tuple[EpochRecord, ...] = ()
+    done: bool = False
+
+
+class ModelInspection(Struct, frozen=True):
+    """What a model zip holds; `problem` is empty when it can segment here."""
+
+    path: str
+    digest: str = ""
+    channels: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    configuration: str = ""
+    folds: int = 0
+    trainer: str = ""
+    problem: str = ""
+    remedy: str = ""
 
 
 class ReviewView(Struct, frozen=True):
-    """Segmentations at this site and their scores (verdicts live in the review store)."""
+    """Models, segmentations and scores of this site (verdicts live in the review store).
+
+    `results`, `scores`, `labels` and `output` are those of the newest run.
+    """
 
     job: JobView | None = None
     models: tuple[ModelView, ...] = ()
@@ -403,6 +524,15 @@ class ReviewView(Struct, frozen=True):
     scores: tuple[CaseScore, ...] = ()
     labels: dict[str, int | tuple[int, ...]] = {}
     output: str | None = None
+    runs: tuple[RunView, ...] = ()
+    """Oldest first; a model that segments the same cases again takes its earlier run's place."""
+    held_out: int = 0
+    """Cases of the site's folder that nobody trains on."""
+    validation: int = 0
+    """Cases that the study's fold keeps out of training."""
+    inspected: ModelInspection | None = None
+    """The last model file that a person asked about."""
+    baseline: BaselineView = BaselineView()
 
 
 class Snapshot(Struct, frozen=True, tag="snapshot"):
@@ -531,6 +661,26 @@ class SetProxy(Struct, frozen=True, tag="set-proxy"):
     proxy: str
 
 
+class SetDevices(Struct, frozen=True, tag="set-devices"):
+    """Train with this device, so many graphics cards (None: all), cases per step (None: the plan's).
+
+    It holds from the next round on; a round that is being trained goes on as it began.
+    """
+
+    device: str = "auto"
+    gpus: int | None = None
+    batch_size: int | None = None
+
+
+class Calibrate(Struct, frozen=True, tag="calibrate"):
+    """Measure a few steps of training; answered in `TrainingView.calibration`.
+
+    With `path` the study of that invitation is measured, before it is joined.
+    """
+
+    path: str | None = None
+
+
 class LeaveStudy(Struct, frozen=True, tag="leave-study"):
     """Leave the study."""
 
@@ -574,11 +724,36 @@ class PrepareReport(Struct, frozen=True, tag="prepare-report"):
 
 
 class SegmentCases(Struct, frozen=True, tag="segment"):
-    """Segment the held-out cases (`folder` None) or the images of a folder with a model."""
+    """Segment cases with a model: with `folder` the images (or DICOM series) of that folder.
+
+    Without it those of `source`. The same wish again goes on with what is missing. `device` is
+    "auto", "cpu", "cuda", "cuda:N", "mps", or empty for the site's own setting.
+    """
 
     model: str
     folder: str | None = None
     mirroring: bool = False
+    source: CaseSource = CaseSource.HELD_OUT
+    device: str = ""
+
+
+class InspectModel(Struct, frozen=True, tag="inspect-model"):
+    """Look at a model zip from elsewhere without running anything in it.
+
+    The answer comes as `ReviewView.inspected`.
+    """
+
+    path: str
+
+
+class ForgetRun(Struct, frozen=True, tag="forget-run"):
+    """Remove a run and the segmentations that it made; verdicts stay."""
+
+    serial: int
+
+
+class TrainBaseline(Struct, frozen=True, tag="train-baseline"):
+    """Train this site alone by the study's plan, or go on with it where it was stopped."""
 
 
 class StopJob(Struct, frozen=True, tag="stop-job"):
@@ -603,6 +778,8 @@ AnyCommand = (
     | JoinStudy
     | RunDoctor
     | SetProxy
+    | SetDevices
+    | Calibrate
     | LeaveStudy
     | PauseTraining
     | ResumeTraining
@@ -610,6 +787,9 @@ AnyCommand = (
     | SetStartAtLogin
     | PrepareReport
     | SegmentCases
+    | InspectModel
+    | ForgetRun
+    | TrainBaseline
     | StopJob
     | StopService
 )
@@ -636,6 +816,7 @@ class InvitationView(Struct, frozen=True, tag="invitation"):
     method: str
     problem: str = ""
     remedy: str = ""
+    traffic: TrafficView | None = None
 
 
 class ReportFile(Struct, frozen=True):

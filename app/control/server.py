@@ -20,6 +20,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request as HttpRequest, Response
 
 from app.control.address import ADDRESS_FILE, HOST, ServiceAddress, authorization, find_service
+from app.domain.errors import ErrorCode, SetupProblem
 from app.system.atomic import write_atomic
 from app.system.locks import Holder
 
@@ -51,9 +52,15 @@ class ControlServer:
     """Serves snapshots, changes and answers to windows and command lines on this computer."""
 
     def __init__(
-        self, *, home: Path, handler: ControlHandler, longest_queue: int = LONGEST_QUEUE
+        self,
+        *,
+        home: Path,
+        handler: ControlHandler,
+        port: int = 0,
+        longest_queue: int = LONGEST_QUEUE,
     ) -> None:
         self._home, self._handler = home, handler
+        self._wanted_port = port
         self._longest_queue = longest_queue
         self._token = secrets.token_urlsafe(32)
         self._server: Server | None = None
@@ -62,18 +69,28 @@ class ControlServer:
         self.port = 0
 
     async def start(self) -> None:
-        """Listen on a free port and write ``control.json``; raises SetupProblem when it cannot."""
-        self._server = await serve(
-            self._attend,
-            HOST,
-            0,
-            process_request=self._admit,
-            compression=None,
-            max_size=LARGEST_COMMAND,
-            server_header=None,
-            ping_interval=20,
-            ping_timeout=20,
-        )
+        """Listen on the wanted port, or a free one, and write ``control.json``.
+
+        Raises:
+            SetupProblem: the port is taken, or the file cannot be written.
+        """
+        try:
+            self._server = await serve(
+                self._attend,
+                HOST,
+                self._wanted_port,
+                process_request=self._admit,
+                compression=None,
+                max_size=LARGEST_COMMAND,
+                server_header=None,
+                ping_interval=20,
+                ping_timeout=20,
+            )
+        except OSError as exc:
+            raise SetupProblem(
+                f"the control port {self._wanted_port} cannot be used: {exc.strerror}",
+                code=ErrorCode.NO_PERMISSION,
+            ) from exc
         self.port = next(iter(self._server.sockets)).getsockname()[1]
         address = ServiceAddress(port=self.port, token=self._token, holder=Holder.of_this_process())
         write_atomic(self._home / ADDRESS_FILE, msgspec.json.encode(address))

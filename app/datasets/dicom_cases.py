@@ -54,7 +54,7 @@ _MODALITIES: Final = {"PT": "PET", "MR": "MRI"}
 
 
 @dataclass(slots=True, kw_only=True)
-class _Group:
+class GridGroup:
     """Series of one study on one voxel grid, and the labels drawn on it."""
 
     series: list[Series]
@@ -108,7 +108,7 @@ def propose_dicom(
         UnusedSource(source=Source(kind=SourceKind.FILE, path=path), reason=why)
         for path, why in tree.ignored
     ]
-    groups = _groups(tree.series)
+    groups = grid_groups(tree.series)
     unused += [
         UnusedSource(
             source=source_of(one),
@@ -182,9 +182,9 @@ def source_of(series: Series) -> Source:
     )
 
 
-def _groups(series: Iterable[Series]) -> list[_Group]:
+def grid_groups(series: Iterable[Series]) -> list[GridGroup]:
     """Sort the usable series by study, frame of reference and voxel grid; in the order of paths."""
-    groups: list[_Group] = []
+    groups: list[GridGroup] = []
     for one in series:
         if one.geometry is None:
             continue
@@ -199,11 +199,11 @@ def _groups(series: Iterable[Series]) -> list[_Group]:
                 group.series.append(one)
                 break
         else:
-            groups.append(_Group(series=[one]))
+            groups.append(GridGroup(series=[one]))
     return groups
 
 
-def _give_objects(tree: DicomTree, groups: list[_Group], unused: list[UnusedSource]) -> None:
+def _give_objects(tree: DicomTree, groups: list[GridGroup], unused: list[UnusedSource]) -> None:
     """Give each SEG and RTSTRUCT to the grid of the series it refers to; SEG come first."""
     for label in sorted(tree.labels, key=lambda one: (one.structure_set, one.path)):
         kind = SourceKind.RTSTRUCT if label.structure_set else SourceKind.SEG
@@ -217,8 +217,8 @@ def _give_objects(tree: DicomTree, groups: list[_Group], unused: list[UnusedSour
 
 
 def _group_of(
-    label: LabelObject, tree: DicomTree, groups: list[_Group]
-) -> tuple[_Group | None, str]:
+    label: LabelObject, tree: DicomTree, groups: list[GridGroup]
+) -> tuple[GridGroup | None, str]:
     referred = [one for one in tree.series if one.uid in label.refers_to]
     for group in groups:
         if any(one in group.series for one in referred):
@@ -239,7 +239,7 @@ def _group_of(
 def _give_files(
     folder: Path,
     tree: DicomTree,
-    groups: list[_Group],
+    groups: list[GridGroup],
     unused: list[UnusedSource],
     progress: Callable[[int, int, str], None],
 ) -> None:
@@ -265,7 +265,7 @@ def _give_files(
 
 
 def _give(
-    group: _Group, source: Source, structures: Sequence[str], unused: list[UnusedSource]
+    group: GridGroup, source: Source, structures: Sequence[str], unused: list[UnusedSource]
 ) -> None:
     """Add a label to a case, unless the case has all its structures already."""
     if group.labels and not set(structures) - set(group.structures):
@@ -302,7 +302,7 @@ def _shared_folders(one: str, other: str) -> int:
     return shared
 
 
-def _channels(labelled: list[_Group]) -> tuple[str, ...]:
+def _channels(labelled: list[GridGroup]) -> tuple[str, ...]:
     """Return the kinds of series that at least half of the labelled cases have."""
     counted = Counter(name for group in labelled for name in group.by_channel())
     common = sorted(
@@ -314,7 +314,7 @@ def _channels(labelled: list[_Group]) -> tuple[str, ...]:
 
 
 def _choose(
-    group: _Group, channels: tuple[str, ...], *, labelled: bool
+    group: GridGroup, channels: tuple[str, ...], *, labelled: bool
 ) -> tuple[Series | None, ...]:
     found = group.by_channel()
     if len(channels) == 1 and labelled:
@@ -323,7 +323,7 @@ def _choose(
     return tuple(found.get(name) for name in channels)
 
 
-def _rest(group: _Group, taken: set[int], reason: str) -> list[UnusedSource]:
+def _rest(group: GridGroup, taken: set[int], reason: str) -> list[UnusedSource]:
     return [
         UnusedSource(source=source_of(one), reason=reason)
         for one in group.series

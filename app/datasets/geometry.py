@@ -81,8 +81,15 @@ class Geometry:
 
     def point_of(self, voxel: tuple[float, float, float]) -> Triple:
         """Return the LPS point in mm of the centre of voxel (z, y, x)."""
-        index = np.asarray(voxel[::-1]) * np.asarray(self.spacing_mm[::-1])
-        x, y, z = np.asarray(self.origin_mm) + np.asarray(self.direction) @ index
+        # In plain floats: a viewer asks three times for every move of the mouse.
+        along = tuple(
+            place * spacing
+            for place, spacing in zip(voxel[::-1], self.spacing_mm[::-1], strict=True)
+        )
+        x, y, z = (
+            origin + sum(share * length for share, length in zip(row, along, strict=True))
+            for origin, row in zip(self.origin_mm, self.direction, strict=True)
+        )
         return float(x), float(y), float(z)
 
     def voxel_of(self, point: Triple) -> Triple:

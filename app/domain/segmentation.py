@@ -6,9 +6,34 @@ import enum
 from dataclasses import dataclass
 
 
+class ModelKind(enum.Enum):
+    """What a model is to this site."""
+
+    FINAL = "final"
+    BEST = "best"
+    ROUND = "round"
+    PERSONAL = "personalised"
+    BASELINE = "local baseline"
+    FILE = "file"
+
+
+class CaseSource(enum.Enum):
+    """Which cases a run segments."""
+
+    HELD_OUT = "held out"
+    """Cases of the site's folder that belong to no fold (nnU-Net's imagesTs)."""
+    VALIDATION = "validation"
+    """Labelled cases that the study's fold keeps out of training at this site."""
+    FOLDER = "folder"
+    """Images of another folder, DICOM series included."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentationResult:
-    """One predicted label map: where it lies and which model made it."""
+    """One predicted label map: where it lies and which model made it.
+
+    `dicom_seg` is the same as a DICOM SEG object, where the images came as DICOM.
+    """
 
     case: str
     channels: tuple[str, ...]
@@ -16,6 +41,7 @@ class SegmentationResult:
     reference: str | None
     model_digest: str
     warnings: tuple[str, ...] = ()
+    dicom_seg: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +79,23 @@ class CaseScore:
         """Mean of the defined Dice values, None when none is defined."""
         defined = [label.dice for label in self.labels if label.dice is not None]
         return sum(defined) / len(defined) if defined else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelVolume:
+    """How much of a label was predicted, and in how many pieces."""
+
+    label: str
+    ml: float
+    components: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseVolumes:
+    """All labels of one case that has no reference to be scored against."""
+
+    case: str
+    labels: tuple[LabelVolume, ...]
 
 
 class Verdict(enum.Enum):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-from app.domain.dataset import DatasetFolder
+from app.domain.dataset import Case, DatasetFolder
 from app.domain.findings import ValidationReport
 from app.domain.layout_proposal import LayoutProposal
 from app.domain.plans import PlanSummary
 from app.domain.rounds import TensorSpec
-from app.domain.segmentation import CaseScore, SegmentationResult
-from app.domain.training import EpochRecord, StepRecord
+from app.domain.segmentation import CaseScore, CaseVolumes, SegmentationResult
+from app.domain.training import EpochRecord, HeldOutScore, StepRecord
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=True):
@@ -57,8 +57,19 @@ class UpdateWritten(Event, frozen=True):
     size: int
 
 
+class BaseScored(Event, frozen=True):
+    """The base of a round is scored on the fold's held-out cases, before the first step."""
+
+    round: int
+    attempt: int
+    score: HeldOutScore
+
+
 class RoundTrained(Event, frozen=True):
-    """A round is trained and validated; its update is that of `UpdateWritten`."""
+    """A round is trained and validated; its update is that of `UpdateWritten`.
+
+    `base_score` is the base's, where it was asked for and could be had.
+    """
 
     round: int
     attempt: int
@@ -67,12 +78,24 @@ class RoundTrained(Event, frozen=True):
     size: int
     cases: int
     epochs: tuple[EpochRecord, ...]
+    base_score: HeldOutScore | None = None
 
 
 class Checkpointed(Event, frozen=True):
     """Optimizer, schedule, random state and weights are on disk; a kill loses nothing before it."""
 
     epoch: int
+
+
+class CasesFound(Event, frozen=True):
+    """The cases that will be segmented; a reference that means other labels is left away.
+
+    `origins` says where in its folder the DICOM series of a case lies.
+    """
+
+    cases: tuple[Case, ...]
+    labels: dict[str, int | tuple[int, ...]]
+    origins: dict[str, str] = {}
 
 
 class CaseSegmented(Event, frozen=True):
@@ -150,16 +173,54 @@ class SessionEnded(Event, frozen=True):
     epoch: int
 
 
+class Calibrated(Event, frozen=True):
+    """Result: median seconds of a training step and of a validation step at the plan's full size.
+
+    `scaled` says that smaller patches were measured and the time was multiplied by their share.
+    """
+
+    device: str
+    steps: int
+    step_s: float
+    validation_step_s: float
+    batch_size: int
+    patch: tuple[int, ...]
+    scaled: bool
+    real_images: bool
+
+
 class Segmented(Event, frozen=True):
     """Result: all cases are segmented."""
 
     results: tuple[SegmentationResult, ...]
 
 
+class ModelInspected(Event, frozen=True):
+    """Result: what a model zip holds, all of it checked."""
+
+    digest: str
+    channels: tuple[str, ...]
+    labels: tuple[str, ...]
+    configuration: str
+    folds: int
+    trainer: str
+
+
 class Scored(Event, frozen=True):
-    """Result: scores of all pairs, in the order given."""
+    """Result: scores of all pairs and volumes of the others, in the order given.
+
+    `computed` of them were not found in the cache.
+    """
 
     scores: tuple[CaseScore, ...]
+    volumes: tuple[CaseVolumes, ...] = ()
+    computed: int = 0
+
+
+class HeldOutScored(Event, frozen=True):
+    """Result: how weights do on the held-out cases of the fold."""
+
+    score: HeldOutScore
 
 
 class Exported(Event, frozen=True):
@@ -195,8 +256,11 @@ Result = (
     | ModelDrawn
     | Preprocessed
     | SessionEnded
+    | Calibrated
     | Segmented
+    | ModelInspected
     | Scored
+    | HeldOutScored
     | Exported
     | Probed
 )
@@ -206,8 +270,10 @@ AnyEvent = (
     | EpochEnded
     | SessionReady
     | UpdateWritten
+    | BaseScored
     | RoundTrained
     | Checkpointed
+    | CasesFound
     | CaseSegmented
     | Noted
     | Failed

@@ -19,8 +19,11 @@ WORK: Final = {
     "InitialModelJob": "drawing the first model",
     "PreprocessJob": "preparing the images",
     "TrainJob": "training",
+    "CalibrateJob": "measuring training steps",
     "SegmentJob": "segmenting",
+    "InspectModelJob": "looking at the model",
     "ScoreJob": "scoring",
+    "HeldOutJob": "scoring the average",
     "ExportJob": "exporting the model",
     "ProbeJob": "trying out this installation",
 }

@@ -83,7 +83,8 @@ class TrainJob(Job, frozen=True):
 
     `device` is "cpu", "cuda", "cuda:N", "mps" or "auto". `loader_processes` is nnU-Net's number of
     background augmenters (0: in this process). When `checkpoint` exists the session goes on
-    from it.
+    from it. `batch_size` is cases per step (None: the plan's). `gpus` is how many graphics cards
+    train together (None: all that torch sees); on a CPU, how many processes do.
     """
 
     plan: str
@@ -97,26 +98,76 @@ class TrainJob(Job, frozen=True):
     checkpoint: str
     device: str = "auto"
     loader_processes: int = 0
+    batch_size: int | None = None
+    gpus: int | None = None
+
+
+class CalibrateJob(Job, frozen=True):
+    """Measure a few training steps of a plan, or (plan None) of the largest network of `terms`.
+
+    With prepared images in `workspace` the steps are real ones, else their images are noise.
+    """
+
+    terms: StudyTerms
+    workspace: str
+    plan: str | None = None
+    device: str = "auto"
+    loader_processes: int = 0
+    batch_size: int | None = None
+    seconds: float = 60.0
 
 
 class SegmentJob(Job, frozen=True):
-    """Segment cases with a model zip by nnU-Net's own predictor, in the images' geometry."""
+    """Segment cases with a model zip by nnU-Net's own predictor, in the images' geometry.
+
+    Either `cases`, whose references have the meaning `labels` (None: that of the model), or all of
+    `folder`, DICOM series included, which are converted below `workspace`. `confirmed` is the
+    data set in this site's home that the cases come from: where it was made of DICOM, segmentations
+    are written as DICOM SEG too.
+    """
 
     model: str
-    cases: tuple[Case, ...]
     output: str
+    cases: tuple[Case, ...] = ()
+    folder: str | None = None
+    workspace: str | None = None
+    confirmed: str | None = None
+    labels: dict[str, int | tuple[int, ...]] | None = None
     device: str = "auto"
     mirroring: bool = False
     step_size: float = 0.5
 
 
+class InspectModelJob(Job, frozen=True):
+    """Look at a model zip without running anything in it."""
+
+    model: str
+
+
 class ScoreJob(Job, frozen=True):
-    """Score predictions against references: pairs of (case, reference path, prediction path)."""
+    """Score predictions against references: pairs of (case, reference path, prediction path).
+
+    `alone` are (case, prediction path) without a reference: their volumes are measured. Scores
+    are kept in the folder `cache` by the content of what they were made of.
+    """
 
     pairs: tuple[tuple[str, str, str], ...]
     labels: dict[str, int | tuple[int, ...]]
     output: str
+    alone: tuple[tuple[str, str], ...] = ()
+    cache: str | None = None
     tolerance_mm: float = 1.0
+
+
+class HeldOutJob(Job, frozen=True):
+    """Score weights on the held-out cases of the fold, which `workspace` holds prepared."""
+
+    plan: str
+    workspace: str
+    configuration: str
+    fold: str
+    weights: str
+    device: str = "auto"
 
 
 class ExportJob(Job, frozen=True):
@@ -144,8 +195,11 @@ AnyJob = (
     | InitialModelJob
     | PreprocessJob
     | TrainJob
+    | CalibrateJob
     | SegmentJob
+    | InspectModelJob
     | ScoreJob
+    | HeldOutJob
     | ExportJob
     | ProbeJob
 )
@@ -168,6 +222,8 @@ class TrainRound(Command, frozen=True):
     Unless `transfer` is FP32 the update holds rounded changes from `base`: what rounding took away
     before is read from `remainder_before` (None: nothing), what it takes now goes to `remainder`,
     and the weights themselves go to `own`.
+
+    With `score_base` the base is first scored on the fold's held-out cases.
     """
 
     round: int
@@ -180,6 +236,7 @@ class TrainRound(Command, frozen=True):
     remainder_before: str | None = None
     remainder: str | None = None
     own: str | None = None
+    score_base: bool = False
 
 
 class Finish(Command, frozen=True):

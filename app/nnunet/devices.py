@@ -70,5 +70,12 @@ def settle(device: torch.device, *, threads: int) -> None:
         os.environ["nnUNet_compile"] = "f"  # noqa: SIM112 - nnU-Net's name
 
 
+def name_of(device: torch.device) -> str:
+    """Return a device's name for a person: its kind, and which graphics card."""
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    return device.type
+
+
 def _missing(what: str) -> SetupProblem:
     return SetupProblem(f"this computer has no {what}", code=ErrorCode.MISSING_LIBRARY)

@@ -11,15 +11,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from batchgenerators.utilities.file_and_folder_operations import load_json
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from numpy.typing import NDArray
 
-from app.domain.errors import ErrorCode, JobFailed
+from app.domain.errors import ErrorCode, JobFailed, SetupProblem
 from app.domain.training import HeldOutScore
+from app.jobs.spec import HeldOutJob
+from app.nnunet import devices
+from app.nnunet.convert import fold_of, read_plan
+from app.nnunet.environment import enter
+from app.nnunet.weights import read_into
 
 Mask = NDArray[np.bool_]
 
@@ -79,6 +87,33 @@ def score_held_out(
         trainer.set_deep_supervision_enabled(True)
         trainer.network.train()
     return HeldOutScore(cases=len(found), dice=_mean_over_cases(found))
+
+
+def score_weights(job: HeldOutJob, *, stopped: Callable[[], bool] = lambda: False) -> HeldOutScore:
+    """Score a file of weights, as after the last round, when no session lives any more.
+
+    Raises:
+        SetupProblem: no such device, or no prepared images.
+        PeerMistake: the weights do not fit the plan's network.
+        JobFailed: JOB_STOPPED.
+    """
+    plan = read_plan(Path(job.plan))
+    folders = enter(Path(job.workspace))
+    device = devices.choose(job.device)
+    devices.settle(device, threads=job.threads)
+    dataset_file = folders.preprocessed_dataset / "dataset.json"
+    if not dataset_file.is_file():
+        raise SetupProblem("the images are not prepared for scoring")
+    trainer: Any = nnUNetTrainer(
+        plans={**plan.plans_for(), "continue_training": False},
+        configuration=job.configuration,
+        fold=fold_of(job.fold),
+        dataset_json=load_json(str(dataset_file)),
+        device=device,
+    )
+    trainer.initialize()
+    read_into(trainer.network, Path(job.weights))
+    return score_held_out(trainer, stopped=stopped)
 
 
 def _dice_of_case(

@@ -52,6 +52,7 @@ RECORD: Final = "segmentations.json"
 _LARGEST_TEXT: Final = 32 << 20
 _LARGEST_CHECKPOINT: Final = 8 << 30
 _MOST_ENTRIES: Final = 100_000
+_LARGEST_SHRINK: Final = 20
 _MOST_FOLDS: Final = 10
 _FOLD: Final = re.compile(r"fold_(all|[0-9]{1,2})")
 _WHAT: Final = "segmenting cases"
@@ -83,6 +84,20 @@ class OpenedModel:
     def channels(self) -> int:
         """How many channels a case must have."""
         return len(self.plan.dataset["channel_names"])
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """What each channel must be, by its number."""
+        names = self.plan.dataset["channel_names"]
+        return tuple(str(names[str(number)]) for number in range(len(names)))
+
+    @property
+    def labels(self) -> dict[str, int | tuple[int, ...]]:
+        """What the values of its segmentations mean, as in dataset.json."""
+        found: dict[str, int | tuple[int, ...]] = msgspec.convert(
+            self.plan.dataset["labels"], dict[str, int | tuple[int, ...]]
+        )
+        return found
 
     @property
     def file_ending(self) -> str:
@@ -153,6 +168,10 @@ def _layout(archive: zipfile.ZipFile) -> tuple[str, list[str]]:
         raise ModelRefused(f"holds {len(entries)} files, more than {_MOST_ENTRIES}")
     for entry in entries:
         _check_name(entry)
+    unpacked, packed = (sum(sizes) for sizes in _sizes(entries))
+    if unpacked > _LARGEST_SHRINK * packed + _LARGEST_TEXT:
+        # Weights hardly shrink: this is made to fill disks.
+        raise ModelRefused(f"would grow from {packed} to {unpacked} bytes")
     names = {entry.filename for entry in entries}
     roots = sorted(
         name.removesuffix("/plans.json") for name in names if name.endswith("/plans.json")
@@ -171,6 +190,14 @@ def _layout(archive: zipfile.ZipFile) -> tuple[str, list[str]]:
     if not 0 < len(chosen) <= _MOST_FOLDS:
         raise ModelRefused(f"holds {len(chosen)} trained folds; 1 to {_MOST_FOLDS} are expected")
     return roots[0], chosen
+
+
+def _sizes(entries: Sequence[zipfile.ZipInfo]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the sizes after and before unpacking; zipfile reads no more than is declared."""
+    return (
+        tuple(entry.file_size for entry in entries),
+        tuple(entry.compress_size for entry in entries),
+    )
 
 
 def _check_name(entry: zipfile.ZipInfo) -> None:
@@ -332,7 +359,7 @@ def _mirroring_of(
 
 
 def segment(
-    model: Path,
+    model: Path | OpenedModel,
     cases: Sequence[Case],
     output: Path,
     *,
@@ -357,7 +384,7 @@ def segment(
         JobFailed: with code JOB_STOPPED when `stopped` said so; finished cases stay.
     """
     environment.prepare()
-    opened = open_model(model)
+    opened = open_model(model) if isinstance(model, Path) else model
     for case in cases:
         _check_case(case, opened)
     make_folder(output)
@@ -502,12 +529,19 @@ class _Run:
         try:
             return self._logits(data), ()
         except RuntimeError as exc:
-            if self._device.type == "cpu" or not _is_memory(exc):
+            if not _is_memory(exc):
                 raise
+            if self._device.type == "cpu":
+                raise JobFailed(
+                    "this computer has too little memory for this case",
+                    code=ErrorCode.MEMORY_FULL,
+                ) from exc
         # Outside the except block, so that the failed attempt's tensors are free.
         predictor: Any = self._predictor
         before = predictor.device, predictor.perform_everything_on_device
         predictor.device, predictor.perform_everything_on_device = torch.device("cpu"), False
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
         try:
             return self._logits(data), (_SLOW_DEVICE,)
         finally:
@@ -588,7 +622,11 @@ def _read_record(output: Path) -> dict[str, _Entry]:
 
 
 def _is_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error)
+    """Tell by the words of CUDA, of MPS, and of the CPU's allocator."""
+    words = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        said in words for said in ("out of memory", "not enough memory", "can't allocate memory")
+    )
 
 
 def _stopped() -> JobFailed:

@@ -36,9 +36,10 @@ from app.domain.errors import (
 )
 from app.domain.rounds import BlobRef, TensorSpec
 from app.domain.study import Transfer
-from app.domain.training import EpochRecord, StepRecord
+from app.domain.training import EpochRecord, HeldOutScore, StepRecord
 from app.jobs.events import (
     AnyEvent,
+    BaseScored,
     Checkpointed,
     EpochEnded,
     Noted,
@@ -51,6 +52,8 @@ from app.jobs.spec import TrainJob, TrainRound
 from app.nnunet import devices
 from app.nnunet.convert import fold_of, read_plan
 from app.nnunet.environment import enter
+from app.nnunet.held_out import score_held_out
+from app.nnunet.preprocessing import ALL
 from app.nnunet.weights import (
     CheckpointDamaged,
     all_finite,
@@ -77,6 +80,7 @@ class RoundProgress:
     round: int
     attempt: int
     epochs: list[EpochRecord]
+    base_score: HeldOutScore | None = None
 
 
 class TrainingSession:
@@ -136,6 +140,8 @@ class TrainingSession:
         # A stock trainer pops this key from the plans that it is given; True only matters to
         # a cloud logger that is off.
         plans = {**plan.plans_for(), "continue_training": False}
+        if job.batch_size is not None:
+            plans["configurations"][job.configuration]["batch_size"] = job.batch_size
         trainer: Any = nnUNetTrainer(
             plans=plans,
             configuration=job.configuration,
@@ -175,7 +181,7 @@ class TrainingSession:
         ready = SessionReady(
             training_cases=len(training),
             validation_cases=len(validation),
-            device=_device_name(device),
+            device=devices.name_of(device),
             epoch=self.epoch,
             tensors=self.tensors,
         )
@@ -208,6 +214,8 @@ class TrainingSession:
             self._align(command.start_epoch)
             progress = RoundProgress(round=command.round, attempt=command.attempt, epochs=[])
             self._progress = progress
+            if command.score_base and command.base is not None:
+                progress.base_score = self._score_base(command)
         else:
             _log.info("round %d goes on after %d epochs", command.round, len(progress.epochs))
         update: BlobRef | None = None
@@ -233,9 +241,29 @@ class TrainingSession:
             size=update.size,
             cases=self._training_cases,
             epochs=tuple(progress.epochs),
+            base_score=progress.base_score,
         )
         self._tell(trained)
         return trained
+
+    def _score_base(self, command: TrainRound) -> HeldOutScore | None:
+        """Score the average on the held-out cases; a round does not fail because this does.
+
+        With fold "all" no case is held out, so there is nothing to say.
+        """
+        if fold_of(self._job.fold) == ALL:
+            return None
+        try:
+            score = score_held_out(self._trainer, stopped=self._stopped)
+        except JobFailed:
+            raise
+        # A whole case may need memory that a patch does not; torch raises RuntimeError for it.
+        except (RuntimeError, MemoryError):
+            _log.exception("the average could not be scored")
+            self._tell(Noted(text="the average could not be scored on the held-out cases"))
+            return None
+        self._tell(BaseScored(round=command.round, attempt=command.attempt, score=score))
+        return score
 
     def _write_update(self, command: TrainRound) -> BlobRef:
         """Write what leaves this site, say so, then write what stays."""
@@ -394,6 +422,7 @@ class TrainingSession:
                         "round": progress.round,
                         "attempt": progress.attempt,
                         "epochs": progress.epochs,
+                        "base_score": progress.base_score,
                     }
                 ),
                 "random": random_states(),
@@ -420,6 +449,7 @@ class TrainingSession:
                 round=content["round"]["round"],
                 attempt=content["round"]["attempt"],
                 epochs=msgspec.convert(content["round"]["epochs"], list[EpochRecord]),
+                base_score=msgspec.convert(content["round"].get("base_score"), HeldOutScore | None),
             )
             # Last: making the loaders has drawn from the generators.
             restore_random_states(content["random"])
@@ -492,9 +522,3 @@ def _finite(value: float) -> float | None:
 
 def _not_finite(sentence: str) -> JobFailed:
     return JobFailed(sentence, code=ErrorCode.NOT_FINITE)
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return f"cuda ({torch.cuda.get_device_name(0)})"
-    return device.type

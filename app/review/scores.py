@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from app.domain.dataset import BACKGROUND, IGNORE
 from app.domain.errors import ErrorCode, JobFailed
-from app.domain.segmentation import CaseScore, LabelScore
+from app.domain.segmentation import CaseScore, CaseVolumes, LabelScore, LabelVolume
 from app.review.label_maps import (
     LabelMap,
     Mask,
@@ -115,6 +115,25 @@ def score_masks(
         reference_components=count_components(true),
         prediction_components=count_components(predicted),
     )
+
+
+def measure_case(case: str, prediction: LabelMap, labels: Labels) -> CaseVolumes:
+    """Measure volume and pieces of every foreground label, for a case without a reference."""
+    one_voxel_ml = voxel_ml(prediction.spacing_mm)
+    measured = []
+    for name, value in labels.items():
+        if name in (BACKGROUND, IGNORE):
+            continue
+        mask = mask_of(prediction.array, value)
+        box = bounding_box(mask)
+        measured.append(
+            LabelVolume(
+                label=name,
+                ml=float(np.count_nonzero(mask)) * one_voxel_ml,
+                components=0 if box is None else count_components(np.ascontiguousarray(mask[box])),
+            )
+        )
+    return CaseVolumes(case=case, labels=tuple(measured))
 
 
 def score_pairs(

@@ -129,3 +129,13 @@ class SiteHome:
     @property
     def segmentations(self) -> Path:
         return self.root / "segmentations"
+
+    @property
+    def scores(self) -> Path:
+        """Folder of scores by the content of what they were made of."""
+        return self.root / "scores"
+
+    @property
+    def baseline(self) -> Path:
+        """Folder of what is trained without the federation."""
+        return self.root / "baseline"

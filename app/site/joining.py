@@ -17,10 +17,11 @@ from app.federation.study_file import terms_from_json
 from app.site import enrolment, membership
 from app.site.audit import AuditKind, AuditLog
 from app.site.connecting import Proxy
+from app.site.estimates import traffic_view
 from app.site.home import SiteHome
 from app.site.link import Link, LinkListener
 from app.site.membership import Membership
-from app.site.state import STUDY_RECORDS, Folder, SiteStore, StandingAllowance
+from app.site.state import STUDY_RECORDS, Folder, MeasuredPace, SiteStore, StandingAllowance
 from app.system.clock import Clock
 from app.system.locks import HomeLock
 from app.system.secrets import open_store
@@ -55,7 +56,9 @@ def read_invitation(path: Path) -> Invitation:
     return unseal(data)
 
 
-def invitation_view(invitation: Invitation, *, clock: Clock, already: bool) -> InvitationView:
+def invitation_view(
+    invitation: Invitation, *, clock: Clock, already: bool, pace: MeasuredPace | None = None
+) -> InvitationView:
     """Return what a person reads before joining, with the reason when it cannot be joined.
 
     Raises:
@@ -82,6 +85,7 @@ def invitation_view(invitation: Invitation, *, clock: Clock, already: bool) -> I
         method=terms.method.value,
         problem="" if problem is None else str(problem),
         remedy="" if problem is None else problem.remedy,
+        traffic=traffic_view(terms, tensors=None, pace=pace, now=clock.now()),
     )
 
 

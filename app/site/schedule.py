@@ -1,16 +1,21 @@
-"""When this site trains: hours of the day, weekends, and making way on the graphics card. Pure."""
+"""When this site trains: hours of the day, weekends, and making way on the graphics card.
+
+The rules are pure; `keep` and `kept_sentence` are for commands where no service runs.
+"""
 
 from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Final
 
-from app.control.messages import ScheduleView
+from app.control.messages import ScheduleView, SetSchedule
 from app.domain.errors import ErrorCode, SetupProblem
+from app.site.home import SiteHome
 from app.site.spoken import time_of_day
-from app.site.state import Schedule
+from app.site.state import Schedule, SiteStore
 
 _DAY_MINUTES: Final = 24 * 60
 _SATURDAY: Final = 5
@@ -79,8 +84,41 @@ def view(schedule: Schedule, said: Verdict, *, resting: bool, now: float) -> Sch
         weekends=schedule.weekends,
         yield_card=schedule.yield_card,
         resting=resting,
-        sentence=f"{_terms(schedule)}{_state(said, resting=resting, now=now)}",
+        sentence=f"{_terms(schedule)}.{_state(said, resting=resting, now=now)}",
         resumes_at=said.resumes_at,
+    )
+
+
+def keep(home: Path, wish: SetSchedule) -> None:
+    """Keep a schedule for the next start of a site whose service does not run.
+
+    Raises:
+        SetupProblem: it makes no sense, or the site's database cannot be written.
+    """
+    schedule = checked(schedule_of(wish))
+    store = SiteStore(SiteHome(root=home).database)
+    try:
+        store.put(schedule)
+    finally:
+        store.close()
+
+
+def kept_sentence(home: Path) -> str:
+    """Return what the kept schedule of a site says; raises SetupProblem when it cannot be read."""
+    store = SiteStore(SiteHome(root=home).database)
+    try:
+        return _terms(store.get(Schedule) or Schedule()) + "."
+    finally:
+        store.close()
+
+
+def schedule_of(wish: SetSchedule) -> Schedule:
+    """Return an operator's wish as it is kept."""
+    return Schedule(
+        from_minute=wish.from_minute,
+        to_minute=wish.to_minute,
+        weekends=wish.weekends,
+        yield_card=wish.yield_card,
     )
 
 
@@ -153,7 +191,7 @@ def _terms(schedule: Schedule) -> str:
             terms += " and all day on Saturday and Sunday"
     if schedule.yield_card:
         terms += ", and makes way for other programs on the graphics card"
-    return f"{terms}."
+    return terms
 
 
 def _state(said: Verdict, *, resting: bool, now: float) -> str:

@@ -27,6 +27,7 @@ from app.control.messages import (
     Answer,
     AnyCommand,
     AnyReply,
+    Calibrate,
     CardSample,
     Changed,
     CheckFolder,
@@ -34,7 +35,8 @@ from app.control.messages import (
     ComputeFingerprint,
     ConfirmLayout,
     DeviceSample,
-    InvitationView,
+    ForgetRun,
+    InspectModel,
     JoinStudy,
     LeaveStudy,
     LinkState,
@@ -52,6 +54,7 @@ from app.control.messages import (
     Sampled,
     SegmentCases,
     ServiceView,
+    SetDevices,
     SetProxy,
     SetSchedule,
     SetStartAtLogin,
@@ -59,6 +62,7 @@ from app.control.messages import (
     StopCosts,
     StopJob,
     StopService,
+    TrainBaseline,
     WithdrawAllowance,
 )
 from app.control.server import ControlServer
@@ -70,21 +74,26 @@ from app.domain.errors import (
     OurMistake,
     SetupProblem,
 )
+from app.jobs.detached import fednnunet_command
 from app.jobs.runner import JobRunner
 from app.site import joining, membership, reporting, views
 from app.site.agenda import Work, WorkKind, next_data_work, next_study_work, phase_of
 from app.site.audit import AuditKind, AuditLog
+from app.site.baseline_desk import BaselineDesk
 from app.site.board import Board
 from app.site.context import JoinedStudy, SiteContext, SiteLink
 from app.site.costs import CostFacts, stop_costs
 from app.site.data_desk import DataDesk
+from app.site.device_desk import DeviceDesk
 from app.site.doctor_desk import DoctorDesk
+from app.site.estimates import traffic_view
 from app.site.home import SiteHome
 from app.site.lane import Lane, patience
 from app.site.link import LinkListener
 from app.site.membership import Membership
 from app.site.review_desk import ReviewDesk
 from app.site.rounds import RoundState
+from app.site.schedule import schedule_of
 from app.site.schedule_desk import ScheduleDesk
 from app.site.state import (
     STUDY_RECORDS,
@@ -92,14 +101,15 @@ from app.site.state import (
     CheckedFolder,
     Folder,
     LastCheckpoint,
+    MeasuredPace,
     OperatorPause,
     Plan,
-    Schedule,
     SiteStore,
     StandingAllowance,
 )
 from app.site.study_desk import StudyDesk
 from app.site.watch_desk import WatchDesk
+from app.system.autostart import Autostart, autostart_of
 from app.system.clock import Clock, SystemClock
 from app.system.crash import watching_crashes
 from app.system.hardware import MachineProbe, MachineReading, NvmlProbe
@@ -107,6 +117,7 @@ from app.system.locks import HomeLock
 from app.system.logs import LineHandler, LoggedLine, start_logging, stop_logging
 from app.system.problem_report import texts_of
 from app.system.settings import load_settings
+from app.system.wakefulness import Wakefulness
 from app.wire.messages import Directive, Left, Report, SitePhase, Step
 
 logger = logging.getLogger(__name__)
@@ -117,6 +128,7 @@ _SAMPLE_EVERY_S: Final = 1.0
 _KEY_RETRY_S: Final = 30.0
 _FAREWELL_S: Final = 10.0
 _STOP_AFTER_ANSWER_S: Final = 0.1
+_KEEPS_AWAKE: Final = frozenset({WorkKind.TRAIN, WorkKind.DELIVER})
 _STUDY_JOBS: Final = frozenset({"train", "prepare", "export"})
 
 
@@ -171,11 +183,15 @@ class SiteService:
         probe: Probe,
         patience: Callable[[FednnunetError, int], float | None] = patience,
         sample_every_s: float = _SAMPLE_EVERY_S,
+        autostart: Autostart | None = None,
+        wakefulness: Wakefulness | None = None,
     ) -> None:
         self._site = site
         self._connections = connections
         self._probe = probe
         self._sample_every_s = sample_every_s
+        self._autostart = autostart or autostart_of(site.home.root)
+        self._wakefulness = wakefulness or Wakefulness()
         self._stopping = asyncio.Event()
         self._link_state, self._link_sentence = LinkState.NONE, ""
         self._link_problem: FednnunetError | None = None
@@ -193,7 +209,14 @@ class SiteService:
             site, study=self.study, trains=self._trains, changed=self._changed
         )
         self.watch = WatchDesk(site, study=self.study, trains=self._trains, changed=self._plan_show)
+        self.baseline = BaselineDesk(site, study=self.study, changed=self._changed)
         self.doctor = DoctorDesk(site, changed=self._changed)
+        self.devices = DeviceDesk(
+            site,
+            computes=self._trains,
+            rounds_left=self._rounds_left,
+            changed=self._changed,
+        )
         self._data_lane = Lane(
             name="data",
             decide=lambda: next_data_work(self.data.facts()),
@@ -243,9 +266,12 @@ class SiteService:
             for task in (*tasks, stopping):
                 task.cancel()
             await asyncio.gather(*tasks, stopping, return_exceptions=True)
+            self._wakefulness.follow(False)
             await self.study.stop()
+            await self.baseline.close()
             await self.review.stop()
             await self.doctor.stop()
+            await self.devices.stop()
             await self._stop_link()
 
     async def _sample(self) -> None:
@@ -255,9 +281,11 @@ class SiteService:
             reading = await asyncio.to_thread(self._probe.read, pid)
             self._reading = reading
             sample = sample_of(reading)
+            self.devices.gpus_here = len(reading.cards)
             self._site.board.tell(Sampled(sample=sample))
             self.watch.sampled(sample)
             self.schedule.sampled(sample)
+            await self._stay_awake()
             await asyncio.sleep(self._sample_every_s)
 
     # --- the link ------------------------------------------------------------------------------
@@ -340,7 +368,7 @@ class SiteService:
             mistake = OurMistake(f"the command failed by a mistake of this program: {exc!r}")
             return Refused(code=mistake.code.value, sentence=str(mistake), remedy=mistake.remedy)
 
-    async def _do(self, command: AnyCommand) -> Accepted | InvitationView | ReportView:
+    async def _do(self, command: AnyCommand) -> AnyReply:
         match command:
             case ChooseFolder(folder=folder):
                 self._refuse_other_folder(folder)
@@ -372,12 +400,20 @@ class SiteService:
             case ReadInvitation(path=path):
                 invitation = await asyncio.to_thread(joining.read_invitation, Path(path))
                 return joining.invitation_view(
-                    invitation, clock=self._site.clock, already=self._site.joined is not None
+                    invitation,
+                    clock=self._site.clock,
+                    already=self._site.joined is not None,
+                    pace=self._site.store.get(MeasuredPace),
                 )
             case JoinStudy(path=path):
                 await self._join(Path(path))
             case RunDoctor(path=path):
                 await self.doctor.begin(None if path is None else Path(path))
+            case SetDevices():
+                await self.devices.choose(command)
+                self._study_lane.forgive()
+            case Calibrate(path=path):
+                await self.devices.calibrate(None if path is None else Path(path))
             case SetProxy(proxy=proxy):
                 await self._set_proxy(proxy)
             case LeaveStudy():
@@ -385,6 +421,8 @@ class SiteService:
             case PauseTraining(at_checkpoint=at_checkpoint):
                 self._pause(at_checkpoint=at_checkpoint)
             case ResumeTraining():
+                # The study comes first; the baseline goes on after it.
+                await self.baseline.halt()
                 self._site.store.drop(OperatorPause)
                 if self._link_problem is not None:
                     await self._stop_link()
@@ -392,26 +430,33 @@ class SiteService:
                 self._study_lane.forgive()
                 self._changed()
             case SetSchedule():
-                self.schedule.choose(
-                    Schedule(
-                        from_minute=command.from_minute,
-                        to_minute=command.to_minute,
-                        weekends=command.weekends,
-                        yield_card=command.yield_card,
-                    )
-                )
+                self.schedule.choose(schedule_of(command))
             case PrepareReport():
                 return await self._prepare_report()
-            case SetStartAtLogin():
-                raise SetupProblem("this service cannot do that yet", code=ErrorCode.STUDY_STATE)
+            case SetStartAtLogin(on=on):
+                await asyncio.to_thread(self._start_at_login, on)
+                self._changed()
             case SegmentCases():
                 self.review.segment(command)
+            case InspectModel(path=path):
+                self.review.inspect(Path(path))
+            case ForgetRun(serial=serial):
+                self.review.forget(serial)
+            case TrainBaseline():
+                self.baseline.begin()
             case StopJob(kind=kind):
                 await self._stop_job(kind)
             case StopService():
                 # After the answer has gone out.
                 asyncio.get_running_loop().call_later(_STOP_AFTER_ANSWER_S, self.stop)
         return Accepted()
+
+    def _start_at_login(self, on: bool) -> None:
+        if on:
+            words = ("site", "run", "--home", str(self._site.home.root))
+            self._autostart.enable((*fednnunet_command(), *words))
+        else:
+            self._autostart.disable()
 
     async def _prepare_report(self) -> ReportView:
         home, store = self._site.home.root, self._site.store
@@ -483,6 +528,7 @@ class SiteService:
             if joined is None:
                 raise SetupProblem("this site takes part in no study", code=ErrorCode.STUDY_STATE)
             self.study.directive = None
+            await self.baseline.stop()
             await self._study_lane.settled()
             await self.study.stop()
             if link is not None and self._link_state is LinkState.CONNECTED:
@@ -512,7 +558,7 @@ class SiteService:
     def _clear_study(self) -> None:
         """Remove what was made for the study; exported models stay."""
         home = self._site.home
-        for folder in (home.study, home.workspace, home.training):
+        for folder in (home.study, home.workspace, home.training, home.baseline):
             shutil.rmtree(folder, ignore_errors=True)
 
     async def _stop_job(self, kind: str) -> None:
@@ -523,8 +569,12 @@ class SiteService:
                 self.data.forget_layout_wish()
             case "fingerprint":
                 self.data.forget_fingerprint_wish()
-            case "segment" | "score":
+            case "segment" | "score" | "inspect":
                 await self.review.stop()
+            case "baseline":
+                await self.baseline.stop()
+            case "calibrate":
+                await self.devices.stop()
             case _ if kind in _STUDY_JOBS:
                 self._pause(at_checkpoint=False)
             case _:
@@ -568,6 +618,7 @@ class SiteService:
     # --- showing and reporting -----------------------------------------------------------------
 
     def _changed(self) -> None:
+        self.baseline.consider()
         self._data_lane.wake()
         self._study_lane.wake()
         self._plan_show()
@@ -596,9 +647,18 @@ class SiteService:
         self._shown_at = self._site.clock.monotonic()
         problem = self._problem()
         self.data.show()
-        self.review.show()
+        self.review.show(self.baseline.view())
         self._show_study(problem)
         self._report()
+
+    async def _stay_awake(self) -> None:
+        """Hold sleep off while a round is trained or delivered, and only then."""
+        work = self._study_lane.work
+        wanted = work is not None and work.kind in _KEEPS_AWAKE
+        if wanted != self._wakefulness.wanted:
+            # A desktop's services may take their time to answer.
+            await asyncio.to_thread(self._wakefulness.follow, wanted)
+            self._plan_show()
 
     def _show_study(self, problem: FednnunetError | None) -> None:
         site, study, store = self._site, self.study, self._site.store
@@ -619,6 +679,8 @@ class SiteService:
                     service,
                     problem="" if problem is None else str(problem),
                     remedy="" if problem is None else problem.remedy,
+                    starts_at_login=self._autostart.enabled,
+                    awake_sentence=self._wakefulness.sentence,
                 ),
                 federation=self.doctor.show(
                     views.federation_view(
@@ -631,6 +693,15 @@ class SiteService:
                         summary=study.plan_summary,
                         transfer=study.link,
                         heard_at=study.heard_at,
+                        traffic=None
+                        if joined is None
+                        else traffic_view(
+                            joined.terms,
+                            tensors=study.tensors,
+                            pace=store.get(MeasuredPace),
+                            now=site.clock.now(),
+                            rounds_left=self._rounds_left(),
+                        ),
                     )
                 ),
                 training=msgspec.structs.replace(
@@ -665,10 +736,21 @@ class SiteService:
                     schedule=schedule,
                     alarms=self.watch.alarms,
                     interruptions=study.risk.account,
+                    devices=self.devices.devices(
+                        0 if study.plan_summary is None else study.plan_summary.batch_size
+                    ),
+                    calibration=self.devices.calibration(),
+                    calibration_job=self.devices.job,
                     last_checkpoint_at=None if checkpoint is None else checkpoint.at,
                 ),
             )
         )
+
+    def _rounds_left(self) -> int:
+        """Rounds of the joined study that are not closed yet."""
+        joined = self._site.joined
+        closed = max((one.number for one in self.study.closed_rounds.rounds), default=0)
+        return 0 if joined is None else max(0, joined.terms.rounds - closed)
 
     def _costs(self, pause: OperatorPause | None) -> StopCosts:
         study, step = self.study, self.study.step
@@ -805,8 +887,16 @@ def open_site(
     )
 
 
-async def serve(home: Path, *, threads: int | None = None, device: str | None = None) -> None:
+async def serve(
+    home: Path,
+    *,
+    threads: int | None = None,
+    device: str | None = None,
+    control_port: int = 0,
+) -> None:
     """Run the site service of `home` until a signal or `StopService`.
+
+    `control_port` is where windows attach; 0 takes a free one.
 
     Raises:
         SetupProblem: another service runs (SERVICE_RUNNING), or the home cannot be used.
@@ -820,20 +910,20 @@ async def serve(home: Path, *, threads: int | None = None, device: str | None = 
             site.ended_unexpectedly = lock.replaced_stale
             try:
                 with watching_crashes(logs, "site"):
-                    await _serve(site, home, clock)
+                    await _serve(site, home, clock, control_port=control_port)
             finally:
                 site.store.close()
         finally:
             stop_logging(log)
 
 
-async def _serve(site: SiteContext, home: Path, clock: Clock) -> None:
+async def _serve(site: SiteContext, home: Path, clock: Clock, *, control_port: int) -> None:
     service = SiteService(
         site,
         connections=NetworkConnections(home, clock),
         probe=MachineProbe(home=home, clock=clock, card=NvmlProbe()),
     )
-    server = ControlServer(home=home, handler=service)
+    server = ControlServer(home=home, handler=service, port=control_port)
     site.board.broadcast = server.broadcast
     loop = asyncio.get_running_loop()
     lines = LineHandler(

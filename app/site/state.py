@@ -10,12 +10,12 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from app.control.messages import Interruption, ModelView
+from app.control.messages import Interruption, ModelView, RunView
 from app.domain.dataset import DatasetFolder
 from app.domain.errors import ErrorCode, OurMistake, SetupProblem
 from app.domain.findings import ValidationReport
 from app.domain.layout_proposal import LayoutProposal
-from app.domain.segmentation import CaseScore, SegmentationResult
+from app.domain.study import StudyTerms
 from app.domain.training import EpochRecord
 from app.site.rounds import RoundTask
 from app.system.atomic import PRIVATE_FILE, disk_errors, make_folder
@@ -206,13 +206,56 @@ class Models(Record, frozen=True):
     models: tuple[ModelView, ...]
 
 
-class Segmentations(Record, frozen=True):
-    """The last segmentation of this site and its scores."""
+class Runs(Record, frozen=True):
+    """Every run of a model over cases whose segmentations lie on disk, oldest first.
 
-    output: str
-    results: tuple[SegmentationResult, ...]
-    scores: tuple[CaseScore, ...]
-    labels: dict[str, int | tuple[int, ...]]
+    `serial` is the last number given to a run; no folder is used twice.
+    """
+
+    serial: int
+    runs: tuple[RunView, ...]
+
+
+class Baseline(Record, frozen=True):
+    """Training this site alone is wanted, by the plan with this digest.
+
+    `trained` once its weights lie on disk, `exported` once its zip does; `stopped` by a person or
+    by what would only fail again.
+    """
+
+    sha256: str
+    asked_at: float
+    trained: bool = False
+    exported: bool = False
+    stopped: bool = False
+    epochs: tuple[EpochRecord, ...] = ()
+
+
+class MemoryFailure(Record, frozen=True):
+    """A round did not fit into memory; `batch_size` is what was chosen, None where the plan's was."""
+
+    round: int
+    batch_size: int | None
+
+
+class MeasuredPace(Record, frozen=True):
+    """What a calibration measured; it outlives a study, for the next one may be like it.
+
+    `planned` says that a study's own plan was measured, not the largest network of its kind.
+    """
+
+    at: float
+    device: str
+    step_s: float
+    validation_step_s: float
+    configuration: str
+    planner: str
+    scaled: bool
+    planned: bool
+
+    def fits(self, terms: StudyTerms) -> bool:
+        """Whether it says something about a study of these terms."""
+        return (self.configuration, self.planner) == (terms.configuration, terms.planner)
 
 
 class LastCheckpoint(Record, frozen=True):
@@ -235,6 +278,7 @@ STUDY_RECORDS: Final[tuple[type[Record], ...]] = (
     Plan,
     Task,
     Remainders,
+    MemoryFailure,
     OwnWeights,
     Wish,
     OperatorPause,
@@ -242,6 +286,7 @@ STUDY_RECORDS: Final[tuple[type[Record], ...]] = (
     FinalModel,
     LastCheckpoint,
     Interruptions,
+    Baseline,
 )
 """What belongs to one study and goes when the site leaves it."""
 

@@ -37,10 +37,13 @@ from app.domain.errors import (
 )
 from app.domain.ids import digest_of
 from app.domain.plans import PlanSummary
+from app.domain.rounds import TensorSpec
+from app.domain.segmentation import ModelKind
 from app.domain.study import Transfer
 from app.domain.training import EpochRecord, StepRecord
 from app.federation.merging import decode_merged
-from app.federation.plan_rules import check_plan, summarise, unpack
+from app.federation.network import manifest
+from app.federation.plan_rules import check_plan, network_of, summarise, unpack
 from app.jobs.events import (
     AnyEvent,
     Checkpointed,
@@ -53,7 +56,7 @@ from app.jobs.events import (
     Stepped,
     UpdateWritten,
 )
-from app.jobs.spec import ExportJob, PreprocessJob, TrainJob, TrainRound
+from app.jobs.spec import PreprocessJob, TrainJob, TrainRound
 from app.site import fingerprinting
 from app.site.agenda import StudyFacts, Work, WorkKind
 from app.site.audit import AuditKind
@@ -64,6 +67,7 @@ from app.site.own_network import OwnNetwork, first_weights, keep_plan
 from app.site.pace import Pace
 from app.site.rounds import RoundEvent, RoundState, RoundTask, TrainedUpdate
 from app.site.schedule import Rest
+from app.site.segmenting import export_job
 from app.site.session import TrainingSession
 from app.site.state import (
     Allowance,
@@ -72,6 +76,7 @@ from app.site.state import (
     Folder,
     LastCheckpoint,
     LocalFingerprint,
+    MemoryFailure,
     Models,
     OperatorPause,
     Outgoing,
@@ -142,6 +147,8 @@ class StudyDesk:
         self.session: TrainingSession | None = None
         self.device = ""
         self.plan_summary: PlanSummary | None = None
+        self.tensors: tuple[TensorSpec, ...] | None = None
+        """The plan's, once there is one."""
         self.network: OwnNetwork | None = None
         self.job: JobView | None = None
         self.step: StepRecord | None = None
@@ -157,6 +164,7 @@ class StudyDesk:
         self._told_at: dict[str, float] = {}
         self._fingerprint_unheard = False
         self._early: EarlyUpload | None = None
+        self._computes_with = self._chosen()
 
     async def start(self) -> None:
         """Take up what lies on disk: the last directive and the plan."""
@@ -216,7 +224,7 @@ class StudyDesk:
 
     def forget(self) -> None:
         """Forget the study in memory; the service has removed what was on disk."""
-        self.directive, self.link, self.plan_summary = None, None, None
+        self.directive, self.link, self.plan_summary, self.tensors = None, None, None, None
         self.network = None
         self.job, self.step, self.seconds_left, self.device = None, None, None, ""
         self.pace = Pace()
@@ -445,6 +453,7 @@ class StudyDesk:
             return
         await asyncio.to_thread(check_plan, document, joined.terms)
         self.plan_summary = summarise(document, joined.terms.configuration)
+        self.tensors = manifest(network_of(document, joined.terms.configuration))
         pictures: tuple[HistogramView, ...] = ()
         sentence = ""
         if plan.merged is not None:
@@ -542,6 +551,9 @@ class StudyDesk:
         or closes it.
         """
         session = self.session
+        if session is not None and session.alive and self._computes_with != self._chosen():
+            # Another device or batch was chosen: the trainer is built anew, from its checkpoint.
+            await session.finish()
         if session is None or not session.alive:
             session = await self._start_session(joined)
         resumed = self._site.home.checkpoint.exists()
@@ -562,6 +574,7 @@ class StudyDesk:
     async def _start_session(self, joined: JoinedStudy) -> TrainingSession:
         site, plan, terms = self._site, self._plan(), joined.terms
         await asyncio.to_thread(make_folder, site.home.training)
+        self._computes_with = self._chosen()
         session = self.session = TrainingSession(self._heard)
         self._show_job(JobView(kind="train", running=True, what="starting the training worker"))
         await session.start(
@@ -579,10 +592,16 @@ class StudyDesk:
                 device=site.settings.device,
                 loader_processes=site.settings.loader_processes,
                 threads=site.settings.worker_threads,
+                batch_size=site.settings.batch_size,
+                gpus=site.settings.gpus,
             ),
             ended=self._session_ended,
         )
         return session
+
+    def _chosen(self) -> tuple[str, int | None, int | None]:
+        settings = self._site.settings
+        return settings.device, settings.gpus, settings.batch_size
 
     def _set_checkpoint_aside(self) -> None:
         checkpoint = self._site.home.checkpoint
@@ -640,6 +659,8 @@ class StudyDesk:
             self.lost_at = None
             raise
         update = TrainedUpdate.of(trained)
+        if site.store.get(MemoryFailure) is not None:
+            site.store.drop(MemoryFailure)
         # The attempt may have been renewed meanwhile; the work is the same.
         current = self._wanted_task()
         # What was trained here is what stays local of the next round's base.
@@ -787,6 +808,9 @@ class StudyDesk:
         if error.code in (ErrorCode.JOB_STOPPED, ErrorCode.DISK_FULL):
             # Not the round's fault: it goes on from its checkpoint when it can.
             raise error
+        if error.code in (ErrorCode.GPU_MEMORY, ErrorCode.MEMORY_FULL):
+            chosen = self._site.settings.batch_size
+            self._site.store.put(MemoryFailure(round=task.round, batch_size=chosen))
         if error.code in _ONLY_AGAIN or task.losses + 1 >= _MOST_LOSSES:
             logger.warning("round %d gives nothing that counts: %s", task.round, error)
             self._site.store.put(Task(task=task.spoilt(error.code.value)))
@@ -921,6 +945,7 @@ class StudyDesk:
             name=f"{joined.terms.name}, global model",
             file=f"global-{model.sha256[:12]}.zip",
             round_number=model.round,
+            kind=ModelKind.FINAL,
         )
         models = self._site.store.get(Models) or Models(models=())
         others = tuple(other for other in models.models if other.path != view.path)
@@ -946,6 +971,7 @@ class StudyDesk:
             name=f"{joined.terms.name}, personalised for {joined.membership.site}",
             file=f"personal-{model.sha256[:12]}.zip",
             round_number=task.round,
+            kind=ModelKind.PERSONAL,
         )
         models = self._site.store.get(Models) or Models(models=())
         others = tuple(other for other in models.models if other.path != view.path)
@@ -955,28 +981,29 @@ class StudyDesk:
         )
 
     async def _export_zip(
-        self, joined: JoinedStudy, *, weights: Path, name: str, file: str, round_number: int
+        self,
+        joined: JoinedStudy,
+        *,
+        weights: Path,
+        name: str,
+        file: str,
+        round_number: int,
+        kind: ModelKind,
     ) -> ModelView:
         site, plan = self._site, self._plan()
         await asyncio.to_thread(make_folder, site.home.models)
         output = site.home.models / file
         done = await run_for(
             site,
-            ExportJob(
-                plan=str(site.home.plan(plan.sha256)),
-                weights=str(weights),
-                configuration=joined.terms.configuration,
-                fold=joined.terms.fold,
-                model_name=joined.terms.name,
-                output=str(output),
-                threads=site.settings.worker_threads,
-            ),
+            export_job(site, joined, plan=plan, weights=weights, output=output),
             Exported,
             kind="export",
             show=self._show_job,
             done=lambda _: "the model is exported",
         )
-        return ModelView(name=name, path=str(output), digest=done.sha256, round=round_number)
+        return ModelView(
+            name=name, path=str(output), digest=done.sha256, round=round_number, kind=kind
+        )
 
     # --- what the worker tells -----------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from app.control.messages import (
     RoundRow,
     SiteRow,
     StudyView,
+    TrafficView,
 )
 from app.domain.errors import safe_text
 from app.domain.plans import PlanSummary
@@ -21,7 +22,7 @@ from app.site.state import Plan
 from app.wire.messages import Directive, RoundSummary, SitePhase, SiteSummary, Step
 
 
-def study_view(joined: JoinedStudy) -> StudyView:
+def study_view(joined: JoinedStudy, traffic: TrafficView | None = None) -> StudyView:
     """Return what the study is, as this site joined it."""
     terms, membership = joined.terms, joined.membership
     return StudyView(
@@ -39,6 +40,7 @@ def study_view(joined: JoinedStudy) -> StudyView:
         iterations_per_epoch=terms.iterations_per_epoch,
         validation_iterations=terms.validation_iterations,
         minimum_sites=terms.minimum_sites,
+        traffic=traffic,
     )
 
 
@@ -53,6 +55,7 @@ def federation_view(
     summary: PlanSummary | None,
     transfer: SiteLink | None,
     heard_at: float | None = None,
+    traffic: TrafficView | None = None,
 ) -> FederationView:
     """Return the Federation section; a peer's words are made safe to show.
 
@@ -65,7 +68,7 @@ def federation_view(
     return FederationView(
         link=link,
         link_sentence=link_sentence,
-        study=study_view(joined),
+        study=study_view(joined, traffic),
         study_state="" if directive is None else safe_text(directive.study_state),
         sentence="" if directive is None else safe_text(directive.sentence),
         sites=()

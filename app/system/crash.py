@@ -62,7 +62,7 @@ def watching_crashes(folder: Path, name: str, *, clock: Clock | None = None) -> 
             hooks.remove()
             faulthandler.disable()
             if was_enabled and sys.__stderr__ is not None:
-                faulthandler.enable()
+                faulthandler.enable(sys.__stderr__)
 
 
 class _Hooks:

@@ -23,7 +23,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     `threads` None means one per processor; several services on one computer should share its
     processors out. `device` is "auto", "cpu", "cuda", "cuda:N" or "mps". `loader_processes` is
-    nnU-Net's number of background augmenters (0: inside the worker). `proxy` is "system", "none" or
+    nnU-Net's number of background augmenters (0: inside the worker). `gpus` is how many graphics
+    cards one round may use (None: all), `batch_size` how many cases a step has (None: as the plan
+    says). `proxy` is "system", "none" or
     an address such as "http://proxy:3128", which may hold a name and password: the file is private.
     """
 
@@ -31,6 +33,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     threads: int | None = None
     device: str = "auto"
     loader_processes: int = 0
+    gpus: int | None = None
+    batch_size: int | None = None
     low_priority: bool = True
     proxy: str = SYSTEM_PROXY
 
@@ -66,6 +70,9 @@ def load_settings(home: Path) -> Settings:
         )
     if settings.threads is not None and settings.threads < 1:
         raise SetupProblem(f"{path}: threads is {settings.threads}, it must be at least 1")
+    for name, number in (("gpus", settings.gpus), ("batch_size", settings.batch_size)):
+        if number is not None and number < 1:
+            raise SetupProblem(f"{path}: {name} is {number}, it must be at least 1")
     return settings
 
 

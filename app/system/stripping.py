@@ -14,6 +14,7 @@ import importlib.util
 import os
 import pkgutil
 import re
+import signal
 import sys
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -129,7 +130,10 @@ def vocabulary() -> frozenset[str]:
     words: set[str] = {name for name in dir(builtins) if not name.startswith("_")}
     for number in errno.errorcode:
         words.update(_WORD.findall(os.strerror(number)))
+    for number in signal.valid_signals():
+        words.update(_WORD.findall(signal.strsignal(number) or ""))
     words.update(("Errno", "Traceback", "most", "recent", "call", "last", "first", "asyncio"))
+    words.update(("Fatal", "Python", "error", "Current", "thread", "Extension", "modules"))
     for module in pkgutil.walk_packages(app.__path__, "app."):
         words.update(module.name.split("."))
         code = _code_of(module.name)

@@ -24,6 +24,7 @@ class Action(enum.Enum):
     FINGERPRINT = "fingerprint"
     FEDERATION = "federation"
     TRAINING = "training"
+    SEGMENT = "segment"
     REVIEW = "review"
     CHOOSE_FOLDER = "choose-folder"
     OPEN_INVITATION = "open-invitation"
@@ -63,7 +64,8 @@ SHORTCUTS: Final[dict[Action, Shortcut]] = {
     Action.FINGERPRINT: Shortcut(scope=Scope.WINDOW, keys="Ctrl+3", text="Go to Fingerprint"),
     Action.FEDERATION: Shortcut(scope=Scope.WINDOW, keys="Ctrl+4", text="Go to Federation"),
     Action.TRAINING: Shortcut(scope=Scope.WINDOW, keys="Ctrl+5", text="Go to Training"),
-    Action.REVIEW: Shortcut(scope=Scope.WINDOW, keys="Ctrl+6", text="Go to Review"),
+    Action.SEGMENT: Shortcut(scope=Scope.WINDOW, keys="Ctrl+6", text="Go to Segment"),
+    Action.REVIEW: Shortcut(scope=Scope.WINDOW, keys="Ctrl+7", text="Go to Review"),
     Action.CHOOSE_FOLDER: Shortcut(
         scope=Scope.WINDOW, keys="Ctrl+O", text="Choose the folder with images"
     ),

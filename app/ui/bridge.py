@@ -22,6 +22,7 @@ from app.control.messages import AnyCommand, AnyReply, Refused, Snapshot
 from app.domain.errors import ErrorCode, FednnunetError, LinkProblem, OurMistake
 
 if TYPE_CHECKING:
+    from app.control.address import ForwardedService
     from app.control.client import ControlClient
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,8 @@ class ServiceBridge(QObject):
     """Attached to the service of one home from `open` until `close`; finds it again by itself.
 
     Signals and callbacks come in the Qt thread. `start_service` starts a service that outlives
-    this process; it is called when none runs.
+    this process; it is called when none runs. A `forwarded` service is another computer's: it is
+    attached to and never started from here.
     """
 
     snapshot_changed = Signal(object)
@@ -53,9 +55,16 @@ class ServiceBridge(QObject):
 
     _delivered = Signal(object)
 
-    def __init__(self, home: Path, *, start_service: Callable[[Path], object]) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *,
+        start_service: Callable[[Path], object],
+        forwarded: ForwardedService | None = None,
+    ) -> None:
         super().__init__()
         self.home = home
+        self._where = home if forwarded is None else forwarded
         self.snapshot: Snapshot | None = None
         self.away = ""
         self._start_service = start_service
@@ -165,7 +174,7 @@ class ServiceBridge(QObject):
         wait_s, started_at = FIRST_WAIT_S, -START_AGAIN_S
         while True:
             try:
-                self._client = await ControlClient.connect(self.home)
+                self._client = await ControlClient.connect(self._where)
             except FednnunetError as exc:
                 sentence = str(exc)
                 now = self._loop_time()

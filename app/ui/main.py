@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from PySide6.QtCore import QObject, QSettings, Qt, QTimer
-from PySide6.QtGui import QGuiApplication
+from PySide6.QtCore import QEvent, QObject, QSettings, Qt, QTimer
+from PySide6.QtGui import QFileOpenEvent, QGuiApplication
 from PySide6.QtWidgets import QApplication
 
 from app.ui.text import NAME, site_title
@@ -18,6 +18,7 @@ from app.ui.theme import Look, Theme
 from app.ui.window import Window
 
 if TYPE_CHECKING:
+    from app.control.address import ForwardedService
     from app.ui.bridge import ServiceBridge
     from app.ui.presenters.verdicts import SiteVerdicts
 
@@ -30,21 +31,24 @@ def main(
     homes: Sequence[Path] = (),
     invitation: Path | None = None,
     theme: str = Theme.SYSTEM.value,
+    forwarded: ForwardedService | None = None,
 ) -> int:
     """Show the site of `home` until the window is closed; its service and training go on.
 
     With several `homes` (the sample study) the header offers them all. An `invitation` is read
-    and shown, never joined by itself. `theme` is "system", "light" or "dark".
+    and shown, never joined by itself. `theme` is "system", "light" or "dark". With `forwarded`
+    the window shows another computer's site; `home` then keeps this window's own things only.
     """
     application = make_application()
     settings = window_settings()
     look = Look(application, chosen_theme(theme, settings))
     offered = tuple(homes) or (home,)
     window = Window(look, settings, sites=[site_title(folder.name) for folder in offered])
-    sites = Sites(window, offered, invitation=invitation)
+    sites = Sites(window, offered, invitation=invitation, forwarded=forwarded)
     if home in offered:
         window.header.sites.setCurrentIndex(offered.index(home))
     window.first_frame_shown.connect(sites.open)
+    application.installEventFilter(sites)
     window.show()
     try:
         with closing_on_interrupt(application):
@@ -103,9 +107,15 @@ class Sites(QObject):
     """The sites that the window may show; one is attached at a time."""
 
     def __init__(
-        self, window: Window, homes: Sequence[Path], *, invitation: Path | None = None
+        self,
+        window: Window,
+        homes: Sequence[Path],
+        *,
+        invitation: Path | None = None,
+        forwarded: ForwardedService | None = None,
     ) -> None:
         super().__init__(window)
+        self._forwarded = forwarded
         self._window, self._homes, self._invitation = window, tuple(homes), invitation
         self._bridge: ServiceBridge | None = None
         self._verdicts: SiteVerdicts | None = None
@@ -132,7 +142,7 @@ class Sites(QObject):
 
         self.close()
         home = self._homes[number]
-        bridge = ServiceBridge(home, start_service=start_service)
+        bridge = ServiceBridge(home, start_service=start_service, forwarded=self._forwarded)
         self._verdicts = SiteVerdicts(home, clock=SystemClock())
         desk = Desk(bridge, clock=SystemClock(), verdicts=self._verdicts)
         desk.setParent(self)
@@ -144,10 +154,21 @@ class Sites(QObject):
         bridge.open()
 
     def _read_invitation(self) -> None:
-        """Show the invitation of the command line, once, when a service can read it."""
+        """Show the invitation that waits, once, when a service can read it."""
         path, self._invitation = self._invitation, None
         if path is not None:
             self._window.read_invitation(str(path.absolute()))
+
+    # Qt overrides
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Take a file that macOS hands over: there a double-click is an event, not an argument."""
+        if isinstance(event, QFileOpenEvent) and event.file():
+            self._invitation = Path(event.file())
+            if self._bridge is not None and self._bridge.snapshot is not None:
+                self._read_invitation()
+            return True
+        return super().eventFilter(watched, event)
 
 
 def start_service(home: Path) -> int:

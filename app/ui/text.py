@@ -20,6 +20,7 @@ class Page(enum.Enum):
     FINGERPRINT = "Fingerprint"
     FEDERATION = "Federation"
     TRAINING = "Training"
+    SEGMENT = "Segment"
     REVIEW = "Review"
 
 
@@ -39,6 +40,7 @@ PURPOSE: Final = {
     Page.FINGERPRINT: "What the study would learn about your images. Nothing leaves before you allow it.",
     Page.FEDERATION: "The study, the sites that take part, and the link to the coordinator.",
     Page.TRAINING: "How the training runs on this computer and what it has learned so far.",
+    Page.SEGMENT: "Run a model on cases of this site. Images and segmentations stay on this computer.",
     Page.REVIEW: "Look at the segmentations, worst first, and say what you think of each.",
 }
 
@@ -82,13 +84,15 @@ EMPTY_TRAINING_HINT: Final = (
 )
 EMPTY_REVIEW: Final = "There is nothing to review yet."
 EMPTY_REVIEW_HINT: Final = (
-    "As soon as the study has a model, you can segment the cases that were held out or any other "
-    "folder here, and look at each result in three planes."
+    "Segment cases on the Segment page first: those that were held out, or the images of any "
+    "folder. You then look at each result here in three planes, worst first."
 )
-SEGMENTING: Final = "The model is at work; the cases appear here when it is done."
-READY_TO_SEGMENT_HINT: Final = (
-    "Segment the cases that were held out, or the images of a folder, with the buttons above. "
-    "You then look at each result in three planes."
+SEGMENTING: Final = "The model is at work; the cases appear here one by one."
+EMPTY_RUNS: Final = "Each model that segments cases adds a row here."
+EMPTY_RUN_CASES: Final = "Choose a row on the left to see its cases."
+NO_MODELS: Final = (
+    "The study has no model yet. It brings one after its first round; until then you can open any "
+    "nnU-Net model file."
 )
 
 

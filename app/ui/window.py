@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from PySide6.QtCore import QEvent, QSettings, QStandardPaths, Qt, QTimer, Signal
-from PySide6.QtGui import QAction, QCloseEvent, QKeySequence
+from PySide6.QtCore import QEvent, QSettings, QStandardPaths, Qt, QTimer, QUrl, Signal
+from PySide6.QtGui import QAction, QCloseEvent, QDesktopServices, QKeySequence
 from PySide6.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from app.ui.pages.federation import FederationPage
     from app.ui.pages.fingerprint import FingerprintPage
     from app.ui.pages.review import ReviewPage
+    from app.ui.pages.segment import SegmentPage
     from app.ui.pages.training import TrainingPage
     from app.ui.presenters.data import CaseFiles
     from app.ui.presenters.desk import Desk
@@ -56,6 +57,7 @@ _PAGE_ACTIONS: Final = {
     Page.FINGERPRINT: Action.FINGERPRINT,
     Page.FEDERATION: Action.FEDERATION,
     Page.TRAINING: Action.TRAINING,
+    Page.SEGMENT: Action.SEGMENT,
     Page.REVIEW: Action.REVIEW,
 }
 _DATA_VIEWER: Final = "data"
@@ -71,6 +73,8 @@ class Asking:
     save: Callable[[QWidget, str, str, str], str]
     """Where to save: title, suggested name, kinds of files."""
     sure: Callable[[QWidget, str, str], bool]
+    choice: Callable[[QWidget, str, Sequence[tuple[str, str, str]]], str]
+    """One of several ways: title, and for each way its key, its name and what it costs."""
 
 
 def _ask_folder(parent: QWidget, title: str) -> str:
@@ -93,7 +97,18 @@ def _ask_sure(parent: QWidget, title: str, sentence: str) -> bool:
     return answer is QMessageBox.StandardButton.Yes
 
 
-DIALOGS: Final = Asking(folder=_ask_folder, file=_ask_file, save=_ask_save, sure=_ask_sure)
+def _ask_choice(parent: QWidget, title: str, options: Sequence[tuple[str, str, str]]) -> str:
+    from app.ui.widgets.dialogs import ChoiceDialog
+
+    dialog = ChoiceDialog(parent, title, options)
+    dialog.exec()
+    dialog.deleteLater()
+    return dialog.chosen
+
+
+DIALOGS: Final = Asking(
+    folder=_ask_folder, file=_ask_file, save=_ask_save, sure=_ask_sure, choice=_ask_choice
+)
 
 
 class Window(QMainWindow):
@@ -248,11 +263,17 @@ class Window(QMainWindow):
                 from app.ui.presenters.training import present_training
 
                 widget.draw(present_training(snapshot, now=desk.now if desk is not None else 0.0))
+            case Page.SEGMENT:
+                from app.ui.presenters.segment import present_segment
+
+                widget.draw(present_segment(snapshot))
             case Page.REVIEW:
                 from app.ui.presenters.review import present_review
 
                 opinions = desk.opinions() if desk is not None else {}
-                widget.draw(present_review(snapshot, opinions))
+                run = desk.run if desk is not None else None
+                serial = run.serial if run is not None else None
+                widget.draw(present_review(snapshot, opinions, serial=serial))
 
     # --- pages ---------------------------------------------------------------------------------
 
@@ -269,6 +290,8 @@ class Window(QMainWindow):
                 return self._make_federation()
             case Page.TRAINING:
                 return self._make_training()
+            case Page.SEGMENT:
+                return self._make_segment()
             case Page.REVIEW:
                 return self._make_review()
 
@@ -330,10 +353,31 @@ class Window(QMainWindow):
         from app.ui.pages.training import TrainingPage
 
         page = TrainingPage()
-        page.pause_wished.connect(lambda: self._wish(lambda desk: desk.pause()))
+        page.pause_wished.connect(self._pause)
         page.resume_wished.connect(lambda: self._wish(lambda desk: desk.resume()))
         page.stop_wished.connect(self._stop_job)
         page.save_wished.connect(self._save_curves)
+        page.schedule_wished.connect(
+            lambda begin, end, weekends, yields: self._wish(
+                lambda desk: desk.set_schedule(begin, end, weekends=weekends, yield_card=yields)
+            )
+        )
+        return page
+
+    def _make_segment(self) -> SegmentPage:
+        from app.ui.pages.segment import SegmentPage
+
+        page = SegmentPage()
+        page.segment_wished.connect(lambda wish: self._wish(lambda desk: desk.segment(wish)))
+        page.model_file_wished.connect(self._open_model)
+        page.folder_wished.connect(self._choose_images)
+        page.stop_wished.connect(self._stop_job)
+        page.review_wished.connect(self._review_run)
+        page.forget_wished.connect(self._forget_run)
+        page.baseline_wished.connect(lambda: self._wish(lambda desk: desk.train_baseline()))
+        page.folder_opened.connect(
+            lambda folder: QDesktopServices.openUrl(QUrl.fromLocalFile(folder))
+        )
         return page
 
     def _make_review(self) -> ReviewPage:
@@ -348,11 +392,7 @@ class Window(QMainWindow):
         )
         page.undo_wished.connect(self._undo_verdict)
         page.report_wished.connect(self._save_report)
-        page.segment_wished.connect(
-            lambda model, mirror: self._wish(lambda desk: desk.segment(model, "", mirroring=mirror))
-        )
-        page.segment_folder_wished.connect(self._segment_folder)
-        page.stop_wished.connect(self._stop_job)
+        page.run_wished.connect(lambda serial: self._wish(lambda desk: desk.show_run(serial)))
         return page
 
     # --- wishes --------------------------------------------------------------------------------
@@ -411,13 +451,25 @@ class Window(QMainWindow):
         self.go_to(Page.FEDERATION)
         page.show_invitation(invitation)
 
+    def _pause(self) -> None:
+        from app.ui.presenters.training import AT_CHECKPOINT, pauses_of
+
+        snapshot = self._desk.snapshot if self._desk is not None else None
+        if snapshot is None:
+            return
+        options = tuple((one.key, one.text, one.cost) for one in pauses_of(snapshot.training))
+        chosen = self._asking.choice(self, "Pause training", options)
+        if chosen:
+            self._wish(lambda desk: desk.pause(at_checkpoint=chosen == AT_CHECKPOINT))
+
     def _leave(self) -> None:
-        if self._asking.sure(
-            self,
-            "Leave the study",
+        snapshot = self._desk.snapshot if self._desk is not None else None
+        cost = snapshot.training.costs.leave if snapshot is not None else ""
+        question = (
             "Leave the study? What this site contributed stays in the model; "
-            "to come back you need a new invitation.",
-        ):
+            "to come back you need a new invitation."
+        )
+        if self._asking.sure(self, "Leave the study", f"{question} {cost}".strip()):
             self._wish(lambda desk: desk.leave())
 
     def _withdraw(self) -> None:
@@ -467,10 +519,28 @@ class Window(QMainWindow):
     def _stop_job(self, kind: str) -> None:
         self._wish(lambda desk: desk.stop_job(kind))
 
-    def _segment_folder(self, model: str, mirroring: bool) -> None:
-        folder = self._asking.folder(self, "Choose a folder with images to segment")
-        if folder:
-            self._wish(lambda desk: desk.segment(model, folder, mirroring=mirroring))
+    def _open_model(self) -> None:
+        path = self._asking.file(self, "Open a model file", "nnU-Net models (*.zip)")
+        if path:
+            self._wish(lambda desk: desk.inspect_model(path))
+
+    def _choose_images(self) -> None:
+        folder = self._asking.folder(self, "Choose a folder with images or DICOM series")
+        page: Any = self._pages.get(Page.SEGMENT)
+        if folder and page is not None:
+            page.choose_folder(folder)
+
+    def _review_run(self, serial: int) -> None:
+        self._wish(lambda desk: desk.show_run(serial))
+        self.go_to(Page.REVIEW)
+
+    def _forget_run(self, serial: int) -> None:
+        if self._asking.sure(
+            self,
+            "Remove segmentations",
+            "Remove these segmentations from this computer? Images and verdicts stay.",
+        ):
+            self._wish(lambda desk: desk.forget_run(serial))
 
     def _save_report(self) -> None:
         from app.ui.presenters.review_report import table_beside

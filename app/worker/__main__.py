@@ -12,6 +12,7 @@ import msgspec
 
 from app.jobs.events import Noted
 from app.jobs.spec import AnyJob
+from app.system.gpu_package import enter_package
 from app.worker.dispatch import run
 from app.worker.failures import failure_of
 from app.worker.streams import EventStream, Inbox, claim_streams
@@ -22,6 +23,7 @@ def main(arguments: Sequence[str]) -> int:
     if len(arguments) != 1:
         sys.stderr.write("usage: python -m app.worker SPEC\n")
         return 2
+    enter_package()
     commands, events = claim_streams()
     faulthandler.enable()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")

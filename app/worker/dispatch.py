@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from app.domain.errors import ErrorCode, JobFailed
-from app.domain.segmentation import CaseScore
+from app.domain.dataset import Case
+from app.domain.errors import DataProblem, ErrorCode, JobFailed
 from app.jobs.events import (
     AnyEvent,
+    Calibrated,
     CaseSegmented,
+    CasesFound,
     Checked,
     Exported,
     Fingerprinted,
+    HeldOutScored,
     LayoutConfirmed,
     ModelDrawn,
+    ModelInspected,
     Planned,
     Preprocessed,
     Probed,
@@ -29,12 +34,15 @@ from app.jobs.events import (
 )
 from app.jobs.spec import (
     AnyJob,
+    CalibrateJob,
     CheckJob,
     ConvertJob,
     ExportJob,
     FingerprintJob,
     Finish,
+    HeldOutJob,
     InitialModelJob,
+    InspectModelJob,
     PlanJob,
     PreprocessJob,
     ProbeJob,
@@ -45,6 +53,8 @@ from app.jobs.spec import (
 from app.system.atomic import write_atomic
 
 if TYPE_CHECKING:
+    from app.datasets.to_segment import FoundCases
+    from app.domain.segmentation import SegmentationResult
     from app.worker.streams import Inbox
 
 Tell = Callable[[AnyEvent], None]
@@ -79,10 +89,16 @@ def _run(job: AnyJob, tell: Tell, inbox: Inbox) -> Result:
             return _preprocess(job, tell, inbox)
         case TrainJob():
             return _train(job, tell, inbox)
+        case CalibrateJob():
+            return _calibrate(job, tell, inbox)
         case SegmentJob():
             return _segment(job, tell, inbox)
+        case InspectModelJob():
+            return _inspect(job)
         case ScoreJob():
             return _score(job, tell, inbox)
+        case HeldOutJob():
+            return _score_weights(job, inbox)
         case ExportJob():
             return _export(job)
         case ProbeJob():
@@ -201,46 +217,135 @@ def _train(job: TrainJob, tell: Tell, inbox: Inbox) -> SessionEnded:
     raise JobFailed("training was stopped", code=ErrorCode.JOB_STOPPED)
 
 
-def _segment(job: SegmentJob, tell: Tell, inbox: Inbox) -> Segmented:
-    from app.nnunet.segmentation import segment
+def _calibrate(job: CalibrateJob, tell: Tell, inbox: Inbox) -> Calibrated:
+    from app.nnunet.calibration import calibrate
 
-    results = segment(
-        Path(job.model),
-        job.cases,
+    return calibrate(job, progress=_progress(tell), stopped=inbox.stopped)
+
+
+def _segment(job: SegmentJob, tell: Tell, inbox: Inbox) -> Segmented:
+    from app.nnunet.segmentation import open_model, segment
+
+    progress = _progress(tell)
+    model = open_model(Path(job.model))
+    found = _cases_of(job, model.channel_names, progress, inbox)
+    labels = model.labels
+    cases = found.cases
+    if found.labels is not None and found.labels != labels:
+        # References of other structures must not be compared with this model's.
+        cases = tuple(Case(name=one.name, channels=one.channels, label=None) for one in cases)
+    tell(CasesFound(cases=cases, labels=labels, origins=found.origins))
+    results: list[SegmentationResult] = []
+
+    def on_case(result: SegmentationResult) -> None:
+        slices = found.slices.get(result.case)
+        if slices is not None:
+            result = _with_dicom_seg(result, slices, labels)
+        results.append(result)
+        tell(CaseSegmented(result=result))
+
+    segment(
+        model,
+        cases,
         Path(job.output),
         device=job.device,
         mirroring=job.mirroring,
         step_size=job.step_size,
         threads=job.threads,
-        progress=_progress(tell),
+        progress=progress,
         stopped=inbox.stopped,
-        on_case=lambda result: tell(CaseSegmented(result=result)),
+        on_case=on_case,
     )
-    return Segmented(results=results)
+    return Segmented(results=tuple(results))
+
+
+def _cases_of(
+    job: SegmentJob,
+    channel_names: tuple[str, ...],
+    progress: Callable[[int, int, str], None],
+    inbox: Inbox,
+) -> FoundCases:
+    from app.datasets.to_segment import FoundCases, cases_to_segment, slices_of_confirmed
+
+    if job.folder is not None and job.workspace is not None:
+        return cases_to_segment(
+            Path(job.folder),
+            Path(job.workspace),
+            channel_names=channel_names,
+            progress=progress,
+            stopped=inbox.stopped,
+        )
+    slices = {}
+    if job.confirmed is not None:
+        slices = slices_of_confirmed(Path(job.confirmed), progress=progress, stopped=inbox.stopped)
+    return FoundCases(cases=job.cases, labels=job.labels, slices=slices)
+
+
+def _with_dicom_seg(
+    result: SegmentationResult,
+    slices: tuple[Path, ...],
+    labels: dict[str, int | tuple[int, ...]],
+) -> SegmentationResult:
+    """Write the segmentation as DICOM SEG beside its NIfTI; one that is newer is kept."""
+    from app.datasets.dicom_segmentation import write_segmentation
+    from app.datasets.images import read_volume
+
+    prediction = Path(result.prediction)
+    output = prediction.with_name(f"{result.case}.seg.dcm")
+    try:
+        if not output.is_file() or output.stat().st_mtime_ns < prediction.stat().st_mtime_ns:
+            write_segmentation(
+                read_volume(prediction).array,
+                slices,
+                labels,
+                output,
+                model=f"nnU-Net {result.model_digest[:8]}",
+                model_digest=result.model_digest,
+            )
+    except DataProblem as exc:
+        # The NIfTI file is there all the same.
+        return replace(result, warnings=(*result.warnings, f"no DICOM SEG was written: {exc}"))
+    return replace(result, dicom_seg=str(output))
+
+
+def _inspect(job: InspectModelJob) -> ModelInspected:
+    from app.domain.dataset import BACKGROUND, IGNORE
+    from app.nnunet.segmentation import open_model
+
+    model = open_model(Path(job.model))
+    return ModelInspected(
+        digest=model.digest,
+        channels=model.channel_names,
+        labels=tuple(name for name in model.labels if name not in (BACKGROUND, IGNORE)),
+        configuration=model.configuration,
+        folds=len(model.weights),
+        trainer=model.trainer,
+    )
 
 
 def _score(job: ScoreJob, tell: Tell, inbox: Inbox) -> Scored:
     from app.datasets.images import read_volume
-    from app.review.scores import score_case
+    from app.review.score_cache import ScoreCache, score_all
 
-    progress = _progress(tell)
-    scores: list[CaseScore] = []
-    for case, reference, prediction in job.pairs:
-        progress(len(scores), len(job.pairs), "scoring")
-        if inbox.stopped():
-            raise JobFailed("scoring was stopped", code=ErrorCode.JOB_STOPPED)
-        scores.append(
-            score_case(
-                case,
-                read_volume(Path(reference)),
-                read_volume(Path(prediction)),
-                job.labels,
-                job.tolerance_mm,
-            )
-        )
-    progress(len(scores), len(job.pairs), "scoring")
-    write_atomic(Path(job.output), msgspec.json.encode(scores))
-    return Scored(scores=tuple(scores))
+    cache = ScoreCache(None if job.cache is None else Path(job.cache))
+    found = score_all(
+        job.pairs,
+        job.alone,
+        job.labels,
+        cache=cache,
+        read=read_volume,
+        tolerance_mm=job.tolerance_mm,
+        progress=_progress(tell),
+        stopped=inbox.stopped,
+    )
+    write_atomic(Path(job.output), msgspec.json.encode(found.scores))
+    return Scored(scores=found.scores, volumes=found.volumes, computed=found.computed)
+
+
+def _score_weights(job: HeldOutJob, inbox: Inbox) -> HeldOutScored:
+    from app.nnunet.held_out import score_weights
+
+    return HeldOutScored(score=score_weights(job, stopped=inbox.stopped))
 
 
 def _export(job: ExportJob) -> Exported:

@@ -289,13 +289,15 @@ def make_portable(
 # --- the whole -----------------------------------------------------------------------------------
 
 
-def self_test(program: Path, report: Path, shell: Shell) -> dict[str, object]:
-    """Run the self-test of the product under a virtual screen and return its report.
+def self_test(
+    program: Path, report: Path, shell: Shell, *, screen: Sequence[str] = ("xvfb-run", "-a")
+) -> dict[str, object]:
+    """Run the self-test of the product and return its report; `screen` gives it a virtual one.
 
     Raises:
         SetupProblem: a step failed, or the window is too slow.
     """
-    shell.run("xvfb-run", "-a", program, "self-test", "--json", report, "--device", "cpu")
+    shell.run(*screen, program, "self-test", "--json", report, "--device", "cpu")
     found: dict[str, object] = json.loads(report.read_text(encoding="utf-8"))
     frame = window_of(found)
     if frame["ratio"] > SLOWEST_WINDOW:

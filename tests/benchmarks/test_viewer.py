@@ -18,9 +18,10 @@ from benchmarks.viewer import measure
 @pytest.mark.filterwarnings("ignore")  # pyqtgraph's, not ours
 def test_slices_are_shown_many_times_faster_than_by_plain_views(qapp):
     figures = measure(slices=96, side=384, rounds=20)
-    assert figures["linked ratio (work)"] >= 5, figures
-    assert figures["linked, no contours ratio (work)"] >= 7, figures
-    assert figures["scroll ratio (work)"] >= 3, figures
+    assert figures["linked ratio (work)"] >= 8, figures
+    assert figures["linked, no contours ratio (work)"] >= 9, figures
+    assert figures["scroll ratio (work)"] >= 4.5, figures
     assert figures["memory ratio"] <= 4.5, figures
     assert figures["renders per 30 queued wheel events"] == 1, figures
     assert figures["renders per wheel event"] <= 1.1, figures
+    assert figures["renders per linked move"] <= 3.2, figures

@@ -233,6 +233,22 @@ def test_centralised_trains_one_folder_and_serves_every_site(played):
     assert list(runner.figures["methods"]["centralised"]["union"]) == ["all"]
 
 
+@pytest.mark.parametrize("method", ["ffe", "asymfedavg", "local"])
+def test_a_second_start_goes_on_after_the_last_round(played, method):
+    whole = played("--methods", method, "--rounds", "3")
+    expected = {path.name: values_of(path) for path in whole.scored}
+    rounds = [len(session.commands) - 1 for session in whole.sessions.values()]
+    assert set(rounds) == {3}
+    whole.scored.clear()
+    whole.sessions.clear()
+    longer = played("--methods", method, "--rounds", "4")
+    assert [len(session.commands) - 1 for session in longer.sessions.values()] == [1, 1, 1]
+    assert [session.commands[0].round for session in longer.sessions.values()] == [4, 4, 4]
+    for path in longer.scored:
+        before = expected.get(path.name)
+        assert before is None or values_of(path) != before
+
+
 def test_a_session_that_ends_too_early_says_whose(played, monkeypatch):
     async def lost(_self):
         return JobOutcome(state=JobState.FAILED, sentence="no memory", code=None, result=None)

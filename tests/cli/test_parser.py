@@ -22,6 +22,9 @@ COMMANDS = [
     ["site", "status", "--home", "H", "--json"],
     ["segment", "--model", "m.zip", "--input", "I", "--output", "O"],
     ["score", "--reference", "R", "--prediction", "P"],
+    ["gpu-package", "install", "F.fedgpu", "--sha256", "S"],
+    ["gpu-package", "status", "--verify"],
+    ["gpu-package", "remove"],
     ["self-test", "--json", "F", "--device", "cpu", "--only", "worker", "--only", "window"],
 ]
 

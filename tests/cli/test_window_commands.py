@@ -1,8 +1,12 @@
+import logging
 import sys
 import types
 from pathlib import Path
 
+import pytest
+
 from app.cli import FAILED, run
+from app.control.address import ForwardedService
 
 
 def test_the_window_opens_on_the_home_with_the_invitation_shown(monkeypatch, tmp_path):
@@ -11,7 +15,37 @@ def test_the_window_opens_on_the_home_with_the_invitation_shown(monkeypatch, tmp
     fake.main = lambda home, **options: opened.append((home, options)) or 0
     monkeypatch.setitem(sys.modules, "app.ui.main", fake)
     assert run(["--home", str(tmp_path), "--theme", "dark", "north.fedjoin"]) == 0
-    assert opened == [(tmp_path, {"invitation": Path("north.fedjoin"), "theme": "dark"})]
+    shown = {"invitation": Path("north.fedjoin"), "theme": "dark", "forwarded": None}
+    assert opened == [(tmp_path, shown)]
+
+
+def test_the_window_attaches_to_a_forwarded_port(monkeypatch, tmp_path, capsys):
+    opened = []
+    fake = types.ModuleType("app.ui.main")
+    fake.main = lambda home, **options: opened.append((home, options["forwarded"])) or 0
+    monkeypatch.setitem(sys.modules, "app.ui.main", fake)
+    words = ["--home", str(tmp_path), "--attach", "127.0.0.1:7777"]
+    assert run(words) == FAILED
+    assert "--token-file" in capsys.readouterr().err
+    token = tmp_path / "control.json"
+    assert run([*words, "--token-file", str(token)]) == 0
+    where = ForwardedService(port=7777, token_file=token)
+    assert opened == [(tmp_path / "attached" / "7777", where)]
+
+
+def test_what_a_window_says_when_it_dies_is_kept(monkeypatch, tmp_path):
+    fake = types.ModuleType("app.ui.main")
+
+    def dies(home, **options):
+        logging.getLogger("app.ui").info("the window is shown")
+        raise ValueError("broken")
+
+    fake.main = dies
+    monkeypatch.setitem(sys.modules, "app.ui.main", fake)
+    with pytest.raises(ValueError, match="broken"):
+        run(["--home", str(tmp_path)])
+    assert "the window is shown" in (tmp_path / "logs" / "window.log").read_text()
+    assert "ValueError: broken" in (tmp_path / "logs" / "window-crash.log").read_text()
 
 
 def test_a_missing_library_is_said(monkeypatch, tmp_path, capsys):

@@ -6,7 +6,7 @@ from app.control import messages as m
 from app.domain.dataset import Case, DatasetDescription, DatasetFolder
 from app.domain.findings import Finding, Severity, ValidationReport
 from app.domain.layout_proposal import ChannelAnswer, StructureAnswer
-from app.domain.segmentation import CaseScore, LabelScore
+from app.domain.segmentation import CaseScore, CaseSource, LabelScore, ModelKind, SegmentationResult
 from app.domain.training import EpochRecord
 
 COMMANDS = [
@@ -26,13 +26,18 @@ COMMANDS = [
     m.JoinStudy(path="a.fedjoin"),
     m.RunDoctor(path="a.fedjoin"),
     m.SetProxy(proxy="http://proxy:3128"),
+    m.SetDevices(device="cuda:1", gpus=2, batch_size=1),
+    m.Calibrate(path="a.fedjoin"),
     m.LeaveStudy(),
     m.PauseTraining(at_checkpoint=True),
     m.ResumeTraining(),
     m.SetSchedule(from_minute=20 * 60, to_minute=7 * 60, weekends=True, yield_card=True),
     m.SetStartAtLogin(on=True),
     m.PrepareReport(),
-    m.SegmentCases(model="m", folder=None, mirroring=True),
+    m.SegmentCases(model="m", folder=None, mirroring=True, source=CaseSource.VALIDATION),
+    m.InspectModel(path="/m.zip"),
+    m.ForgetRun(serial=2),
+    m.TrainBaseline(),
     m.StopJob(kind="CheckJob"),
     m.StopService(),
 ]
@@ -79,7 +84,25 @@ def test_a_full_snapshot_survives_the_way():
         federation=m.FederationView(link=m.LinkState.CONNECTED),
         training=m.TrainingView(epochs=(record,)),
         review=m.ReviewView(
-            scores=(CaseScore(case="a", labels=(score,)),), labels={"whole": (1, 2), "core": 2}
+            scores=(CaseScore(case="a", labels=(score,)),), labels={"whole": (1, 2), "core": 2},
+            runs=(
+                m.RunView(
+                    serial=1,
+                    model=m.ModelView(
+                        name="m", path="/m.zip", digest="d", round=3, kind=ModelKind.FINAL
+                    ),
+                    source=CaseSource.FOLDER, folder="/f", mirroring=False, device="cpu",
+                    begun_at=1.0, state=m.RunState.UNFINISHED, output="/o",
+                    results=(
+                        SegmentationResult(
+                            case="a", channels=("/a",), prediction="/p", reference=None,
+                            model_digest="d", dicom_seg="/p.seg.dcm",
+                        ),
+                    ),
+                ),
+            ),
+            inspected=m.ModelInspection(path="/m.zip", problem="p", remedy="r"),
+            baseline=m.BaselineView(epochs=(record,)),
         ),
     )  # fmt: skip
     assert msgspec.json.decode(msgspec.json.encode(snapshot), type=m.ServerMessage) == snapshot

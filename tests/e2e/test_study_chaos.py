@@ -50,7 +50,7 @@ class Size:
 
 
 SHORT = Size(sites=2, mib=1, rounds=4, bytes_per_s=8e6, faulty=0.05, kill_every_mib=2)
-LONG = Size(sites=4, mib=24, rounds=20, bytes_per_s=20e6, faulty=0.01, kill_every_mib=40)
+LONG = Size(sites=4, mib=24, rounds=20, bytes_per_s=20e6, faulty=0.01, kill_every_mib=15)
 
 
 class RunningStudy:
@@ -184,7 +184,7 @@ async def kill_the_coordinator(study: RunningStudy, points: deque[str], chance) 
             await study.coordinator.kill()
             await study.coordinator.start(point)
             waiting = asyncio.create_task(study.coordinator.process.wait())
-            moving = asyncio.create_task(study.work_mib(4 * size.sites * size.mib))
+            moving = asyncio.create_task(study.work_mib(1.5 * size.sites * size.mib))
             await asyncio.wait({waiting, moving}, return_when=asyncio.FIRST_COMPLETED)
             if waiting.done():
                 passed.append(point)

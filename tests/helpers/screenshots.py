@@ -17,7 +17,8 @@ PAGES_BY_STAGE = {
     "data": ("empty", "checking", "blocked", "proposed", "checked"),
     "fingerprint": ("empty", "fingerprinting", "to-allow", "training"),
     "federation": ("empty", "joined", "examined", "training", "finished"),
-    "training": ("empty", "training", "paused", "finished"),
+    "segment": ("empty", "segmenting", "finished"),
+    "training": ("empty", "training", "troubled", "paused", "finished"),
     "review": ("empty", "segmenting", "finished"),
 }
 
@@ -50,8 +51,10 @@ def draw(asked: argparse.Namespace) -> None:
     from app.ui.main import make_application
     from app.ui.messages import refusal, told
     from app.ui.presenters.desk import Desk
+    from app.ui.presenters.training import pauses_of
     from app.ui.text import Page
     from app.ui.theme import Look, Theme
+    from app.ui.widgets.dialogs import ChoiceDialog
     from app.ui.window import Window
 
     application = make_application()
@@ -82,6 +85,13 @@ def draw(asked: argparse.Namespace) -> None:
         window.show()
         return window, desk, service
 
+    def pause_dialog(window: Window) -> ChoiceDialog:
+        options = pauses_of(window._desk.snapshot.training)
+        dialog = ChoiceDialog(window, "Pause training", [(o.key, o.text, o.cost) for o in options])
+        dialog.show()
+        QTest.qWait(100)
+        return dialog
+
     for page in Page:
         for stage in PAGES_BY_STAGE[page.value.lower()]:
             name = f"{page.value.lower()}-{stage}"
@@ -95,6 +105,14 @@ def draw(asked: argparse.Namespace) -> None:
                 for number, tab in ((1, "pictures"), (2, "bytes"), (3, "cases"), (4, "returned")):
                     widget._tabs.setCurrentIndex(number)
                     shoot(f"{name}-{tab}", window)
+            if name in ("training-training", "training-troubled"):
+                area = window.page_widget(page).area.verticalScrollBar()
+                for part, share in (("middle", 0.5), ("end", 1.0)):
+                    area.setValue(round(area.maximum() * share))
+                    shoot(f"{name}-{part}", window)
+                dialog = pause_dialog(window)
+                dialog.grab().save(str(asked.folder / f"{name}-pause-{asked.theme}.png"))
+                dialog.close()
             if name == "federation-examined":
                 page_widget = window.page_widget(page)
                 area = page_widget._study_page

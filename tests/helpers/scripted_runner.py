@@ -17,16 +17,19 @@ from app.datasets.confirmed import confirm, propose
 from app.datasets.digest import content_digest
 from app.datasets.fingerprint_file import write_fingerprint
 from app.datasets.scan import scan
+from app.domain.dataset import Case
 from app.domain.errors import ErrorCode, JobFailed
 from app.domain.findings import ValidationReport
 from app.domain.fingerprint import CaseFingerprint, ChannelStatistics, Fingerprint
 from app.domain.rounds import TensorSpec
-from app.domain.segmentation import CaseScore, LabelScore, SegmentationResult
+from app.domain.segmentation import CaseScore, CaseVolumes, LabelScore, SegmentationResult
 from app.domain.shared import intensity_bin
 from app.domain.training import EpochRecord, StepRecord
 from app.federation.plan_rules import summarise
 from app.jobs.events import (
+    Calibrated,
     CaseSegmented,
+    CasesFound,
     Checked,
     Checkpointed,
     EpochEnded,
@@ -35,6 +38,7 @@ from app.jobs.events import (
     Fingerprinted,
     LayoutConfirmed,
     ModelDrawn,
+    ModelInspected,
     Planned,
     Preprocessed,
     Progressed,
@@ -130,6 +134,7 @@ class ScriptedRunner:
         self.findings = ()
         self.spacing_mm = (1.0, 1.0, 1.0)
         self.asked: list[TrainRound] = []
+        self.measured: Calibrated | None = None
         # What a real worker computes; a test that reads tensors puts functions of its own here.
         self.update_of: Callable[[int, bytes], bytes] = update_content
         self.plan_of: Callable[[PlanJob], bytes] | None = None
@@ -311,10 +316,41 @@ class ScriptedRunner:
         running.result = Exported(output=job.output, sha256=hashlib.sha256(content).hexdigest())
         running.tell(running.result)
 
+    async def _initialmodel(self, running, job):
+        Path(job.output).write_bytes(b"first model")
+        running.result = ModelDrawn(output=job.output, sha256="0" * 64, size=11, tensors=())
+        running.tell(running.result)
+
+    async def _inspectmodel(self, running, job):
+        if self._fails(running, "inspect"):
+            return
+        running.result = ModelInspected(
+            digest="d" * 64,
+            channels=("MRI",),
+            labels=("anterior", "posterior"),
+            configuration="3d_fullres",
+            folds=1,
+            trainer="nnUNetTrainer",
+        )
+        running.tell(running.result)
+
+    async def _calibrate(self, running, job):
+        await self._gate("calibrate")
+        running.result = self.measured
+        running.tell(running.result)
+
     async def _segment(self, running, job):
         await self._gate("segment")
+        if self._fails(running, "segment"):
+            return
         results = []
-        for case in job.cases:
+        cases = job.cases or tuple(
+            Case(name=path.name.split(".")[0], channels=(str(path),), label=None)
+            for path in sorted(Path(job.folder).iterdir())
+        )
+        running.tell(CasesFound(cases=cases, labels=job.labels or {"background": 0, "anterior": 1}))
+        for case in cases:
+            await self._gate(case.name)
             result = SegmentationResult(
                 case=case.name,
                 channels=case.channels,
@@ -329,7 +365,10 @@ class ScriptedRunner:
 
     async def _score(self, running, job):
         await self._gate("score")
-        running.result = Scored(scores=tuple(case_score(case) for case, _, _ in job.pairs))
+        running.result = Scored(
+            scores=tuple(case_score(case) for case, _, _ in job.pairs),
+            volumes=tuple(CaseVolumes(case=case, labels=()) for case, _ in job.alone),
+        )
         running.tell(running.result)
 
 

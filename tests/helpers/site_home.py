@@ -25,7 +25,9 @@ from app.site import membership
 from app.site.membership import Membership
 from app.site.service import SiteService, open_site
 from app.site.state import Folder, StandingAllowance
+from app.system.autostart import DesktopEntry
 from app.system.hardware import MachineReading
+from app.system.wakefulness import Wakefulness
 from app.wire.messages import (
     Blob,
     Directive,
@@ -207,6 +209,26 @@ class ScriptedLink:
         self.received_bytes += len(content)
 
 
+class Awake:
+    """Stands where wakepy stands: counts how often it was held and given back."""
+
+    def __init__(self, *, active: bool = True, error: Exception | None = None):
+        self.active, self.error = active, error
+        self.held = self.given_back = 0
+
+    def __call__(self):
+        if self.error is not None:
+            raise self.error
+        return self
+
+    def __enter__(self):
+        self.held += 1
+        return self
+
+    def __exit__(self, *_):
+        self.given_back += 1
+
+
 class StillProbe:
     """A machine that always reads the same."""
 
@@ -234,6 +256,7 @@ class SiteHarness:
         self.events: list[object] = []
         self._task: asyncio.Task | None = None
         self._crashed = False
+        self.awake = Awake()
         self.plan = self.coordinator.keep(document_of(stock_plan("ExperimentPlanner", "")))
         merged = merge(
             [minimal(make_cases(1, 5)), minimal(make_cases(2, 7))], rule=Aggregation.CASES
@@ -259,6 +282,8 @@ class SiteHarness:
             probe=StillProbe(),
             patience=lambda error, count: 0.01 if count < 3 else None,
             sample_every_s=0.01,
+            autostart=DesktopEntry(self.home.parent / "autostart", "fednnunet-site"),
+            wakefulness=Wakefulness(self.awake),
         )
         self._site = site
         self._task = asyncio.create_task(self.service.run())
@@ -318,6 +343,10 @@ class SiteHarness:
 
     def base(self, number: int) -> Blob:
         return self.coordinator.keep(b"global model before round %d" % number)
+
+    @property
+    def terms(self) -> StudyTerms:
+        return self._site.joined.terms
 
     def train(self, number: int, *, attempt: int = 1, **fields) -> Directive:
         return self.coordinator.direct(

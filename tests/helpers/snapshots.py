@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -9,7 +10,9 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from app.control.messages import (
+    Alarm,
     AllowanceView,
+    BaselineView,
     CardSample,
     CaseRow,
     DataView,
@@ -18,6 +21,7 @@ from app.control.messages import (
     FederationView,
     FingerprintView,
     HistogramView,
+    Interruption,
     InvitationView,
     JobView,
     LinkState,
@@ -26,9 +30,14 @@ from app.control.messages import (
     OutgoingField,
     ReviewView,
     RoundRow,
+    RunState,
+    RunView,
+    ScheduleView,
     ServiceView,
     SiteRow,
     Snapshot,
+    SpeedView,
+    StopCosts,
     StudyView,
     TrainingView,
 )
@@ -45,7 +54,13 @@ from app.domain.layout_proposal import (
     UnusedSource,
 )
 from app.domain.plans import PlanSummary
-from app.domain.segmentation import CaseScore, LabelScore, SegmentationResult
+from app.domain.segmentation import (
+    CaseScore,
+    CaseSource,
+    LabelScore,
+    ModelKind,
+    SegmentationResult,
+)
 from app.domain.training import EpochRecord, StepRecord
 
 SAMPLES = Path(__file__).resolve().parents[2] / "resources" / "samples" / "hippocampus"
@@ -593,6 +608,26 @@ LOG = tuple(
 )
 
 
+COSTS = StopCosts(
+    checkpoint_at=NOW - 150,
+    lost_s=22.0,
+    next_checkpoint_s=15.0,
+    pause="Last checkpoint 3 minutes ago; stopping now loses 22 seconds of training, "
+    "which are done again.",
+    pause_at_checkpoint="The epoch ends first, in about 15 seconds; nothing is lost.",
+    leave="What this site trained in round 3 is not used.",
+    switch_off="Last checkpoint 3 minutes ago. Switching this computer off now loses 22 seconds "
+    "of training; the study goes on when it is on again.",
+)
+SPEED = SpeedView(
+    verdict="usual",
+    sentence="this speed is normal for this computer: a step takes 1.9 s, usually 1.8 s",
+    step_s=1.9,
+    usual_s=1.8,
+    table_s=2.1,
+)
+
+
 def training(*, card: bool = False) -> Snapshot:
     """Round 3 of 6 runs here; one site is done, one is behind."""
     base = joined()
@@ -604,10 +639,34 @@ def training(*, card: bool = False) -> Snapshot:
             study_state="training",
             sentence="round 3 of 6 runs: 1 of 3 sites has delivered",
             sites=(
-                site_row("harbour", state="delivered", round=3, epoch=6, step=20, steps=20),
-                site_row("north", here=True, state="training", round=3, epoch=6, step=12, steps=20),
                 site_row(
-                    "valley", state="training", round=3, epoch=5, step=18, steps=20, silent_s=35
+                    "harbour",
+                    state="delivered",
+                    doing="delivered",
+                    round=3,
+                    epoch=6,
+                    step=20,
+                    steps=20,
+                ),
+                site_row(
+                    "north",
+                    here=True,
+                    state="training",
+                    doing="training",
+                    round=3,
+                    epoch=6,
+                    step=12,
+                    steps=20,
+                ),
+                site_row(
+                    "valley",
+                    state="training",
+                    doing="training",
+                    round=3,
+                    epoch=5,
+                    step=18,
+                    steps=20,
+                    silent_s=35,
                 ),
             ),
             rounds=rounds(2),
@@ -631,8 +690,106 @@ def training(*, card: bool = False) -> Snapshot:
             epochs=epochs(5),
             steps=steps(6, 12),
             last_checkpoint_at=NOW - 150,
+            round_expected_at=NOW + 110,
+            costs=COSTS,
+            speed=SPEED,
             samples=samples(card=card),
             log=LOG,
+        ),
+    )
+
+
+def troubled() -> Snapshot:
+    """Trains on two cards with this site alone as reference; slow, one site away, work was lost."""
+    running = training()
+    view = running.training
+    cards = tuple(
+        replace(
+            one,
+            cards=tuple(
+                CardSample(
+                    name="NVIDIA RTX A4000",
+                    percent=91.0 - 60 * number,
+                    memory_percent=61.0,
+                    memory_gb=9.8,
+                    temperature_c=88.0 - 20 * number,
+                    power_w=118.0,
+                    throttled=("too hot",) if number == 0 else (),
+                    others=("matlab",) if number else (),
+                )
+                for number in range(2)
+            ),
+        )
+        for one in view.samples
+    )
+    return replace(
+        running,
+        federation=replace(
+            running.federation,
+            sites=tuple(
+                replace(
+                    site, connected=False, doing="absent", absent_since=NOW - 4700, silent_s=4700
+                )
+                if site.name == "valley"
+                else site
+                for site in running.federation.sites
+            ),
+        ),
+        review=replace(
+            running.review, baseline=BaselineView(epochs=epochs(12), total_epochs=12, done=True)
+        ),
+        training=replace(
+            view,
+            samples=cards,
+            alarms=(
+                Alarm(
+                    code="no-step",
+                    severity="stopped",
+                    sentence="no step has ended for 4 minutes; a step usually takes 2 seconds",
+                    remedy="Wait two more minutes; then pause and resume, which goes on from the "
+                    "last checkpoint.",
+                    since=NOW - 240,
+                ),
+                Alarm(
+                    code="throttled",
+                    severity="slow",
+                    sentence="the graphics card runs slower because it is too hot (88 °C)",
+                    remedy="Let air in: check fans, filters and the room.",
+                    since=NOW - 600,
+                ),
+            ),
+            interruptions=(
+                Interruption(
+                    at=NOW - 40_000,
+                    what="computer lost",
+                    sentence="the computer went off at 03:12; 41 steps (2 minutes) of epoch 4 are "
+                    "trained again",
+                    epoch=4,
+                    lost_steps=41,
+                    lost_s=120.0,
+                ),
+                Interruption(
+                    at=NOW - 90_000,
+                    what="worker lost",
+                    sentence="the training program ended unexpectedly",
+                    epoch=2,
+                    lost_steps=3,
+                    lost_s=6.0,
+                ),
+            ),
+            schedule=ScheduleView(
+                from_minute=1200,
+                to_minute=420,
+                weekends=True,
+                yield_card=True,
+                sentence="Trains from 20:00 to 07:00 and on weekends.",
+            ),
+            speed=SpeedView(
+                verdict="slow",
+                sentence="steps take twice as long as usual on this computer",
+                step_s=3.9,
+                usual_s=1.9,
+            ),
         ),
     )
 
@@ -700,12 +857,25 @@ def scores() -> tuple[CaseScore, ...]:
 
 def segmenting() -> Snapshot:
     done = finished()
+    begun = run(
+        1,
+        MODELS[2],
+        state=RunState.RUNNING,
+        outcome="",
+        results=(),
+        begun_at=NOW,
+    )
     return replace(
         done,
         review=replace(
             done.review,
             results=(),
             scores=(),
+            runs=(begun,),
+            baseline=BaselineView(
+                offered=True,
+                total_epochs=12,
+            ),
             job=JobView(kind="segment", running=True, done=2, total=5, what="segmenting cases"),
         ),
     )
@@ -743,29 +913,100 @@ def finished() -> Snapshot:
         ),
         review=ReviewView(
             job=JobView(kind="score", running=False, done=5, total=5, outcome="5 cases scored"),
-            models=(
-                ModelView(
-                    name="shared model, round 6", path="/m/round-6.zip", digest="6" * 64, round=6
-                ),
-                ModelView(
-                    name="shared model, round 5", path="/m/round-5.zip", digest="5" * 64, round=5
-                ),
-            ),
-            results=tuple(
-                SegmentationResult(
-                    case=case.name,
-                    channels=case.channels,
-                    prediction=case.label or "",
-                    reference=case.label,
-                    model_digest="6" * 64,
-                )
-                for case in held_out
-            ),
+            models=MODELS,
+            results=results("6" * 64),
             scores=scores(),
-            labels={"background": 0, "anterior": 1, "posterior": 2},
-            output="/home/operator/.local/share/fednnunet/segmentations",
+            labels=LABEL_VALUES,
+            output="/home/operator/.local/share/fednnunet/segmentations/0002",
+            runs=(
+                run(1, MODELS[0], scores=worse(scores())),
+                run(2, MODELS[2], scores=scores()),
+            ),
+            held_out=len(held_out),
+            validation=4,
+            baseline=BaselineView(
+                why_not="this site's baseline is trained", epoch=12, total_epochs=12, done=True
+            ),
         ),
     )
+
+
+LABEL_VALUES = {"background": 0, "anterior": 1, "posterior": 2}
+MODELS = (
+    ModelView(
+        name="Hippocampus, trained at north alone",
+        path="/m/baseline.zip",
+        digest="b" * 64,
+        round=0,
+        kind=ModelKind.BASELINE,
+    ),
+    ModelView(
+        name="Hippocampus, personalised for north",
+        path="/m/personal.zip",
+        digest="5" * 64,
+        round=6,
+        kind=ModelKind.PERSONAL,
+    ),
+    ModelView(
+        name="Hippocampus, global model",
+        path="/m/global.zip",
+        digest="6" * 64,
+        round=6,
+        kind=ModelKind.FINAL,
+    ),
+)
+
+
+def results(digest: str) -> tuple[SegmentationResult, ...]:
+    return tuple(
+        SegmentationResult(
+            case=case.name,
+            channels=case.channels,
+            prediction=case.label or "",
+            reference=case.label,
+            model_digest=digest,
+        )
+        for case in dataset().held_out
+    )
+
+
+def run(serial: int, model: ModelView, **changes: object) -> RunView:
+    fields = {
+        "serial": serial,
+        "model": model,
+        "source": CaseSource.HELD_OUT,
+        "folder": None,
+        "mirroring": False,
+        "device": "auto",
+        "begun_at": NOW - 3600 + 600 * serial,
+        "state": RunState.DONE,
+        "output": f"/home/operator/.local/share/fednnunet/segmentations/{serial:04d}",
+        "labels": LABEL_VALUES,
+        "cases": tuple(case.name for case in dataset().held_out),
+        "results": results(model.digest),
+        "outcome": "5 cases scored",
+    }
+    return RunView(**{**fields, **changes})
+
+
+def worse(better: tuple[CaseScore, ...], by: float = 0.06) -> tuple[CaseScore, ...]:
+    """Scores of a model that is a little worse, but better at posterior."""
+
+    def changed(label: LabelScore) -> LabelScore:
+        if label.dice is None:
+            return label
+        sign = 1 if label.label == "posterior" else -1
+        return dataclasses.replace(label, dice=max(0.0, min(1.0, label.dice + sign * by)))
+
+    return tuple(
+        dataclasses.replace(case, labels=tuple(map(changed, case.labels))) for case in better
+    )
+
+
+def with_run(base: Snapshot, **changes: object) -> Snapshot:
+    """Change the newest run of a snapshot."""
+    *others, newest = base.review.runs
+    return replace(base, review=replace(base.review, runs=(*others, replace(newest, **changes))))
 
 
 STAGES = {
@@ -780,6 +1021,7 @@ STAGES = {
     "to-allow": to_allow,
     "training": training,
     "paused": paused,
+    "troubled": troubled,
     "segmenting": segmenting,
     "finished": finished,
 }

@@ -10,7 +10,7 @@ from app.domain.findings import Finding, Severity, ValidationReport
 from app.domain.plans import PlanSummary
 from app.domain.rounds import TensorSpec
 from app.domain.segmentation import CaseScore, LabelScore, SegmentationResult
-from app.domain.training import EpochRecord, StepRecord
+from app.domain.training import EpochRecord, HeldOutScore, StepRecord
 from app.jobs import events
 
 TENSORS = (TensorSpec(name="a.weight", shape=(2, 3)), TensorSpec(name="n", shape=(), dtype="I64"))
@@ -27,6 +27,7 @@ EPOCH = EpochRecord(
 SEGMENTATION = SegmentationResult(
     case="a", channels=("/i",), prediction="/p", reference=None, model_digest="d"
 )
+HELD_OUT = HeldOutScore(cases=3, dice=(0.5, None))
 EVENTS = [
     events.Progressed(done=1, total=2, what="reading"),
     events.Stepped(
@@ -40,7 +41,13 @@ EVENTS = [
     events.RoundTrained(
         round=1, attempt=1, update="/u", sha256="s", size=1, cases=4, epochs=(EPOCH,)
     ),
+    events.BaseScored(round=2, attempt=1, score=HELD_OUT),
+    events.HeldOutScored(score=HELD_OUT),
     events.Checkpointed(epoch=1),
+    events.CasesFound(cases=(), labels={"background": 0, "whole": (1, 2)}, origins={"a": "b"}),
+    events.ModelInspected(
+        digest="d", channels=("MRI",), labels=("a",), configuration="2d", folds=5, trainer="t"
+    ),
     events.CaseSegmented(result=SEGMENTATION),
     events.Noted(text="two\nlines"),
     events.Failed(code="disk-full", sentence="the disk is full"),
@@ -89,6 +96,16 @@ EVENTS = [
     events.LayoutConfirmed(output="/o", cases=3, findings=1),
     events.Preprocessed(training_cases=4, validation_cases=1),
     events.SessionEnded(epoch=3),
+    events.Calibrated(
+        device="cpu",
+        steps=3,
+        step_s=0.5,
+        validation_step_s=0.2,
+        batch_size=2,
+        patch=(8, 8, 8),
+        scaled=False,
+        real_images=True,
+    ),
     events.Segmented(results=(SEGMENTATION,)),
     events.Scored(
         scores=(

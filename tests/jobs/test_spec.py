@@ -60,12 +60,17 @@ JOBS = [
         seed=2,
         checkpoint="/c",
     ),
+    spec.InspectModelJob(model="/m.zip"),
+    spec.CalibrateJob(terms=TERMS, workspace="/w", plan="/p", device="cuda"),
     spec.SegmentJob(
         model="/m", cases=(Case(name="ä", channels=("/a", "/b"), label=None),), output="/o"
     ),
     spec.ScoreJob(pairs=(("a", "/r", "/p"),), labels={"background": 0, "x": 1}, output="/o"),
     spec.ExportJob(
         plan="/p", weights="/w", configuration="2d", fold="0", model_name="m", output="/o"
+    ),
+    spec.HeldOutJob(
+        plan="/p", workspace="/w", configuration="2d", fold="0", weights="/m", device="cpu"
     ),
     spec.ProbeJob(device="cuda:1", threads=2),
 ]

@@ -18,6 +18,7 @@ from app.domain.ids import site_name
 from app.domain.study import Transfer
 from app.federation.averaging import average
 from app.jobs.events import (
+    BaseScored,
     Checkpointed,
     EpochEnded,
     Noted,
@@ -26,9 +27,10 @@ from app.jobs.events import (
     Stepped,
     UpdateWritten,
 )
-from app.jobs.spec import TrainJob, TrainRound
+from app.jobs.spec import HeldOutJob, TrainJob, TrainRound
 from app.nnunet.convert import read_plan
 from app.nnunet.environment import enter
+from app.nnunet.held_out import score_weights
 from app.nnunet.initial import draw
 from app.nnunet.preprocessing import preprocess
 from app.nnunet.session import (
@@ -244,6 +246,81 @@ def test_going_on_from_a_checkpoint_equals_never_having_stopped(study, tmp_path)
 
 def without_seconds(record):
     return dataclasses.replace(record, seconds=0.0)
+
+
+def test_scoring_the_base_changes_no_weight(study):
+    """The average is judged before the first step, and training is what it was without that."""
+    quiet = study.session()
+    quiet.open()
+    quiet.train(study.round(1, base=study.base))
+    expected = weights_of(quiet.network)
+    quiet.close()
+    Path(study.job().checkpoint).unlink()
+    study.events.clear()
+    session = study.session()
+    session.open()
+    trained = session.train(study.round(1, base=study.base, score_base=True))
+    assert_bit_equal(weights_of(session.network), expected)
+    session.close()
+    [scored] = study.told(BaseScored)
+    assert study.events.index(scored) < study.events.index(study.told(Stepped)[0])
+    assert trained.base_score == scored.score
+    assert scored.score.cases > 0
+    assert all(dice is None or 0 <= dice <= 1 for dice in scored.score.dice)
+    again = score_weights(
+        HeldOutJob(
+            plan=str(study.prepared / "plan.json"),
+            workspace=str(study.prepared / "workspace"),
+            configuration=CONFIGURATION,
+            fold="0",
+            weights=str(study.base),
+            device="cpu",
+        )
+    )
+    assert again == scored.score, "without a session the same weights score the same"
+
+
+def test_the_score_of_a_base_survives_a_kill_and_is_not_computed_twice(study):
+    session = study.session()
+    session.open()
+    command = study.round(1, base=study.base, score_base=True)
+    study.stop_after = Checkpointed
+    with pytest.raises(JobFailed, match="training was stopped"):
+        session.train(command)
+    session.close()
+    [scored] = study.told(BaseScored)
+    study.stop_after = None
+    study.events.clear()
+    resumed = study.session()
+    resumed.open()
+    assert resumed.train(command).base_score == scored.score
+    resumed.close()
+    assert study.told(BaseScored) == []
+
+
+def test_a_round_does_not_fail_because_its_base_cannot_be_scored(study, monkeypatch, expected_log):
+    def out_of_memory(*_arguments, **_keywords):
+        raise torch.OutOfMemoryError("no memory for a whole case")
+
+    monkeypatch.setattr("app.nnunet.session.score_held_out", out_of_memory)
+    expected_log("app.nnunet.session", "the average could not be scored")
+    session = study.session()
+    session.open()
+    trained = session.train(study.round(1, base=study.base, score_base=True))
+    session.close()
+    assert trained.base_score is None
+    assert len(trained.epochs) == 2
+    [noted] = study.told(Noted)
+    assert "could not be scored" in noted.text
+
+
+def test_with_fold_all_no_case_is_held_out(study, monkeypatch):
+    monkeypatch.setattr("app.nnunet.session.score_held_out", None)
+    session = study.session(fold="all")
+    session.open()
+    trained = session.train(study.round(1, base=study.base, epochs=1, score_base=True))
+    session.close()
+    assert trained.base_score is None
 
 
 def test_a_finished_round_is_only_written_again(study):

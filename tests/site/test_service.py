@@ -26,6 +26,7 @@ from app.control.messages import (
     Request,
     ResumeTraining,
     SegmentCases,
+    SetStartAtLogin,
     StopJob,
     StopService,
 )
@@ -334,6 +335,7 @@ async def test_a_person_joins_through_the_window(site, tmp_path):
     assert (study.site, study.labels, study.rounds) == ("alpha", ("anterior", "posterior"), 3)
     await site.until(lambda: site.snapshot.fingerprint.blocked == "")
     # The folder is checked once more, now against the study's channels and labels.
+    await site.until(lambda: site.runner.kinds().count("CheckJob") == 2)
     checks = [job for job in site.runner.started if type(job).__name__ == "CheckJob"]
     assert [job.labels is None for job in checks] == [True, False]
     again = await site.service.command(JoinStudy(path=str(invitation)))
@@ -409,3 +411,27 @@ async def test_the_coordinators_head_is_kept_when_a_round_begins(site):
     await site.until(lambda: site.coordinator.told(UpdateOffered))
     begun = [entry for entry in site._site.audit.entries() if entry.kind == "round begun"]
     assert [entry.facts["coordinator_head"] for entry in begun] == [head]
+
+
+async def test_sleep_is_held_off_only_while_a_round_runs(site):
+    await site.to_prepared()
+    assert site.awake.held == 0
+    gate = site.runner.hold("step")
+    site.train(1)
+    await site.until(lambda: site.snapshot.service.awake_sentence)
+    assert site.awake.held == 1
+    gate.set()
+    await site.until(lambda: site.coordinator.told(UpdateOffered))
+    await site.until(lambda: site.awake.given_back == 1)
+    assert site.snapshot.service.awake_sentence == ""
+
+
+async def test_starting_at_login_is_offered(site):
+    await site.start()
+    assert not site.snapshot.service.starts_at_login
+    assert await site.service.command(SetStartAtLogin(on=True)) == Accepted()
+    await site.until(lambda: site.snapshot.service.starts_at_login)
+    (entry,) = (site.home.parent / "autostart").iterdir()
+    assert f'"--home" "{site.home}"' in entry.read_text()
+    assert await site.service.command(SetStartAtLogin(on=False)) == Accepted()
+    await site.until(lambda: not site.snapshot.service.starts_at_login)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -63,6 +63,9 @@ class Answers:
     file: str = ""
     save: str = ""
     sure: bool = True
+    choice: str = ""
+    asked: list[str] = field(default_factory=list)
+    """Sentences and costs that were shown before an answer."""
 
 
 @dataclass(kw_only=True)
@@ -99,7 +102,10 @@ def open_window(qtbot, look, tmp_path) -> Callable[..., Shown]:
             folder=lambda _parent, _title: answers.folder,
             file=lambda _parent, _title, _kinds: answers.file,
             save=lambda _parent, _title, _suggested, _kinds: answers.save,
-            sure=lambda _parent, _title, _sentence: answers.sure,
+            sure=lambda _parent, _title, sentence: answers.asked.append(sentence) or answers.sure,
+            choice=lambda _parent, _title, options: (
+                answers.asked.extend(cost for _, _, cost in options) or answers.choice
+            ),
         )
         service = RecordedService(snapshot, away)
         book = MemoryBook()

@@ -216,6 +216,28 @@ def test_the_invitation_of_the_command_line_is_read_once_and_never_joined(
     sites.close()
 
 
+def test_a_file_that_the_system_hands_over_is_read_when_a_service_can(
+    open_window, bridges, tmp_path, qapp
+):
+    from helpers import snapshots
+    from PySide6.QtGui import QFileOpenEvent
+
+    shown = open_window(None)
+    sites = Sites(shown.window, (tmp_path,))
+    sites.open()
+    qapp.installEventFilter(sites)
+    qapp.sendEvent(qapp, QFileOpenEvent(str(tmp_path / "a.fedjoin")))
+    assert bridges[0].commands == []
+    bridges[0].tell(snapshots.empty())
+    qapp.sendEvent(qapp, QFileOpenEvent(str(tmp_path / "b.fedjoin")))
+    qapp.removeEventFilter(sites)
+    assert [Path(command.path).name for command in bridges[0].commands] == [
+        "a.fedjoin",
+        "b.fedjoin",
+    ]
+    sites.close()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_an_interrupt_in_the_terminal_closes_the_window(qapp):
     before = signal.getsignal(signal.SIGINT)

@@ -13,9 +13,11 @@ from app.control.messages import (
     ComputeFingerprint,
     JoinStudy,
     LeaveStudy,
+    PauseTraining,
     ReadInvitation,
     Refused,
     ResumeTraining,
+    SetSchedule,
     StopJob,
     WithdrawAllowance,
 )
@@ -159,6 +161,41 @@ def test_invitation_is_shown_then_joined(open_window, qtbot):
     ]
 
 
+def test_pausing_tells_the_costs_first(open_window):
+    shown = open_window(snapshots.training())
+    page = shown.page(Page.TRAINING)
+    page.pause.click()
+    assert shown.service.commands == [], "the operator has thought better of it"
+    assert any("loses 22 seconds" in cost for cost in shown.answers.asked)
+    for choice, command in (
+        ("checkpoint", PauseTraining(at_checkpoint=True)),
+        ("now", PauseTraining()),
+    ):
+        shown.service.commands.clear()
+        shown.answers.choice = choice
+        page.pause.click()
+        assert shown.service.commands == [command]
+
+
+def test_a_schedule_is_wished_from_the_page(open_window):
+    shown = open_window(snapshots.troubled())
+    page = shown.page(Page.TRAINING)
+    page.schedule.yields.setChecked(False)
+    page.schedule.use.click()
+    assert shown.service.commands == [SetSchedule(from_minute=1200, to_minute=420, weekends=True)]
+
+
+def test_curves_are_saved_where_the_operator_says(open_window, tmp_path):
+    shown = open_window(snapshots.training())
+    page = shown.page(Page.TRAINING)
+    shown.answers.save = str(tmp_path / "curves")
+    page.loss.save_wished.emit("csv")
+    assert (tmp_path / "curves.csv").read_text("utf-8-sig").startswith("Epoch,Training,")
+    shown.answers.save = ""
+    page.loss.save_wished.emit("png")
+    assert [path.name for path in tmp_path.glob("curves*")] == ["curves.csv"]
+
+
 def test_leaving_and_taking_back_ask_first(open_window):
     shown = open_window(snapshots.training())
     shown.answers.sure = False
@@ -169,6 +206,7 @@ def test_leaving_and_taking_back_ask_first(open_window):
     shown.page(Page.FEDERATION).leave_wished.emit()
     shown.page(Page.FINGERPRINT).withdraw_wished.emit()
     assert shown.service.commands == [LeaveStudy(), WithdrawAllowance()]
+    assert snapshots.COSTS.leave in shown.answers.asked[0]
 
 
 def test_stop_names_the_job(open_window):

@@ -159,7 +159,26 @@ def study(tmp_path_factory):
             output=study.path("model.zip"),
         )
     )
+    study.do(
+        spec.HeldOutJob(
+            plan=study.path("plan"),
+            workspace=study.path("workspace"),
+            configuration=CONFIGURATION,
+            fold="0",
+            weights=study.path("update"),
+            device="cpu",
+        )
+    )
     study.do(spec.ProbeJob(device="cpu"))
+    study.do(
+        spec.CalibrateJob(
+            terms=TERMS,
+            workspace=study.path("workspace"),
+            plan=study.path("plan"),
+            device="cpu",
+            seconds=1.0,
+        )
+    )
     cases = scan(study.data).training[:2]
     segmented = study.do(
         spec.SegmentJob(
@@ -255,6 +274,12 @@ def test_cases_are_told_as_they_are_segmented(study):
     shown = [event.result for event in told if isinstance(event, events.CaseSegmented)]
     assert tuple(shown) == study.results[spec.SegmentJob].results
     assert [Path(result.prediction).exists() for result in shown] == [True, True]
+
+
+def test_weights_are_scored_on_the_cases_that_were_held_out(study):
+    score = study.results[spec.HeldOutJob].score
+    assert score.cases == volumes.CASES - 4
+    assert len(score.dice) == 2
 
 
 def test_scores_are_kept_and_given(study):

@@ -13,7 +13,8 @@ from app.ui.widgets.labels import Button, label, show_text
 from app.ui.widgets.progress_strip import bar, show_share
 from app.ui.widgets.steps import StepRow
 
-_STEP_PAGES = tuple(page for page in Page if page is not Page.HOME)
+# Segmenting is a tool on the way to Review, no step that must be done.
+_STEP_PAGES = tuple(page for page in Page if page not in (Page.HOME, Page.SEGMENT))
 
 
 class HomePage(QWidget):

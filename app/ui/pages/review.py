@@ -5,7 +5,6 @@ from __future__ import annotations
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import (
-    QCheckBox,
     QComboBox,
     QHBoxLayout,
     QLineEdit,
@@ -28,11 +27,10 @@ from app.ui.presenters.review import (
 )
 from app.ui.text import EMPTY_REVIEW, EMPTY_REVIEW_HINT, PURPOSE, Page, Tone
 from app.ui.theme import GRID
-from app.ui.widgets.card import Card, page_layout, row_of
+from app.ui.widgets.card import Card, page_layout
 from app.ui.widgets.case_viewer import CaseViewer
 from app.ui.widgets.empty_state import EmptyState
 from app.ui.widgets.labels import BadgeLabel, Button, label, show_text
-from app.ui.widgets.progress_strip import ProgressStrip
 from app.ui.widgets.record_table import RecordTable
 
 REASONS = ("Structure missed", "Wrong border", "Extra piece", "Bad image", "Another reason")
@@ -49,16 +47,14 @@ class ReviewPage(QWidget):
     """Case, `Verdict`, comment, and the voxel (z, y, x) under the crosshair or None."""
 
     undo_wished = Signal()
-    segment_wished = Signal(str, bool)
-    """Path of a model, and whether to mirror; the held-out cases."""
-    segment_folder_wished = Signal(str, bool)
-    stop_wished = Signal(str)
+    run_wished = Signal(int)
+    """The run with this serial is to be shown."""
+
     report_wished = Signal()
 
     def __init__(self) -> None:
         super().__init__()
         layout = page_layout(self, Page.REVIEW.value, PURPOSE[Page.REVIEW])
-        layout.addWidget(self._segment_card())
         self._pages = QStackedWidget()
         self._empty = EmptyState("review", EMPTY_REVIEW, EMPTY_REVIEW_HINT)
         self._pages.addWidget(self._empty)
@@ -78,43 +74,6 @@ class ReviewPage(QWidget):
 
     # --- building ------------------------------------------------------------------------------
 
-    def _segment_card(self) -> Card:
-        card = Card()
-        self._model = QComboBox()
-        self._model.setAccessibleName("Model to segment with")
-        self._model.setMinimumWidth(200)
-        self._mirroring = QCheckBox("Mirror (slower, a little better)")
-        self._held_out = Button(
-            "Segment held-out cases",
-            "play",
-            clicked=lambda: self.segment_wished.emit(
-                str(self._model.currentData()), self._mirroring.isChecked()
-            ),
-        )
-        self._folder = Button(
-            "Segment a folder",
-            "folder_open",
-            clicked=lambda: self.segment_folder_wished.emit(
-                str(self._model.currentData()), self._mirroring.isChecked()
-            ),
-        )
-        self._model_name = label("Model", wraps=False)
-        self._choice = QWidget()
-        line = row_of(
-            self._model_name, self._model, self._mirroring, None, self._folder, self._held_out
-        )
-        line.setContentsMargins(0, 0, 0, 0)
-        self._choice.setLayout(line)
-        card.body.addWidget(self._choice)
-        self._progress = ProgressStrip()
-        self._progress.stopped.connect(self.stop_wished)
-        card.body.addWidget(self._progress)
-        self._failure = label("", "sentence")
-        card.body.addWidget(self._failure)
-        self._segment_frame = card
-        card.keep_low()
-        return card
-
     def _left(self) -> QWidget:
         left = QWidget()
         left.setMinimumWidth(300)
@@ -122,7 +81,11 @@ class ReviewPage(QWidget):
         column.setContentsMargins(0, 0, GRID, 0)
         column.setSpacing(GRID)
         self._summary = label("", "sentence")
-        self._made_by = label("", "caption")
+        self._runs = QComboBox()
+        self._runs.setAccessibleName("Segmentations to review")
+        self._runs.activated.connect(lambda _index: self.run_wished.emit(self._runs.currentData()))
+        # A long name must not widen the page.
+        self._runs.setMinimumContentsLength(12)
         self._facts = label("", "caption")
         self._report = Button(
             "Save report",
@@ -133,8 +96,8 @@ class ReviewPage(QWidget):
         top.setSpacing(GRID)
         top.addWidget(self._summary, 1)
         top.addWidget(self._report)
+        column.addWidget(self._runs)
         column.addLayout(top)
-        column.addWidget(self._made_by)
         column.addWidget(self._facts)
         self.cases = RecordTable(Table(columns=CASE_COLUMNS), "Cases, worst first")
         self.cases.row_chosen.connect(self._choose)
@@ -200,21 +163,12 @@ class ReviewPage(QWidget):
         if state == self._state:
             return
         self._state = state
-        self._draw_models(state)
-        self._progress.show_progress(state.progress)
-        show_text(self._failure, state.failure)
-        for button in (self._held_out, self._folder):
-            button.setEnabled(state.can_segment)
-        self._choice.setVisible(bool(state.models))
-        self._segment_frame.setVisible(
-            bool(state.models) or state.progress is not None or bool(state.failure)
-        )
+        self._draw_runs(state)
         self._empty.sentence.setText(state.empty)
         self._empty.hint.setText(state.empty_hint)
         self._pages.setCurrentIndex(1 if state.details else 0)
         show_text(self._summary, state.summary)
         self._report.setEnabled(state.can_report)
-        show_text(self._made_by, state.made_by)
         show_text(self._facts, ".  ".join(f"{fact.name} {fact.value}" for fact in state.facts))
         self.cases.show_table(state.cases)
         if state.details and not self.cases.current_key():
@@ -233,20 +187,15 @@ class ReviewPage(QWidget):
             return {}
         return {entry.value: entry.name for entry in self._state.labels}
 
-    def _draw_models(self, state: ReviewState) -> None:
-        wanted = [(model.title, model.path) for model in state.models]
-        have = [
-            (self._model.itemText(number), self._model.itemData(number))
-            for number in range(self._model.count())
-        ]
-        if wanted == have:
-            return
-        chosen = self._model.currentData()
-        self._model.clear()
-        for title, path in wanted:
-            self._model.addItem(title, path)
-        place = self._model.findData(chosen)
-        self._model.setCurrentIndex(max(0, place))
+    def _draw_runs(self, state: ReviewState) -> None:
+        wanted = [(run.title, run.serial) for run in state.runs]
+        have = [(self._runs.itemText(n), self._runs.itemData(n)) for n in range(self._runs.count())]
+        if wanted != have:
+            self._runs.clear()
+            for title, serial in wanted:
+                self._runs.addItem(title, serial)
+                self._runs.setItemData(self._runs.count() - 1, title, Qt.ItemDataRole.ToolTipRole)
+        self._runs.setCurrentIndex(self._runs.findData(state.shown))
 
     def _choose(self, case: str) -> None:
         detail = self._state.detail(case) if self._state is not None and case else None

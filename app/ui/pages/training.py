@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
 from PySide6.QtCore import Signal
 from PySide6.QtGui import QFontDatabase, QKeySequence, QShortcut
 from PySide6.QtWidgets import (
+    QCheckBox,
     QGridLayout,
     QHBoxLayout,
     QLineEdit,
@@ -23,16 +23,18 @@ from app.ui.models.rows import Table
 from app.ui.presenters.curves import curves_table
 from app.ui.presenters.federation import SITE_COLUMNS
 from app.ui.presenters.parts import Curve
-from app.ui.presenters.training import Tile, TrainingState, log_lines
-from app.ui.text import EMPTY_TRAINING, EMPTY_TRAINING_HINT, ESTIMATE, PURPOSE, Page
+from app.ui.presenters.training import SpeedState, Tile, TrainingState, narrowed
+from app.ui.text import EMPTY_TRAINING, EMPTY_TRAINING_HINT, ESTIMATE, PURPOSE, Page, Tone
 from app.ui.theme import GRID
-from app.ui.widgets.card import Card, page_layout, row_of, scrolling
+from app.ui.widgets.card import Card, FactGrid, page_layout, row_of, scrolling
 from app.ui.widgets.curve_plot import CurvePlot
 from app.ui.widgets.empty_state import EmptyState
-from app.ui.widgets.labels import Button, label, show_text
-from app.ui.widgets.meters import MeterColumn
+from app.ui.widgets.labels import BadgeLabel, Button, label, show_text
+from app.ui.widgets.meters import MeterGrid
+from app.ui.widgets.notice import NoticeList, NoticeStrip
 from app.ui.widgets.progress_strip import ProgressStrip, bar, show_share
 from app.ui.widgets.record_table import RecordTable
+from app.ui.widgets.schedule_form import ScheduleForm
 
 _TILES: Final = 4
 _BEST_LOSS: Final = -1.0
@@ -43,11 +45,16 @@ class TrainingPage(QWidget):
     """Draws a `TrainingState`."""
 
     pause_wished = Signal()
+    """The operator wants to pause; the costs are to be told before it is done."""
+
     resume_wished = Signal()
     stop_wished = Signal(str)
 
     save_wished = Signal(str, bytes)
     """A file to save: its suggested name and its bytes."""
+
+    schedule_wished = Signal(object, object, bool, bool)
+    """When to train; see `ScheduleForm.wished`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,6 +78,12 @@ class TrainingPage(QWidget):
             top.body.addWidget(widget)
         top.keep_low()
         layout.addWidget(top)
+        self.alarms = NoticeList()
+        layout.addWidget(self.alarms)
+        self.lost = NoticeStrip(closable=True)
+        self.lost.closed.connect(self._put_away)
+        self._put_away_key = ""
+        layout.addWidget(self.lost)
         shortcut = QShortcut(QKeySequence(SHORTCUTS[Action.PAUSE].keys), self)
         shortcut.activated.connect(self.toggle_pause)
 
@@ -82,7 +95,8 @@ class TrainingPage(QWidget):
         layout.addWidget(self._running, 1)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scrolling(content))
+        self.area = scrolling(content)
+        outer.addWidget(self.area)
         self._state: TrainingState | None = None
 
     # --- building ------------------------------------------------------------------------------
@@ -118,25 +132,36 @@ class TrainingPage(QWidget):
             card.body.addWidget(plot)
             card.setFixedHeight(288 if number < 2 else 224)
             grid.addWidget(card, number // 2, number % 2)
-        self._meters = MeterColumn()
-        load = Card("This computer")
-        load.body.addWidget(self._meters)
-        load.body.addStretch(1)
-        load.setMinimumWidth(190)
-        grid.addWidget(load, 0, 2, 2, 1)
-        grid.setColumnStretch(0, 4)
-        grid.setColumnStretch(1, 4)
-        grid.setColumnStretch(2, 2)
+        grid.setColumnStretch(0, 1)
+        grid.setColumnStretch(1, 1)
         column.addLayout(grid)
 
-        tabs = QTabWidget()
+        self._meters = MeterGrid()
+        load = Card("This computer")
+        load.body.addWidget(self._meters)
+        column.addWidget(load)
+
+        self.speed = SpeedCard()
+        self.schedule = ScheduleForm()
+        self.schedule.wished.connect(self.schedule_wished)
+        hours = Card("When to train")
+        hours.body.addWidget(self.schedule)
+        pair = QHBoxLayout()
+        pair.setSpacing(2 * GRID)
+        pair.addWidget(self.speed, 1)
+        pair.addWidget(hours, 1)
+        column.addLayout(pair)
+
+        self.tabs = QTabWidget()
         self.sites = RecordTable(Table(columns=SITE_COLUMNS), "Sites in this round")
         self.rounds = RecordTable(Table(columns=()), "Closed rounds")
-        tabs.addTab(self.sites, "Sites in this round")
-        tabs.addTab(self.rounds, "Closed rounds")
-        tabs.addTab(self._build_log(), "Log")
-        tabs.setMinimumHeight(240)
-        column.addWidget(tabs)
+        self.tabs.addTab(self.sites, "Sites in this round")
+        self.tabs.addTab(self.rounds, "Closed rounds")
+        self.tabs.addTab(self._build_log(), "Log")
+        # Lines are joined when somebody looks at them, not while the tab is hidden.
+        self.tabs.currentChanged.connect(self._draw_log)
+        self.tabs.setMinimumHeight(240)
+        column.addWidget(self.tabs)
         return running
 
     def _build_log(self) -> QWidget:
@@ -149,7 +174,9 @@ class TrainingPage(QWidget):
         self._log_words.setAccessibleName("Filter the log by words")
         self._log_words.setClearButtonEnabled(True)
         self._log_words.textChanged.connect(self._draw_log)
-        layout.addLayout(row_of(self._log_words))
+        self._log_troubles = QCheckBox("Warnings and errors only")
+        self._log_troubles.toggled.connect(self._draw_log)
+        layout.addLayout(row_of(self._log_words, self._log_troubles, spacing=2 * GRID))
         self.log = QPlainTextEdit()
         self.log.setReadOnly(True)
         self.log.setAccessibleName("Log of the training")
@@ -188,7 +215,9 @@ class TrainingPage(QWidget):
             or ("Training runs by itself." if state.begun else "Nothing to do here yet.")
         )
         show_text(self._failure, state.failure)
-        show_text(self._costs, state.pause_costs)
+        show_text(self._costs, state.costs)
+        self.alarms.draw(state.alarms)
+        self._draw_lost()
         self._progress.show_progress(state.progress)
         self._draw_pause(state)
         self._empty.setVisible(not state.begun)
@@ -203,6 +232,8 @@ class TrainingPage(QWidget):
         self.steps.retitle(state.step_title)
         self.rate.draw(state.learning_rate, state.round_ends)
         self._meters.draw(state.meters)
+        self.speed.draw(state.speed)
+        self.schedule.draw(state.schedule)
         self.sites.show_table(state.sites)
         self.rounds.show_table(state.rounds)
         if before is None or before.log != state.log:
@@ -219,19 +250,56 @@ class TrainingPage(QWidget):
 
     def _draw_pause(self, state: TrainingState) -> None:
         self.pause.setVisible(state.can_pause or state.can_resume)
-        self.pause.setText("Resume" if state.can_resume else "Pause")
+        self.pause.setText(state.resume_text if state.can_resume else "Pause…")
         self.pause.show_icon("play" if state.can_resume else "pause")
 
-    def _draw_log(self) -> None:
-        lines: Sequence[str] = self._state.log if self._state is not None else ()
-        shown = "\n".join(log_lines(tuple(lines), self._log_words.text()))
-        if shown == self.log.toPlainText():
+    def _draw_lost(self) -> None:
+        lost = self._state.lost if self._state is not None else None
+        self.lost.draw(lost if lost is not None and lost.key != self._put_away_key else None)
+
+    def _put_away(self, key: str) -> None:
+        self._put_away_key = key
+        self._draw_lost()
+
+    def _draw_log(self, *_what: object) -> None:
+        if self._state is None or not self.log.isVisible():
+            return
+        entries = narrowed(
+            self._state.log, self._log_words.text(), troubles=self._log_troubles.isChecked()
+        )
+        shown = "\n".join(entry.text for entry in entries)
+        before = self.log.toPlainText()
+        if shown == before:
             return
         scroll = self.log.verticalScrollBar()
         at_end = scroll.value() >= scroll.maximum() - 4
         place = scroll.value()
-        self.log.setPlainText(shown)
+        if before and shown.startswith(f"{before}\n"):
+            self.log.appendPlainText(shown[len(before) + 1 :])
+        else:
+            self.log.setPlainText(shown)
         scroll.setValue(scroll.maximum() if at_end else place)
+
+
+class SpeedCard(Card):
+    """Whether this speed is normal for this computer."""
+
+    def __init__(self) -> None:
+        super().__init__("Is this speed normal?")
+        self._badge = BadgeLabel()
+        self.tools.addWidget(self._badge)
+        self._sentence = label()
+        self._facts = FactGrid()
+        self.body.addWidget(self._sentence)
+        self.body.addWidget(self._facts)
+        self.body.addStretch(1)
+
+    def draw(self, state: SpeedState) -> None:
+        """Show the verdict and what it rests on."""
+        badge = state.badge
+        self._badge.show_badge(badge.text if badge else "", badge.tone if badge else Tone.NEUTRAL)
+        self._sentence.setText(state.sentence)
+        self._facts.show_facts(state.facts)
 
 
 class TileCard(Card):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from app.control.messages import RoundRow
@@ -40,12 +41,10 @@ def loss_curves(
         for curve in (
             _of(epochs, "Training", lambda record: record.train_loss),
             _of(epochs, "Validation", lambda record: record.validation_loss),
-            _of(baseline, f"{HERE_ALONE}, training", lambda one: one.train_loss, dashed=True),
-            _of(
-                baseline, f"{HERE_ALONE}, validation", lambda one: one.validation_loss, dashed=True
-            ),
-            _at_ends(closed, ends, f"{ALL_SITES}, training", lambda row: row.train_loss),
-            _at_ends(closed, ends, f"{ALL_SITES}, validation", lambda row: row.validation_loss),
+            _alone(baseline, "Training", lambda record: record.train_loss),
+            _alone(baseline, "Validation", lambda record: record.validation_loss),
+            _at_ends(closed, ends, "Training", lambda row: row.train_loss),
+            _at_ends(closed, ends, "Validation", lambda row: row.validation_loss),
         )
         if curve.x
     )
@@ -65,8 +64,8 @@ def dice_curves(
     closed = tuple(row for row in rounds if row.number in ends)
     curves = [
         _of(epochs, AVERAGE, lambda record: record.pseudo_dice_average),
-        _of(baseline, f"{HERE_ALONE}, average", lambda one: one.pseudo_dice_average, dashed=True),
-        _at_ends(closed, ends, f"{ALL_SITES}, mean", lambda row: _mean(row.pseudo_dice)),
+        _alone(baseline, AVERAGE, lambda record: record.pseudo_dice_average),
+        _at_ends(closed, ends, AVERAGE, lambda row: _mean(row.pseudo_dice)),
     ]
     for number, label in enumerate(labels):
 
@@ -147,9 +146,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(there) / len(there) if there else None
 
 
-def _of(
-    epochs: tuple[EpochRecord, ...], name: str, value: Measure, *, dashed: bool = False
-) -> Curve:
+def _of(epochs: tuple[EpochRecord, ...], name: str, value: Measure) -> Curve:
     points = [
         (float(record.epoch), measured)
         for record in epochs
@@ -159,19 +156,24 @@ def _of(
         name=name,
         x=tuple(epoch for epoch, _ in points),
         y=tuple(measured for _, measured in points),
-        dashed=dashed,
     )
 
 
+def _alone(epochs: tuple[EpochRecord, ...], like: str, value: Measure) -> Curve:
+    name = f"{HERE_ALONE}, {like.lower()}"
+    return replace(_of(epochs, name, value), dashed=True, like=like)
+
+
 def _at_ends(
-    rows: tuple[RoundRow, ...], ends: dict[int, int], name: str, value: RoundMeasure
+    rows: tuple[RoundRow, ...], ends: dict[int, int], like: str, value: RoundMeasure
 ) -> Curve:
     points = sorted(
         (float(ends[row.number]), measured) for row in rows if (measured := value(row)) is not None
     )
     return Curve(
-        name=name,
+        name=f"{ALL_SITES}, {like.lower()}" if like != AVERAGE else f"{ALL_SITES}, mean",
         x=tuple(epoch for epoch, _ in points),
         y=tuple(measured for _, measured in points),
         points=True,
+        like=like,
     )

@@ -16,6 +16,8 @@ from app.control.messages import (
     ChooseFolder,
     ComputeFingerprint,
     ConfirmLayout,
+    ForgetRun,
+    InspectModel,
     InvitationView,
     JoinStudy,
     LeaveStudy,
@@ -25,9 +27,12 @@ from app.control.messages import (
     Refused,
     ResumeTraining,
     RunDoctor,
+    RunView,
     SegmentCases,
+    SetSchedule,
     Snapshot,
     StopJob,
+    TrainBaseline,
     WithdrawAllowance,
 )
 from app.domain.errors import FednnunetError
@@ -40,8 +45,9 @@ from app.ui.models.layout import LayoutAnswers
 from app.ui.models.pictures import CasePicture, PictureWish
 from app.ui.presenters.federation import present_invitation
 from app.ui.presenters.gallery import read_picture
-from app.ui.presenters.review import Opinion
+from app.ui.presenters.review import Opinion, run_shown
 from app.ui.presenters.review_report import report_of, table_beside, with_pictures
+from app.ui.presenters.segment import SegmentWish
 from app.ui.presenters.verdicts import VerdictBook
 from app.ui.presenters.volumes import CasePaths, LoadedCase, read_case
 from app.ui.text import listed, sentence_case
@@ -91,6 +97,7 @@ class Desk(QObject):
         self._service, self._clock, self._verdicts = service, clock, verdicts
         self._wanted: dict[str, CasePaths] = {}
         self._verdict_problem = ""
+        self._serial: int | None = None
         self.left_out: frozenset[str] | None = None
         """Cases that the operator left out and that no fingerprint was computed without yet."""
 
@@ -206,26 +213,77 @@ class Desk(QObject):
 
     # --- training ------------------------------------------------------------------------------
 
-    def pause(self) -> None:
-        """Pause at the next checkpoint."""
-        self._ask(PauseTraining(), "Training pauses at the next checkpoint.")
+    def pause(self, *, at_checkpoint: bool) -> None:
+        """Pause at once, or when the running epoch is safe on disk."""
+        done = "Training pauses at the next checkpoint." if at_checkpoint else "Training pauses."
+        self._ask(PauseTraining(at_checkpoint=at_checkpoint), done)
 
     def resume(self) -> None:
         """Go on."""
         self._ask(ResumeTraining(), "Training goes on.")
 
+    def set_schedule(
+        self,
+        from_minute: int | None,
+        to_minute: int | None,
+        *,
+        weekends: bool,
+        yield_card: bool,
+    ) -> None:
+        """Train only in these hours; None both: at any hour."""
+        self._ask(
+            SetSchedule(
+                from_minute=from_minute,
+                to_minute=to_minute,
+                weekends=weekends,
+                yield_card=yield_card,
+            ),
+            "These times are in force.",
+        )
+
     # --- review --------------------------------------------------------------------------------
 
-    def segment(self, model: str, folder: str, *, mirroring: bool) -> None:
-        """Segment a folder, or the held-out cases when `folder` is empty."""
-        self._ask(SegmentCases(model=model, folder=folder or None, mirroring=mirroring))
+    def segment(self, wish: SegmentWish) -> None:
+        """Segment cases with a model, or go on with it."""
+        self._ask(
+            SegmentCases(
+                model=wish.model,
+                folder=wish.folder or None,
+                source=wish.source,
+                mirroring=wish.mirroring,
+                device=wish.device,
+            )
+        )
+
+    def inspect_model(self, path: str) -> None:
+        """Look at a model file without running anything in it."""
+        self._ask(InspectModel(path=path))
+
+    def forget_run(self, serial: int) -> None:
+        """Remove the segmentations of a run."""
+        self._ask(ForgetRun(serial=serial), "The segmentations are removed; verdicts stay.")
+
+    def train_baseline(self) -> None:
+        """Train this site alone, or go on with it."""
+        self._ask(TrainBaseline(), "The local baseline is being trained; you may close the window.")
+
+    @property
+    def run(self) -> RunView | None:
+        """The run that Review shows."""
+        return run_shown(self.snapshot.review, self._serial) if self.snapshot is not None else None
+
+    def show_run(self, serial: int) -> None:
+        """Let Review show this run."""
+        self._serial = serial
+        self.changed.emit()
 
     def opinions(self) -> Mapping[str, Opinion]:
-        """Return what was said so far, by case."""
-        if self._verdicts is None or self.snapshot is None:
+        """Return what was said so far of the run that Review shows, by case."""
+        run = self.run
+        if self._verdicts is None or run is None:
             return {}
         try:
-            return self._verdicts.opinions(self.snapshot.review.results)
+            return self._verdicts.opinions(run.results)
         except FednnunetError as exc:
             # Told once: this is asked at every drawing.
             if str(exc) != self._verdict_problem:
@@ -236,7 +294,7 @@ class Desk(QObject):
     @property
     def reviewed(self) -> int:
         """How many of the present segmentations have a verdict."""
-        results = self.snapshot.review.results if self.snapshot is not None else ()
+        results = self.run.results if self.run is not None else ()
         said = self.opinions()
         return sum(
             said[one.case].verdict is not Verdict.UNREVIEWED for one in results if one.case in said
@@ -250,7 +308,7 @@ class Desk(QObject):
         voxel: tuple[int, int, int] | None = None,
     ) -> None:
         """Write down a verdict; it is on disk when this returns. `voxel` is what a comment means."""
-        results = self.snapshot.review.results if self.snapshot is not None else ()
+        results = self.run.results if self.run is not None else ()
         result = next((one for one in results if one.case == case), None)
         if result is not None:
             self._note(lambda book: book.judge(result, verdict, comment, voxel))
@@ -265,21 +323,21 @@ class Desk(QObject):
         Pictures of flagged cases are read beside the window, so the files are there when the
         message says so.
         """
-        view = self.snapshot.review if self.snapshot is not None else None
-        if view is None or not view.results or self._verdicts is None:
+        run = self.run
+        if run is None or self._verdicts is None:
             return
         try:
-            reviews = self._verdicts.reviews(view.results)
+            reviews = self._verdicts.reviews(run.results)
         except FednnunetError as exc:
             self.message_told.emit(of_error(exc))
             return
         study = self.snapshot.federation.study if self.snapshot is not None else None
         draft = report_of(
-            view, reviews, study=study.name if study is not None else "", made_at=self.now
+            run, reviews, study=study.name if study is not None else "", made_at=self.now
         )
 
         def work() -> None:
-            report = with_pictures(draft, view.results)
+            report = with_pictures(draft, run.results)
             write_atomic(path, html_report(report).encode())
             write_atomic(table_beside(path), csv_report(report).encode("utf-8-sig"))
 

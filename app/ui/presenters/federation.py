@@ -52,6 +52,12 @@ SITE_COLUMNS: Final = (
     Column(title="Last heard", figures=True),
 )
 ABSENT_AFTER_S: Final = 180
+DOING_TONES: Final = {
+    "delivered": Tone.GOOD,
+    "failed": Tone.DANGER,
+    "absent": Tone.WARNING,
+    "paused": Tone.WARNING,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,16 +186,27 @@ def present_federation(snapshot: Snapshot | None) -> FederationState:
     )
 
 
-def sites_table(view: FederationView) -> Table:
-    """Return one row per site of the study, this one named as such."""
+def sites_table(view: FederationView, *, now: float | None = None) -> Table:
+    """Return one row per site of the study, this one named as such; `now` shortens times."""
     return Table(
         columns=SITE_COLUMNS,
-        rows=tuple(_site_row(site) for site in view.sites),
+        rows=tuple(_site_row(site, now) for site in view.sites),
         empty=text.EMPTY_SITES,
     )
 
 
-def _site_row(site: SiteRow) -> Row:
+def _doing(site: SiteRow, now: float | None) -> Cell:
+    """Return what a site does, the troubled ones last when sorted."""
+    if site.absent_since is not None:
+        since = moment(site.absent_since, now=now)
+        return Cell(text=f"Absent since {since}", order="z", tone=Tone.WARNING, icon="warning")
+    tone = DOING_TONES.get(site.doing)
+    text = sentence_case(site.doing or site.state)
+    icon = "check" if site.doing == "delivered" else ""
+    return Cell(text=text, order=text.casefold(), tone=tone, icon=icon)
+
+
+def _site_row(site: SiteRow, now: float | None) -> Row:
     name = site_title(site.name) + (" (this site)" if site.here else "")
     if site.connected:
         link = Cell(text="Connected", order=0.0, tone=Tone.GOOD, icon="check")
@@ -209,7 +226,7 @@ def _site_row(site: SiteRow) -> Row:
         cells=(
             words(name),
             link,
-            words(sentence_case(site.state)),
+            _doing(site, now),
             number(float(site.cases), str(site.cases)) if site.cases else number(None),
             number(float(site.round), str(site.round)) if site.round else number(None),
             progress,

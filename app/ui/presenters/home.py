@@ -223,14 +223,14 @@ def _training_step(snapshot: Snapshot, reviewed: int) -> NextStep:
             return NextStep(
                 sentence="The model is segmenting your cases.",
                 detail=running.sentence,
-                button="Go to Review",
-                page=Page.REVIEW,
+                button="Watch it",
+                page=Page.SEGMENT,
                 waiting=True,
             )
         return NextStep(
             sentence="The study has its model. Try it on cases that no site trained on.",
             button="Segment cases",
-            page=Page.REVIEW,
+            page=Page.SEGMENT,
         )
     if training.sentence and (training.epochs or training.steps or training.round):
         return NextStep(
@@ -263,7 +263,9 @@ def five_steps(snapshot: Snapshot | None, *, reviewed: int = 0) -> tuple[Step, .
     """Return the five steps with their marks; the first one not done is the current one."""
     if snapshot is None:
         return tuple(
-            Step(page=page, mark=StepMark.TODO, detail="") for page in Page if page is not Page.HOME
+            Step(page=page, mark=StepMark.TODO, detail="")
+            for page in Page
+            if page not in (Page.HOME, Page.SEGMENT)
         )
     data, fingerprint = snapshot.data, snapshot.fingerprint
     federation, training, review = snapshot.federation, snapshot.training, snapshot.review

@@ -37,13 +37,17 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """One line of a plot; `x` ascends. `points` marks single values instead of joining them."""
+    """One line of a plot; `x` ascends. `points` marks single values instead of joining them.
+
+    `like` names the line of the same plot whose colour this one shares.
+    """
 
     name: str
     x: tuple[float, ...]
     y: tuple[float, ...]
     dashed: bool = False
     points: bool = False
+    like: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from app.control.messages import ModelView, ReviewView, Snapshot
+from app.control.messages import ReviewView, RunView, Snapshot
 from app.domain.segmentation import CaseScore, LabelScore, SegmentationResult, Verdict
 from app.review.order import worst_first
 from app.ui import text
 from app.ui.models.rows import Cell, Column, Row, Table, number, words
-from app.ui.presenters.parts import Badge, Fact, Progress, failure_of, progress_of
-from app.ui.text import NOTHING, Tone, count, figure, listed, sentence_case
+from app.ui.presenters.parts import Badge, Fact, progress_of
+from app.ui.presenters.segment import run_title
+from app.ui.text import NOTHING, Tone, count, figure, sentence_case
 
 VERDICT_WORDS: Final = {
     Verdict.UNREVIEWED: ("To review", Tone.NEUTRAL, ""),
@@ -45,11 +46,11 @@ class Opinion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelChoice:
-    """A model that can be chosen to segment with."""
+class RunChoice:
+    """A run whose segmentations can be reviewed."""
 
     title: str
-    path: str
+    serial: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,18 +81,16 @@ class ReviewState:
     """What the Review page draws."""
 
     attached: bool
-    models: tuple[ModelChoice, ...]
-    progress: Progress | None
-    failure: str
-    can_segment: bool
+    runs: tuple[RunChoice, ...]
+    """Newest first."""
+    shown: int | None
+    """Serial of the run that is shown."""
     can_report: bool
     empty: str
     empty_hint: str
     cases: Table
     summary: str
     facts: tuple[Fact, ...]
-    made_by: str
-    """Which model made the segmentations."""
     labels: tuple[LabelEntry, ...]
     details: tuple[CaseDetail, ...]
     """In the order of the list."""
@@ -101,15 +100,31 @@ class ReviewState:
         return next((detail for detail in self.details if detail.case == case), None)
 
 
+def run_shown(view: ReviewView, serial: int | None) -> RunView | None:
+    """Return the run with this serial, else the newest that has segmentations."""
+    with_results = [run for run in view.runs if run.results]
+    chosen = next((run for run in with_results if run.serial == serial), None)
+    return chosen or (with_results[-1] if with_results else None)
+
+
 def present_review(
-    snapshot: Snapshot | None, opinions: Mapping[str, Opinion] | None = None
+    snapshot: Snapshot | None,
+    opinions: Mapping[str, Opinion] | None = None,
+    *,
+    serial: int | None = None,
 ) -> ReviewState:
-    """Return what the Review page draws; `opinions` come from the verdict store, by case."""
+    """Return what the Review page draws of a run (None: the newest).
+
+    `opinions` come from the verdict store, by case.
+    """
     view = snapshot.review if snapshot is not None else ReviewView()
     said = opinions or {}
-    scores = {score.case: score for score in view.scores}
-    place = {ranked.case: number for number, ranked in enumerate(worst_first(view.scores))}
-    ordered = sorted(view.results, key=lambda one: (place.get(one.case, len(place)), one.case))
+    run = run_shown(view, serial)
+    run_scores = () if run is None else run.scores
+    scores = {score.case: score for score in run_scores}
+    place = {ranked.case: number for number, ranked in enumerate(worst_first(run_scores))}
+    results = () if run is None else run.results
+    ordered = sorted(results, key=lambda one: (place.get(one.case, len(place)), one.case))
     progress = progress_of(view.job)
     details = tuple(
         _detail(result, scores.get(result.case), said.get(result.case, Opinion()))
@@ -117,17 +132,15 @@ def present_review(
     )
     return ReviewState(
         attached=snapshot is not None,
-        models=tuple(
-            ModelChoice(title=sentence_case(model.name), path=model.path) for model in _models(view)
+        runs=tuple(
+            RunChoice(title=run_title(one), serial=one.serial)
+            for one in reversed(view.runs)
+            if one.results
         ),
-        progress=progress,
-        failure=failure_of(view.job),
-        can_segment=bool(view.models) and progress is None,
+        shown=None if run is None else run.serial,
         can_report=bool(details) and progress is None,
         empty=text.SEGMENTING if progress is not None else text.EMPTY_REVIEW,
-        empty_hint=text.READY_TO_SEGMENT_HINT
-        if view.models and progress is None
-        else text.EMPTY_REVIEW_HINT,
+        empty_hint=text.EMPTY_REVIEW_HINT,
         cases=Table(
             columns=CASE_COLUMNS,
             rows=tuple(_case_row(detail, scores.get(detail.case)) for detail in details),
@@ -135,38 +148,15 @@ def present_review(
         ),
         summary=_summary(details),
         facts=_facts(tuple(scores[d.case] for d in details if d.case in scores)),
-        made_by=_made_by(view),
         labels=tuple(
             LabelEntry(
                 name=sentence_case(name), value=value[0] if isinstance(value, tuple) else value
             )
-            for name, value in view.labels.items()
+            for name, value in ({} if run is None else run.labels).items()
             if name not in ("background", "ignore")
         ),
         details=details,
     )
-
-
-def _models(view: ReviewView) -> tuple[ModelView, ...]:
-    """Order models: the one that made what is shown, then the newest, shared before personal."""
-    shown = {result.model_digest for result in view.results}
-    return tuple(
-        sorted(
-            view.models,
-            # Only the name tells a site's own model from the shared one.
-            key=lambda one: (
-                one.digest not in shown,
-                -one.round,
-                "personal" in one.name.casefold(),
-            ),
-        )
-    )
-
-
-def _made_by(view: ReviewView) -> str:
-    shown = {result.model_digest for result in view.results}
-    names = tuple(sentence_case(one.name) for one in view.models if one.digest in shown)
-    return f"By: {listed(names)}" if names else ""
 
 
 def _detail(result: SegmentationResult, score: CaseScore | None, opinion: Opinion) -> CaseDetail:

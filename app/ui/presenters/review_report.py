@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from app.control.messages import ReviewView
+from app.control.messages import RunView
 from app.domain.errors import FednnunetError
 from app.domain.segmentation import SegmentationResult, Verdict
 from app.review.report import ReviewReport
@@ -22,14 +22,14 @@ _PICTURE_SIDE: Final = 192
 
 
 def report_of(
-    view: ReviewView, reviews: Sequence[CaseReview], *, study: str, made_at: float
+    run: RunView, reviews: Sequence[CaseReview], *, study: str, made_at: float
 ) -> ReviewReport:
     """Return the report without pictures; `made_at` in seconds since the epoch."""
-    models = sorted({result.model_digest for result in view.results})
+    models = sorted({result.model_digest for result in run.results})
     return ReviewReport(
         title=f"Review of {study}" if study else "Review of segmentations",
         model_digest=models[0] if len(models) == 1 else "several models",
-        scores=view.scores,
+        scores=run.scores,
         reviews=tuple(map(_with_reason, reviews)),
         made_at=made_at,
     )

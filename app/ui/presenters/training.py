@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median
 from typing import Final
 
-from app.control.messages import CardSample, DeviceSample, LogLine, Snapshot, TrainingView
+from app.control.messages import (
+    Alarm,
+    FederationView,
+    Interruption,
+    LogLine,
+    ScheduleView,
+    Snapshot,
+    SpeedView,
+    TrainingView,
+)
+from app.domain.training import EpochRecord
 from app.ui.models.rows import Table
 from app.ui.presenters.curves import (
     dice_curves,
@@ -15,23 +26,34 @@ from app.ui.presenters.curves import (
     step_curves,
 )
 from app.ui.presenters.federation import rounds_table, sites_table
-from app.ui.presenters.parts import Curve, Progress, failure_of, progress_of
-from app.ui.text import NOTHING, count, duration, figure, moment, sentence_case, time_of_day
+from app.ui.presenters.memory import kept
+from app.ui.presenters.meters import Meter, meters_of
+from app.ui.presenters.parts import Badge, Curve, Fact, Progress, failure_of, progress_of
+from app.ui.text import (
+    NOTHING,
+    Tone,
+    count,
+    duration,
+    figure,
+    moment,
+    sentence_case,
+    time_of_day,
+)
 
-_HISTORY: Final = 120
+NOW: Final = "now"
+AT_CHECKPOINT: Final = "checkpoint"
+_REMEMBERED_S: Final = 7 * 86_400.0
+_RECENT_STEPS: Final = 50
 _TRAINING: Final = "training"
 """The phase in which work is done that a checkpoint does not hold yet."""
-"""Readings of the computer that a small graph shows."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Meter:
-    """One reading of the computer: its text, its share of the whole, and how it went lately."""
-
-    name: str
-    value: str
-    share: float | None
-    history: tuple[float, ...]
+_SEVERITIES: Final = {"stopped": Tone.DANGER, "slow": Tone.WARNING, "notice": Tone.INFO}
+_SPEEDS: Final = {
+    "usual": Badge(text="Normal", tone=Tone.GOOD),
+    "fast": Badge(text="Faster than usual", tone=Tone.GOOD),
+    "slow": Badge(text="Slower than usual", tone=Tone.WARNING),
+}
+_LEVELS: Final = {"info": Tone.NEUTRAL, "warning": Tone.WARNING, "error": Tone.DANGER}
+_DAY_MINUTES: Final = 24 * 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +64,54 @@ class Tile:
     value: str
     detail: str = ""
     share: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Something the operator should know, and what to do about it. `key` tells it from others."""
+
+    key: str
+    sentence: str
+    remedy: str
+    tone: Tone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One way to do something, with what it costs."""
+
+    key: str
+    text: str
+    cost: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleState:
+    """When this site trains. Minutes after midnight; None: at any hour."""
+
+    sentence: str
+    from_minute: int | None
+    to_minute: int | None
+    weekends: bool
+    yield_card: bool
+    resting: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeedState:
+    """Whether this speed is normal for this computer."""
+
+    sentence: str
+    badge: Badge | None
+    facts: tuple[Fact, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogEntry:
+    """One line of the log as a person reads it."""
+
+    text: str
+    tone: Tone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,20 +134,28 @@ class TrainingState:
     meters: tuple[Meter, ...]
     sites: Table
     rounds: Table
-    log: tuple[str, ...]
+    log: tuple[LogEntry, ...]
     paused: bool
     can_pause: bool
     can_resume: bool
-    pause_costs: str
+    resume_text: str
+    """What the button says that ends a pause, or takes back one that is only wished for."""
+    pauses: tuple[Option, ...]
+    costs: str
+    """Answers “may I switch this computer off?”."""
+    alarms: tuple[Notice, ...]
+    lost: Notice | None
+    """What the newest interruption cost."""
+    schedule: ScheduleState
+    speed: SpeedState
 
 
 def present_training(snapshot: Snapshot | None, *, now: float) -> TrainingState:
     """Return what the Training page draws; `now` dates the last checkpoint."""
-    from app.control.messages import FederationView
-
     view = snapshot.training if snapshot is not None else TrainingView()
     federation = snapshot.federation if snapshot is not None else FederationView()
     labels = federation.study.labels if federation.study is not None else ()
+    baseline = snapshot.review.baseline.epochs if snapshot is not None else ()
     begun = bool(view.round or view.epochs or view.steps)
     running = view.job is not None and view.job.running
     return TrainingState(
@@ -86,27 +164,120 @@ def present_training(snapshot: Snapshot | None, *, now: float) -> TrainingState:
         sentence=sentence_case(view.sentence),
         failure=failure_of(view.job),
         progress=progress_of(view.job) if not begun else None,
-        tiles=_tiles(view) if begun else (),
-        loss=loss_curves(view.epochs, federation.rounds, view.baseline),
-        dice=dice_curves(view.epochs, federation.rounds, view.baseline, labels),
+        tiles=_tiles(view, now) if begun else (),
+        loss=loss_curves(view.epochs, federation.rounds, baseline),
+        dice=dice_curves(view.epochs, federation.rounds, baseline, labels),
         learning_rate=rate_curves(view.epochs),
         round_ends=round_ends(view.epochs),
         step_loss=step_curves(view.steps),
         step_title=f"Loss of each step, epoch {view.steps[-1].epoch}"
         if view.steps
         else "Loss of each step",
-        meters=_meters(view.samples),
-        sites=sites_table(federation),
+        meters=meters_of(view.samples),
+        sites=sites_table(federation, now=now),
         rounds=rounds_table(federation),
-        log=tuple(map(plain_line, view.log)),
+        log=log_entries(view.log),
         paused=view.paused,
-        can_pause=running and not view.paused,
-        can_resume=view.paused,
-        pause_costs=_pause_costs(view, now) if begun else "",
+        can_pause=running and not view.paused and not view.pausing,
+        can_resume=view.paused or view.pausing,
+        resume_text="Do not pause" if view.pausing and not view.paused else "Resume",
+        pauses=pauses_of(view),
+        costs=view.costs.switch_off if begun else "",
+        alarms=alarms_of(view.alarms),
+        lost=lost_of(view.interruptions, now=now),
+        schedule=schedule_of(view.schedule),
+        speed=speed_of(view.speed),
     )
 
 
-def _tiles(view: TrainingView) -> tuple[Tile, ...]:
+def pauses_of(view: TrainingView) -> tuple[Option, ...]:
+    """Return the ways to pause, the one that loses nothing first."""
+    left = view.costs.next_checkpoint_s
+    wait = "" if left is None else f" (in about {duration(left)})"
+    return (
+        Option(
+            key=AT_CHECKPOINT,
+            text=f"Pause at the next checkpoint{wait}",
+            cost=view.costs.pause_at_checkpoint or "Nothing is lost.",
+        ),
+        Option(
+            key=NOW,
+            text="Pause now",
+            cost=view.costs.pause or "What was trained since the last checkpoint is trained again.",
+        ),
+    )
+
+
+def alarms_of(alarms: tuple[Alarm, ...]) -> tuple[Notice, ...]:
+    """Return what keeps training from going well, the worst first."""
+    return tuple(
+        Notice(
+            key=alarm.code,
+            sentence=sentence_case(alarm.sentence),
+            remedy=alarm.remedy,
+            tone=_SEVERITIES.get(alarm.severity, Tone.WARNING),
+        )
+        for alarm in alarms
+    )
+
+
+def lost_of(interruptions: tuple[Interruption, ...], *, now: float) -> Notice | None:
+    """Return the newest interruption of the last week, and how many there were before."""
+    recent = tuple(one for one in interruptions if now - one.at < _REMEMBERED_S)
+    if not recent:
+        return None
+    earlier = len(recent) - 1
+    remedy = "" if not earlier else f"In the last week, training was interrupted {_times(earlier)}"
+    return Notice(
+        key=f"{recent[0].at:.3f}",
+        sentence=sentence_case(recent[0].sentence),
+        remedy=f"{remedy} before that." if remedy else "",
+        tone=Tone.INFO,
+    )
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"
+
+
+def schedule_of(view: ScheduleView) -> ScheduleState:
+    """Return when this site trains."""
+    return ScheduleState(
+        sentence=view.sentence or "Trains at any hour.",
+        from_minute=view.from_minute,
+        to_minute=view.to_minute,
+        weekends=view.weekends,
+        yield_card=view.yield_card,
+        resting=view.resting,
+    )
+
+
+def speed_of(view: SpeedView) -> SpeedState:
+    """Return whether this speed is normal for this computer."""
+    times = (
+        ("One step takes", view.step_s),
+        ("Usual here", view.usual_s),
+        ("Expected of such a device", view.table_s),
+    )
+    return SpeedState(
+        sentence=sentence_case(view.sentence)
+        or "After some steps this says whether the speed is normal for this computer.",
+        badge=_SPEEDS.get(view.verdict),
+        facts=tuple(
+            Fact(name=name, value=f"{seconds:.2f} s")
+            for name, seconds in times
+            if seconds is not None
+        ),
+    )
+
+
+def clock_of(minute: int) -> str:
+    """Return minutes after midnight as “20:00”."""
+    hours, minutes = divmod(minute % _DAY_MINUTES, 60)
+    return f"{hours:02}:{minutes:02}"
+
+
+def _tiles(view: TrainingView, now: float) -> tuple[Tile, ...]:
     epochs_per_round = view.total_epochs // view.rounds if view.rounds and view.total_epochs else 0
     within = 0.0
     if epochs_per_round and view.epoch:
@@ -125,13 +296,13 @@ def _tiles(view: TrainingView) -> tuple[Tile, ...]:
         Tile(
             name="Epoch",
             value=f"{view.epoch} of {view.total_epochs}" if view.total_epochs else str(view.epoch),
-            detail=f"Step {view.step} of {view.steps_per_epoch}" if view.steps_per_epoch else "",
+            detail=_step_detail(view),
             share=view.step / view.steps_per_epoch if view.steps_per_epoch else None,
         ),
         Tile(
             name="Left in this round",
-            value="Paused" if view.paused else duration(view.seconds_left),
-            detail=f"Last epoch took {duration(last.seconds)}" if last else "",
+            value=_left(view),
+            detail=_expected(view, last, now),
         ),
         Tile(
             name="Overlap with the labels",
@@ -141,69 +312,38 @@ def _tiles(view: TrainingView) -> tuple[Tile, ...]:
     )
 
 
-def _pause_costs(view: TrainingView, now: float) -> str:
-    if view.phase != _TRAINING:
-        return "Nothing is being trained now: switching this computer off loses nothing."
-    if view.last_checkpoint_at is None:
-        return "No checkpoint yet: stopping this computer now loses the running round."
-    age = max(0.0, now - view.last_checkpoint_at)
-    return (
-        f"Last checkpoint at {moment(view.last_checkpoint_at, now=now)}. Switching this computer "
-        f"off now loses about {duration(age)} of work; pausing loses nothing."
+def _step_detail(view: TrainingView) -> str:
+    if not view.steps_per_epoch:
+        return ""
+    detail = f"Step {view.step} of {view.steps_per_epoch}"
+    left = view.steps_per_epoch - view.step
+    if view.phase == _TRAINING and view.steps and left > 0:
+        seconds = median(step.seconds for step in view.steps[-_RECENT_STEPS:])
+        detail += f", {duration(left * seconds)} left"
+    return detail
+
+
+def _left(view: TrainingView) -> str:
+    if view.paused:
+        return "Paused"
+    if view.schedule.resting:
+        return "Resting"
+    return duration(view.seconds_left)
+
+
+def _expected(view: TrainingView, last: EpochRecord | None, now: float) -> str:
+    if view.round_expected_at is not None:
+        return f"All sites expected at {moment(view.round_expected_at, now=now)}"
+    return f"Last epoch took {duration(last.seconds)}" if last else ""
+
+
+@kept
+def log_entries(lines: tuple[LogLine, ...]) -> tuple[LogEntry, ...]:
+    """Return the log's lines as a person reads them."""
+    return tuple(
+        LogEntry(text=plain_line(line), tone=_LEVELS.get(line.level, Tone.NEUTRAL))
+        for line in lines
     )
-
-
-def _meters(samples: tuple[DeviceSample, ...]) -> tuple[Meter, ...]:
-    if not samples:
-        return ()
-    last, lately = samples[-1], samples[-_HISTORY:]
-    meters = [
-        Meter(
-            name="Processor",
-            value=f"{last.cpu_percent:.0f} %",
-            share=last.cpu_percent / 100,
-            history=tuple(sample.cpu_percent / 100 for sample in lately),
-        ),
-        Meter(
-            name="Memory",
-            value=f"{last.memory_percent:.0f} %, training {last.worker_memory_mb / 1000:.1f} GB",
-            share=last.memory_percent / 100,
-            history=tuple(sample.memory_percent / 100 for sample in lately),
-        ),
-    ]
-    for number, card in enumerate(last.cards):
-        before = [sample.cards[number] for sample in lately if number < len(sample.cards)]
-        if card.percent is not None:
-            meters.append(
-                Meter(
-                    name=card.name,
-                    value=f"{card.percent:.0f} %{_warmth(card)}",
-                    share=card.percent / 100,
-                    history=tuple((one.percent or 0.0) / 100 for one in before),
-                )
-            )
-        if card.memory_percent is not None:
-            meters.append(
-                Meter(
-                    name="Graphics memory",
-                    value=f"{card.memory_percent:.0f} %",
-                    share=card.memory_percent / 100,
-                    history=tuple((one.memory_percent or 0.0) / 100 for one in before),
-                )
-            )
-    meters.append(
-        Meter(name="Disk", value=f"{last.disk_free_gb:.0f} GB free", share=None, history=())
-    )
-    return tuple(meters)
-
-
-def _warmth(card: CardSample) -> str:
-    parts = []
-    if card.temperature_c is not None:
-        parts.append(f"{card.temperature_c:.0f} °C")
-    if card.power_w is not None:
-        parts.append(f"{card.power_w:.0f} W")
-    return "".join(f", {part}" for part in parts)
 
 
 def plain_line(line: LogLine) -> str:
@@ -212,16 +352,25 @@ def plain_line(line: LogLine) -> str:
     return f"{time_of_day(line.at)}  {marked}{sentence_case(line.text)}"
 
 
-def log_lines(lines: tuple[str, ...], words: str) -> tuple[str, ...]:
-    """Return the lines that hold every word of `words`, ignoring case."""
+def narrowed(
+    entries: tuple[LogEntry, ...], words: str, *, troubles: bool = False
+) -> tuple[LogEntry, ...]:
+    """Return the lines that hold every word of `words`, ignoring case; warnings and errors only."""
     wanted = words.casefold().split()
-    return tuple(line for line in lines if all(word in line.casefold() for word in wanted))
+    return tuple(
+        entry
+        for entry in entries
+        if all(word in entry.text.casefold() for word in wanted)
+        and (not troubles or entry.tone is not Tone.NEUTRAL)
+    )
 
 
 def training_brief(view: TrainingView) -> str:
     """Return the training's state for the status bar, in a few words."""
     if view.paused:
         return "Training paused"
+    if view.schedule.resting:
+        return "Training rests by its schedule"
     if view.job is not None and view.job.running and view.round:
         left = f", {duration(view.seconds_left)} left" if view.seconds_left is not None else ""
         return f"Training round {view.round} of {view.rounds}{left}"

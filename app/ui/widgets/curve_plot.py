@@ -44,7 +44,7 @@ NO_LOGARITHM: Final = "Zero and values below it have no logarithm."
 
 
 class Line(Protocol):
-    """One curve; `points` marks single values instead of joining them."""
+    """One curve; `points` marks single values, `like` names the line whose colour it shares."""
 
     @property
     def name(self) -> str: ...
@@ -56,6 +56,8 @@ class Line(Protocol):
     def dashed(self) -> bool: ...
     @property
     def points(self) -> bool: ...
+    @property
+    def like(self) -> str: ...
 
 
 class CurvePlot(Plot):
@@ -236,7 +238,7 @@ class CurvePlot(Plot):
                 "left", label_left if self.log_values else "", color=theme.colours().muted
             )
         shown = self.shown()
-        numbers = {line.name: number for number, line in enumerate(self._lines)}
+        numbers = _hues(self._lines)
         while len(self._items) < len(shown):
             self._items.append(self._plot.plot())
             self._drawn.append(())
@@ -460,6 +462,19 @@ def _pen_of(number: int, *, dashed: bool) -> tuple[str, Qt.PenStyle]:
         Qt.PenStyle.DashLine if dashed else _STYLES[min(number // len(curves), len(_STYLES) - 1)]
     )
     return curves[number % len(curves)], style
+
+
+def _hues(lines: tuple[Line, ...]) -> dict[str, int]:
+    """Return the number of each line's colour; a line that is like another one has the same."""
+    numbers: dict[str, int] = {}
+    for line in lines:
+        if not line.like:
+            numbers[line.name] = len(numbers)
+    own = len(numbers)
+    for line in lines:
+        if line.like:
+            numbers[line.name] = numbers.get(line.like, own)
+    return numbers
 
 
 def _logarithms(item: Any) -> tuple[bool, bool]:  # noqa: ANN401 - pyqtgraph has no types

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QKeySequence
@@ -11,7 +12,7 @@ from PySide6.QtWidgets import QDialog, QDialogButtonBox, QGridLayout, QVBoxLayou
 from app.ui.theme import GRID
 from app.ui.widgets.card import Card, scrolling
 from app.ui.widgets.case_viewer import CaseViewer
-from app.ui.widgets.labels import label
+from app.ui.widgets.labels import Button, label
 
 
 class CaseWindow(QDialog):
@@ -31,6 +32,49 @@ class CaseWindow(QDialog):
         self.viewer.show_sentence(f"Reading {case}…")
         self.show()
         self.raise_()
+
+
+class ChoiceDialog(QDialog):
+    """Several ways to do something, each with what it costs; the first is the safe one."""
+
+    def __init__(
+        self,
+        parent: QWidget,
+        title: str,
+        options: Sequence[tuple[str, str, str]],
+        *,
+        hint: str = "",
+        decline: str = "Cancel",
+    ) -> None:
+        """Make the dialog; `options` are keys, what the buttons say, and the costs."""
+        super().__init__(parent)
+        self.setWindowTitle(title)
+        self.chosen = ""
+        self.setMinimumWidth(460)
+        layout = QVBoxLayout(self)
+        layout.setSpacing(2 * GRID)
+        layout.setContentsMargins(3 * GRID, 3 * GRID, 3 * GRID, 2 * GRID)
+        layout.addWidget(label(title, "heading"))
+        self.buttons: dict[str, Button] = {}
+        for number, (key, text, cost) in enumerate(options):
+            button = Button(text, primary=number == 0, clicked=partial(self._choose, key))
+            button.setAccessibleDescription(cost)
+            self.buttons[key] = button
+            part = QVBoxLayout()
+            part.setSpacing(GRID // 2)
+            part.addWidget(button)
+            part.addWidget(label(cost, "caption"))
+            layout.addLayout(part)
+        if hint:
+            layout.addWidget(label(hint, "muted"))
+        leave = QDialogButtonBox()
+        leave.addButton(decline, QDialogButtonBox.ButtonRole.RejectRole)
+        leave.rejected.connect(self.reject)
+        layout.addWidget(leave)
+
+    def _choose(self, key: str) -> None:
+        self.chosen = key
+        self.accept()
 
 
 class KeySheet(QDialog):

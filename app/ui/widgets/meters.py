@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt
-from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
-from PySide6.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF, QResizeEvent
+from PySide6.QtWidgets import QGridLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from app.ui import theme
+from app.ui.text import sentence_case
 from app.ui.theme import GRID
-from app.ui.widgets.labels import label
+from app.ui.widgets.labels import label, show_text
+
+LEAST_WIDTH: Final = 210
+"""Logical pixels that one reading needs."""
 
 
 class Reading(Protocol):
@@ -25,6 +29,8 @@ class Reading(Protocol):
     def share(self) -> float | None: ...
     @property
     def history(self) -> tuple[float, ...]: ...
+    @property
+    def remark(self) -> str: ...
 
 
 class Sparkline(QWidget):
@@ -71,44 +77,73 @@ class Sparkline(QWidget):
         painter.drawPolyline(QPolygonF(points))
 
 
-class MeterColumn(QWidget):
-    """All readings below each other."""
+class MeterGrid(QWidget):
+    """All readings, as many beside each other as fit."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._layout = QVBoxLayout(self)
+        self._layout = QGridLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
-        self._layout.setSpacing(GRID)
+        self._layout.setHorizontalSpacing(3 * GRID)
+        self._layout.setVerticalSpacing(GRID + GRID // 2)
         self._meters: list[_Meter] = []
+        self._columns = 0
+
+    @property
+    def columns(self) -> int:
+        """How many readings stand beside each other."""
+        return self._columns
 
     def draw(self, readings: Sequence[Reading]) -> None:
         """Show these readings and no others."""
         while len(self._meters) < len(readings):
-            meter = _Meter()
-            self._meters.append(meter)
-            self._layout.addWidget(meter)
+            self._meters.append(_Meter(self))
+            self._columns = 0
         for number, meter in enumerate(self._meters):
             meter.setVisible(number < len(readings))
             if number < len(readings):
                 meter.draw(readings[number])
+        self._arrange()
+
+    def _arrange(self) -> None:
+        columns = max(1, self.width() // LEAST_WIDTH)
+        if columns == self._columns:
+            return
+        for column in range(self._columns):
+            self._layout.setColumnStretch(column, 0)
+        self._columns = columns
+        for number, meter in enumerate(self._meters):
+            self._layout.addWidget(meter, number // columns, number % columns)
+        for column in range(columns):
+            self._layout.setColumnStretch(column, 1)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._arrange()
 
 
 class _Meter(QWidget):
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
         self._name = label("", "caption")
         self._value = label("")
         self._line = Sparkline()
-        layout.addWidget(self._name)
-        layout.addWidget(self._value)
-        layout.addWidget(self._line)
+        self._remark = label("", "caption")
+        for widget in (self._name, self._value, self._line, self._remark):
+            layout.addWidget(widget)
+        layout.addStretch(1)
+        self._shown: Reading | None = None
 
     def draw(self, reading: Reading) -> None:
+        if reading == self._shown:
+            return
+        self._shown = reading
         self._name.setText(reading.name)
         self._value.setText(reading.value)
-        self.setAccessibleName(f"{reading.name}: {reading.value}")
+        show_text(self._remark, sentence_case(reading.remark))
+        self.setAccessibleName(f"{reading.name}: {reading.value}. {reading.remark}".strip(" ."))
         self._line.setVisible(reading.share is not None)
         self._line.draw(reading.history)

@@ -8,8 +8,10 @@ device pixels wide at any zoom.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -39,6 +41,8 @@ FALSE_NEGATIVE: Final = 0xE69F00
 CONTOUR_PIXELS: Final = 2
 """Width of a contour in device pixels; one more outside is its black casing."""
 _ERROR_OPACITY: Final = 0.75
+_MOST_HELD: Final = 1 << 20
+"""Pixels of the largest slice whose arrays are kept for the next one."""
 _FALSE_POSITIVE, _FALSE_NEGATIVE, _CASING = 253, 254, 255
 _HATCH, _HATCH_LINE = 8, 4
 _DASH, _DASH_LINE = 12, 8
@@ -46,6 +50,7 @@ _LIGHTER: Final = 0.45
 """How much white the lines of the reference get, to be told from those of the prediction."""
 
 
+@lru_cache(maxsize=1024)
 def label_colour(value: int) -> int:
     """Return the colour of a label: the same in every case; lighter, then darker after eight."""
     turn, place = divmod(abs(value) - 1, len(LABEL_COLOURS))
@@ -129,39 +134,106 @@ def grey_table(volume: CodedVolume, window: Window) -> Pixels:
 
 def fill_table(colours: Pixels, filled: Mask, opacity: float) -> Pixels:
     """Return the RGB32 pixel of every (label code, grey): row 0 and rows not filled stay grey."""
-    alpha = np.where(filled, round(opacity * 255), 0).astype(np.uint32)[:, np.newaxis]
-    grey = np.arange(256, dtype=np.uint32)[np.newaxis]
+    # 16 bits are enough for a product of two bytes, and much quicker to divide.
+    alpha = np.where(filled, round(opacity * 255), 0).astype(np.uint16)[:, np.newaxis]
+    grey = np.arange(256, dtype=np.uint16)[np.newaxis] * (255 - alpha) + 127
     table = np.full((len(colours), 256), OPAQUE, np.uint32)
     for shift in (16, 8, 0):
-        colour = (colours >> shift & 0xFF)[:, np.newaxis]
-        table |= (grey * (255 - alpha) + colour * alpha + 127) // 255 << shift
+        colour = (colours >> shift & 0xFF).astype(np.uint16)[:, np.newaxis]
+        table |= ((grey + colour * alpha) // 255).astype(np.uint32) << shift
     return table
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelSlice:
-    """Label codes (rows, columns), contiguous, and the rows and columns that hold a label."""
+    """Label codes (rows, columns) and the rows and columns that hold a label."""
 
     codes: Bytes
     box: tuple[slice, slice]
 
+    def thinned(self, step: tuple[int, int]) -> LabelSlice:
+        """Leave rows and columns out as `slice_pixels` is given them."""
+        down, across = step
+        rows, columns = (
+            slice(side.start // by, -(-side.stop // by))
+            for side, by in zip(self.box, step, strict=True)
+        )
+        return LabelSlice(self.codes[::down, ::across], (rows, columns))
 
-def label_slice(codes: Array) -> LabelSlice | None:
-    """Look where a slice of label codes holds labels; None when nowhere."""
-    codes = np.ascontiguousarray(codes)
-    box = label_box(codes)
+
+class Scratch:
+    """Arrays that are filled anew for every slice.
+
+    A fresh array of a megabyte costs as much as its filling, because the system clears its pages.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[str, Array] = {}
+
+    def array(self, name: str, shape: tuple[int, int], dtype: type[np.generic]) -> Array:
+        """Return the array of a name, whatever is in it; valid until it is asked for again."""
+        size = shape[0] * shape[1]
+        if size > _MOST_HELD:
+            return np.empty(shape, dtype)
+        held = self._held.get(name)
+        if held is None or held.size < size:
+            held = self._held[name] = np.empty(size, dtype)
+        return held[:size].reshape(shape)
+
+    def compact(self, name: str, array: Array) -> Array:
+        """Return an array in one piece: itself or its copy here."""
+        if array.flags.c_contiguous:
+            return array
+        copy = self.array(name + array.dtype.name, array.shape, array.dtype.type)
+        np.copyto(copy, array)
+        return copy
+
+    def index(self, array: Array) -> npt.NDArray[np.intp]:
+        """Return codes as what numpy indexes with; converted by itself it would allocate."""
+        index = self.array("index", array.shape, np.intp)
+        # Copying and converting in two goes takes two thirds of the time.
+        np.copyto(index, self.compact("codes", array))
+        return index
+
+
+def label_slice(codes: Array, box: tuple[slice, slice] | None = None) -> LabelSlice | None:
+    """Look where a slice of label codes holds labels, unless `box` tells; None when nowhere."""
+    box = label_box(codes) if box is None else box
     return None if box is None else LabelSlice(codes, box)
 
 
-def slice_pixels(codes: Array, grey: Pixels, labels: LabelSlice | None, fill: Pixels) -> Pixels:
-    """Turn a slice of image codes into RGB32 pixels, with the fill of `labels` over them."""
-    pixels: Pixels = grey.take(codes, mode="clip")
+def slice_pixels(
+    codes: Array,
+    grey: Pixels,
+    labels: LabelSlice | None,
+    fill: Pixels,
+    *,
+    step: tuple[int, int] = (1, 1),
+    scratch: Scratch | None = None,
+    out: Scratch | None = None,
+) -> Pixels:
+    """Turn a slice of image codes into RGB32 pixels, with the fill of `labels` over them.
+
+    Only every `step`-th row and column is taken. The pixels lie in `out` and are valid until it is
+    used for another slice; `scratch` may serve for all.
+    """
+    scratch = Scratch() if scratch is None else scratch
+    out = scratch if out is None else out
+    codes = codes[:: step[0]]
+    if step[1] > 1:
+        # Rows first: leaving columns out far away in memory takes twice as long.
+        codes = scratch.compact("rows", codes)[:, :: step[1]]
+    index = scratch.index(codes)
+    pixels: Pixels = out.array("pixels", codes.shape, np.uint32)
+    # Codes never exceed their table; "wrap" is the quickest way to tell numpy so.
+    grey.take(index, mode="wrap", out=pixels)
     if labels is not None:
+        labels = labels.thinned(step)
         part = pixels[labels.box]
-        index = labels.codes[labels.box].astype(np.uint16)
+        index = scratch.index(labels.codes[labels.box])
         index <<= 8
-        index |= part.astype(np.uint8)  # the lowest byte: blue is as good as any of a grey
-        part[...] = fill.reshape(-1).take(index, mode="clip")
+        index |= part & 0xFF  # the lowest byte: blue is as good as any of a grey
+        part[...] = fill.reshape(-1).take(index, mode="wrap")
     return pixels
 
 
@@ -175,31 +247,28 @@ def label_box(labels: Bytes) -> tuple[slice, slice] | None:
     return between, slice(int(columns[0]), int(columns[-1]) + 1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ScreenAxis:
     """Where rows (or columns) of a slice lie on the screen, in device pixels.
 
-    `start` is the screen position of the first edge, `scale` the pixels of one row, `count` the
-    number of rows and `pixels` the length of the screen.
+    `start` is the screen position of the first edge, `scale` the pixels of one row and `pixels`
+    the length of the screen.
     """
 
-    start: float
-    scale: float
-    count: int
-    pixels: int
+    def __init__(self, *, start: float, scale: float, pixels: int) -> None:
+        self._start, self._scale = start, scale
+        self.pixels = pixels
+        centres = np.arange(-CONTOUR_PIXELS, pixels + CONTOUR_PIXELS) + 0.5
+        self._index: npt.NDArray[np.intp] = np.floor((centres - start) / scale).astype(np.intp)
 
-    def span(self, rows: slice, margin: int) -> tuple[int, int]:
-        """Return the first pixel and one past the last of `rows`, on the screen, with a margin."""
-        first = int(np.floor(self.start + rows.start * self.scale)) - margin
-        last = int(np.ceil(self.start + rows.stop * self.scale)) + margin
-        return max(first, -margin), min(last, self.pixels + margin)
+    def span(self, rows: slice) -> tuple[int, int]:
+        """Return the first pixel and one past the last of `rows` with a contour's margin."""
+        first = math.floor(self._start + rows.start * self._scale) - CONTOUR_PIXELS
+        last = math.ceil(self._start + rows.stop * self._scale) + CONTOUR_PIXELS
+        return max(first, -CONTOUR_PIXELS), min(last, self.pixels + CONTOUR_PIXELS)
 
     def index(self, first: int, last: int) -> npt.NDArray[np.intp]:
-        """Return the row under the centre of each pixel from `first` to before `last`; -1 outside."""
-        centres = np.arange(first, last) + 0.5
-        index: npt.NDArray[np.intp] = np.floor((centres - self.start) / self.scale).astype(np.intp)
-        index[(index < 0) | (index >= self.count)] = -1
-        return index
+        """Return the row under the centre of each pixel of a span, also beyond the slice."""
+        return self._index[first + CONTOUR_PIXELS : last + CONTOUR_PIXELS]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,7 +298,7 @@ def line_parts(
     if not boxes:
         return []
     box = (_union(boxes, 0), _union(boxes, 1))
-    place = rows.span(box[0], CONTOUR_PIXELS), columns.span(box[1], CONTOUR_PIXELS)
+    place = rows.span(box[0]), columns.span(box[1])
     if place[0][0] >= place[0][1] or place[1][0] >= place[1][1]:
         return []
     predicted, referenced = (
@@ -250,7 +319,7 @@ def line_parts(
         else:
             layers.append((line, paint.lines))
     return [
-        ScreenPart(left=place[1][0], top=place[0][0], pixels=lines.take(codes, mode="clip"))
+        ScreenPart(left=place[1][0], top=place[0][0], pixels=lines.take(codes, mode="wrap"))
         for codes, lines in layers
     ]
 
@@ -270,13 +339,12 @@ def _on_screen(
     columns: ScreenAxis,
 ) -> Bytes:
     height, width = box[0].stop - box[0].start, box[1].stop - box[1].start
-    padded = np.zeros((height + 1, width + 1), np.uint8)
-    padded[:-1, :-1] = labels.codes[box]  # index -1 reads the empty last row or column
-    row, column = rows.index(*place[0]) - box[0].start, columns.index(*place[1]) - box[1].start
-    row[(row < 0) | (row >= height)] = -1
-    column[(column < 0) | (column >= width)] = -1
+    framed = np.zeros((height + 2, width + 2), np.uint8)
+    framed[1:-1, 1:-1] = labels.codes[box]  # what lies beyond the box reads its empty frame
+    row = rows.index(*place[0]) - (box[0].start - 1)
+    column = columns.index(*place[1]) - (box[1].start - 1)
     # Columns first: there are fewer rows to gather from, and whole rows are then copied.
-    on_screen: Bytes = padded.take(column, axis=1).take(row, axis=0)
+    on_screen: Bytes = framed.take(column, axis=1, mode="clip").take(row, axis=0, mode="clip")
     return on_screen
 
 
@@ -287,18 +355,18 @@ def _contour(labels: Bytes) -> Bytes:
     along the flattened array, which is three times as fast as row by row and lets the end of a
     row meet the start of the next there.
     """
-    flat = labels.reshape(-1)
+    flat, row = labels.reshape(-1), labels.shape[1]
+    across, down = flat[:-1] != flat[1:], flat[:-row] != flat[row:]
     near = np.zeros(flat.shape, bool)
-    wide = np.zeros(flat.shape, bool)
-    for length in (1, labels.shape[1]):
-        for step in range(1, CONTOUR_PIXELS + 1):
-            before, after = slice(None, -step * length), slice(step * length, None)
-            differs = flat[before] != flat[after]
-            wide[before] |= differs
-            wide[after] |= differs
-            if step == 1:
-                near[before] |= differs
-                near[after] |= differs
+    near[:-1] = across
+    near[1:] |= across
+    near[:-row] |= down
+    near[row:] |= down
+    wide = near.copy()  # and the second pixel from each border
+    wide[:-2] |= across[1:]
+    wide[2:] |= across[:-1]
+    wide[: -2 * row] |= down[row:]
+    wide[2 * row :] |= down[:-row]
     codes = flat * wide.view(np.uint8)
     near &= flat == 0
     codes |= np.negative(near.view(np.uint8))  # 255, the code of the casing
@@ -344,6 +412,7 @@ def _premultiplied(colour: int, opacity: float) -> int:
     return alpha << 24 | sum(parts)
 
 
+@lru_cache(maxsize=1024)
 def _mixed(colour: int, other: int, share: float) -> int:
     """Return `colour` with a share of `other` in it."""
     return sum(

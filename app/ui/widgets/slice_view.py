@@ -9,12 +9,13 @@ crosshair has moved, because the picture under it is kept.
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 import numpy as np
-from PySide6.QtCore import QEvent, QPoint, QPointF, QRectF, QSize, Qt, QTimer, Signal
+from PySide6.QtCore import QEvent, QPoint, QPointF, QRect, QRectF, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import (
     QColor,
     QEnterEvent,
@@ -43,6 +44,7 @@ from app.ui.widgets.rendering import (
     LabelSlice,
     OverlayPaint,
     Pixels,
+    Scratch,
     ScreenAxis,
     label_slice,
     line_parts,
@@ -147,10 +149,29 @@ class _Rendered:
     """A slice as pixels, with the labels whose lines are still to be drawn over it."""
 
     content: SliceContent
-    step: int
+    step: tuple[int, int]
     pixels: Pixels
     prediction: LabelSlice | None
     reference: LabelSlice | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Layout:
+    """Where a slice lies in its pane, its edges on device pixels, and what the screen leaves out.
+
+    `target` is in logical pixels, `device` (left, top, width, height) in those of the device.
+    `step` says which part of the rows and columns has pixels on the screen; a scale is as long
+    as `scale_mm` and `scale_pixels` say.
+    """
+
+    target: QRectF
+    device: tuple[int, int, int, int]
+    ratio: float
+    rows: ScreenAxis
+    columns: ScreenAxis
+    step: tuple[int, int]
+    scale_mm: float
+    scale_pixels: float
 
 
 class SliceView(QWidget):
@@ -180,8 +201,15 @@ class SliceView(QWidget):
         self._zoom = 1.0
         self._pan = QPointF()
         self._last_rendered: _Rendered | None = None
+        self._kept = Scratch()
+        self._fresh = True
+        self._layout_key: tuple[object, ...] = ()
+        self._laid_out: _Layout | None = None
+        self._notes_key: tuple[object, ...] = ()
+        self._notes: list[tuple[QPointF, QImage]] = []
         self._canvas: QImage | None = None
         self._picture: QImage | None = None
+        self._banner = QRectF()
         self._smooth = False
         self._tool: Tool | None = None
         self._clicking = False
@@ -223,7 +251,7 @@ class SliceView(QWidget):
         if scene is not None and last is not None and scene.content == last.content:
             if scene != last:
                 self._scene = scene
-                self.update()
+                self.update(self._band(last.crosshair, scene.crosshair))
             return
         self._scene, self._empty_text = scene, empty_text
         self._redraw()
@@ -247,12 +275,30 @@ class SliceView(QWidget):
         self._pan += QPointF(right, down)
         self._redraw()
 
+    def _band(self, before: tuple[int, int] | None, after: tuple[int, int] | None) -> QRect:
+        """Return what must be painted again when only the crosshair and its gap have moved."""
+        if before is None or after is None:
+            return self.rect()
+        old, new = self._lines(before), self._lines(after)
+        if old[0] == new[0]:
+            first, last = sorted((old[1], new[1]))
+            return QRect(0, first - _GAP, self.width(), last - first + 2 * _GAP)
+        if old[1] == new[1]:
+            first, last = sorted((old[0], new[0]))
+            return QRect(first - _GAP, 0, last - first + 2 * _GAP, self.height())
+        return self.rect()
+
+    def _lines(self, crosshair: tuple[int, int]) -> tuple[int, int]:
+        """Return where the crosshair's lines lie: x of one and y of the other."""
+        centre = self.position_of(*crosshair)
+        return round(centre.x()), round(centre.y())
+
     def _take_font(self) -> None:
-        self._font_key = self.font().key()
+        self._font_key = self.font().toString()
         self._line_height = QFontMetricsF(self.font()).height()
 
     def _redraw(self) -> None:
-        self._picture, self._smooth = None, False
+        self._picture, self._smooth, self._fresh = None, False, True
         self._settled.start()
         self.update()
 
@@ -263,22 +309,45 @@ class SliceView(QWidget):
 
     # Where things are: screen positions in logical pixels
 
-    def _target(self, content: SliceContent) -> QRectF:
-        """Where the slice lies in the pane, its edges on device pixels."""
+    def _layout(self, content: SliceContent) -> _Layout:
+        ratio, width, height = self.devicePixelRatioF(), self.width(), self.height()
+        pan = self._pan.toTuple()
+        key = (content.extent, content.pixel_mm, ratio, width, height, self._zoom, pan)
+        if self._laid_out is None or key != self._layout_key:
+            self._layout_key = key
+            self._laid_out = self._lay_out(content, ratio)
+        return self._laid_out
+
+    def _lay_out(self, content: SliceContent, ratio: float) -> _Layout:
         rows, columns = content.extent
         height_mm, width_mm = rows * content.pixel_mm[0], columns * content.pixel_mm[1]
-        ratio = self.devicePixelRatioF()
         scale = _FIT * min(self.width() / width_mm, self.height() / height_mm) * self._zoom
         width = max(1, round(width_mm * scale * ratio))
         height = max(1, round(height_mm * scale * ratio))
         left = round((self.width() / 2 + self._pan.x()) * ratio - width / 2)
         top = round((self.height() / 2 + self._pan.y()) * ratio - height / 2)
-        return QRectF(left / ratio, top / ratio, width / ratio, height / ratio)
+        # A round number of millimetres, about a fifth of the pane.
+        pixels_per_mm = width / ratio / width_mm
+        wanted_mm = self.width() / 5 / pixels_per_mm
+        power = 10.0 ** math.floor(math.log10(wanted_mm))
+        scale_mm = power * next((step for step in (5, 2) if step * power <= wanted_mm), 1)
+        return _Layout(
+            target=QRectF(left / ratio, top / ratio, width / ratio, height / ratio),
+            device=(left, top, width, height),
+            ratio=ratio,
+            rows=ScreenAxis(start=top, scale=height / rows, pixels=round(self.height() * ratio)),
+            columns=ScreenAxis(
+                start=left, scale=width / columns, pixels=round(self.width() * ratio)
+            ),
+            step=(_step(rows, height), _step(columns, width)),
+            scale_mm=scale_mm,
+            scale_pixels=scale_mm * pixels_per_mm,
+        )
 
     def _pixel_at(self, position: QPointF, *, clamp: bool) -> tuple[int, int] | None:
         if self._scene is None:
             return None
-        target = self._target(self._scene.content)
+        target = self._layout(self._scene.content).target
         rows, columns = self._scene.content.extent
         row = int(np.floor((position.y() - target.y()) / target.height() * rows))
         column = int(np.floor((position.x() - target.x()) / target.width() * columns))
@@ -294,7 +363,7 @@ class SliceView(QWidget):
         """
         if self._scene is None:
             raise ValueError("the pane is empty")
-        target = self._target(self._scene.content)
+        target = self._layout(self._scene.content).target
         rows, columns = self._scene.content.extent
         return QPointF(
             target.x() + (column + 0.5) * target.width() / columns,
@@ -316,42 +385,52 @@ class SliceView(QWidget):
                 self._empty_text,
             )
             return
-        ratio = self.devicePixelRatioF()
-        picture = self._picture
-        if picture is None or picture.devicePixelRatio() != ratio:
-            picture = self._picture = self._draw(scene.content, ratio)
-        painter.drawImage(QPointF(0, 0), picture)
+        content = scene.content
+        layout = self._layout(content)
+        if self._fresh and not self._smooth:
+            # Most slices are seen once. The picture is kept from the second time on.
+            self._fresh = False
+            painter.save()
+            painter.scale(1 / layout.ratio, 1 / layout.ratio)
+            self._draw(painter, content, layout)
+            painter.restore()
+        else:
+            if self._picture is None or self._picture.devicePixelRatio() != layout.ratio:
+                self._picture = self._make_picture(content, layout)
+            painter.drawImage(_CORNER, self._picture)
         if scene.crosshair is not None:
             self._paint_crosshair(painter, scene.crosshair)
-        self._paint_letters(painter, scene.content.view, ratio)
+        self._paint_notes(painter, content, layout)
 
-    def _draw(self, content: SliceContent, ratio: float) -> QImage:
-        """Draw everything but the crosshair and the letters."""
-        size = QSize(round(self.width() * ratio), round(self.height() * ratio))
+    def _make_picture(self, content: SliceContent, layout: _Layout) -> QImage:
+        size = QSize(layout.columns.pixels, layout.rows.pixels)
         picture = self._canvas
         if picture is None or picture.size() != size:
             picture = self._canvas = QImage(size, QImage.Format.Format_RGB32)
         picture.setDevicePixelRatio(1.0)
-        picture.fill(Qt.GlobalColor.black)
         painter = QPainter(picture)
-        self._draw_slice(painter, content, ratio, size)
+        self._draw(painter, content, layout)
         painter.end()
-        picture.setDevicePixelRatio(ratio)
-        painter.begin(picture)
-        self._draw_notes(painter, content, ratio)
-        painter.end()
+        picture.setDevicePixelRatio(layout.ratio)
         return picture
 
-    def _draw_slice(
-        self, painter: QPainter, content: SliceContent, ratio: float, size: QSize
-    ) -> None:
+    def _draw(self, painter: QPainter, content: SliceContent, layout: _Layout) -> None:
         """Draw the slice and the lines of its labels; the painter counts in device pixels."""
-        target = self._target(content)
-        left, top = round(target.x() * ratio), round(target.y() * ratio)
-        width, height = round(target.width() * ratio), round(target.height() * ratio)
+        left, top, width, height = layout.device
+        right, bottom = left + width, top + height
+        across, down = layout.columns.pixels, layout.rows.pixels
+        for x, y, wide, high in (
+            (0, 0, across, top),
+            (0, bottom, across, down - bottom),
+            (0, top, left, height),
+            (right, top, across - right, height),
+        ):
+            if wide > 0 and high > 0:
+                painter.fillRect(x, y, wide, high, _BLACK)
         rows, columns = content.extent
-        # A radiograph may have ten times as many pixels as the screen shows.
-        step = 1 if self._smooth else max(1, min(rows // height, columns // width))
+        # A radiograph may have ten times as many pixels as the screen shows, and a long CT twice
+        # as many columns as its sagittal plane.
+        step = (1, 1) if self._smooth else layout.step
         rendered = self._rendered(content, step)
         pixels = rendered.pixels
         painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, self._smooth)
@@ -359,66 +438,110 @@ class SliceView(QWidget):
             QRectF(
                 left,
                 top,
-                width * step * pixels.shape[1] / columns,
-                height * step * pixels.shape[0] / rows,
+                width * step[1] * pixels.shape[1] / columns,
+                height * step[0] * pixels.shape[0] / rows,
             ),
             _image(pixels, QImage.Format.Format_RGB32),
         )
-        if content.overlay is None:
-            return
-        for part in line_parts(
-            rendered.prediction,
-            rendered.reference,
-            ScreenAxis(start=top, scale=height / rows, count=rows, pixels=size.height()),
-            ScreenAxis(start=left, scale=width / columns, count=columns, pixels=size.width()),
-            content.overlay,
-        ):
-            painter.drawImage(
-                QPoint(part.left, part.top),
-                _image(part.pixels, QImage.Format.Format_ARGB32_Premultiplied),
-            )
+        if content.overlay is not None:
+            for part in line_parts(
+                rendered.prediction,
+                rendered.reference,
+                layout.rows,
+                layout.columns,
+                content.overlay,
+            ):
+                painter.drawImage(
+                    QPoint(part.left, part.top),
+                    _image(part.pixels, QImage.Format.Format_ARGB32_Premultiplied),
+                )
 
-    def _rendered(self, content: SliceContent, step: int) -> _Rendered:
+    def _rendered(self, content: SliceContent, step: tuple[int, int]) -> _Rendered:
         """Turn a slice into pixels unless that was done already; `step` leaves rows out."""
         last = self._last_rendered
         if last is not None and last.step == step and last.content == content:
             return last
         self.renders += 1
         prediction, reference = (
-            None if labels is None else label_slice(labels.cut(content.view, content.number))
+            None if labels is None else _cut_labels(labels, content.view, content.number)
             for labels in (content.prediction, content.reference)
         )
-        codes = content.volume.cut(content.view, content.number)[::step, ::step]
+        codes = content.volume.cut(content.view, content.number)
         filled, fill = None, _NO_FILL
         if content.overlay is not None:
             hatched = content.overlay.compared and content.overlay.style.errors
             if not hatched:
                 filled = reference if content.prediction is None else prediction
                 fill = content.overlay.fill
-        if filled is not None and step > 1:
-            filled = label_slice(filled.codes[::step, ::step])
         self._last_rendered = _Rendered(
             content=content,
             step=step,
-            pixels=slice_pixels(codes, content.grey.table, filled, fill),
+            pixels=slice_pixels(
+                codes, content.grey.table, filled, fill, step=step, scratch=_SCRATCH, out=self._kept
+            ),
             prediction=prediction,
             reference=reference,
         )
         return self._last_rendered
 
     def _paint_crosshair(self, painter: QPainter, crosshair: tuple[int, int]) -> None:
-        centre = self.position_of(*crosshair)
-        x, y = round(centre.x()), round(centre.y())
+        x, y = self._lines(crosshair)
         # Filled and opaque: for anything else Qt hands 600 spans to other threads and waits for
         # them, which took 2 ms a line on a busy machine and takes 0.02 ms so.
-        colour = QColor(PLANE_COLOURS[self.plane]).darker(125)
+        colour = _CROSSHAIRS[self.plane]
         painter.fillRect(0, y, x - _GAP, 1, colour)
         painter.fillRect(x + _GAP, y, self.width() - x - _GAP, 1, colour)
         painter.fillRect(x, 0, 1, y - _GAP, colour)
         painter.fillRect(x, y + _GAP, 1, self.height() - y - _GAP, colour)
 
-    def _paint_letters(self, painter: QPainter, view: PlaneView, ratio: float) -> None:
-        """Name the sides, over the crosshair: nothing may cover these letters."""
+    def _paint_notes(self, painter: QPainter, content: SliceContent, layout: _Layout) -> None:
+        """Say what is seen, over image and crosshair: nothing may cover the letters of the sides."""
+        key = (
+            self._layout_key, self._font_key, content.view, content.grey.window, content.corner,
+            content.banner,
+        )  # fmt: skip
+        if key != self._notes_key:
+            self._notes_key, self._notes = key, self._standing_notes(content, layout)
+        painter.fillRect(0, 0, self.width(), 2, _COLOURS[self.plane])
+        right, bottom = self.width() - 7.0, self.height() - 9.0
+        length = layout.scale_pixels
+        painter.fillRect(QRectF(right - length - 1, bottom, length + 2, 4), _BLACK)
+        painter.fillRect(QRectF(right - length, bottom + 1, length, 2), _BRIGHT)
+        if content.banner:
+            painter.fillRect(self._banner, _BANNER)
+        for at, note in self._notes:
+            painter.drawImage(at, note)
+        line = 7.0 + self._line_height
+        number = f"{content.number + 1} / {content.slices}"
+        painter.drawImage(QPointF(7.0, line), self._note(number, layout.ratio)[0])
+        if self.width() >= _NARROW:
+            place = f"{content.position_mm:.1f} mm"
+            note = self._note(place, layout.ratio, colour=_QUIET)[0]
+            painter.drawImage(QPointF(7.0, line + self._line_height), note)
+
+    def _standing_notes(
+        self, content: SliceContent, layout: _Layout
+    ) -> list[tuple[QPointF, QImage]]:
+        """Return the notes that are the same in every slice, and where they lie."""
+        line, right = self._line_height, self.width() - 7.0
+        top, bottom = 7.0, self.height() - 6 - line
+        window, view, ratio = content.grey.window, content.view, layout.ratio
+        notes = [
+            (self.plane.value.capitalize(), PLANE_COLOURS[self.plane], 0, top),
+            (f"{layout.scale_mm:g} mm", _TEXT, 1, bottom - 5),
+        ]
+        if self.width() >= _NARROW:
+            inverted = "  inverted" if window.inverted else ""
+            notes += [
+                (f"W {window.width:.4g}  L {window.level:.4g}{inverted}", _QUIET, 0, bottom),
+                (content.corner, _QUIET, 1, top),
+                (f"{self._zoom:.0%}", _QUIET, 1, top + (line if content.corner else 0)),
+            ]
+        placed = []
+        for text, colour, side, y in notes:
+            if text:
+                note, width, _ = self._note(text, ratio, colour=colour)
+                placed.append((QPointF(right - width if side else 7.0, y), note))
         margin = 7
         for letters, across, down in (
             (view.left, 0.0, 0.5),
@@ -426,61 +549,23 @@ class SliceView(QWidget):
             (view.top, 0.5, 0.0),
             (view.bottom, 0.5, 1.0),
         ):
-            if not letters:
-                continue
-            note, width, height = _note(letters, self._font_key, True, _TEXT, ratio)
-            painter.drawImage(
-                QPointF(
-                    margin + across * (self.width() - width - 2 * margin),
-                    margin + down * (self.height() - height - 2 * margin),
-                ),
-                note,
-            )
-
-    def _draw_notes(self, painter: QPainter, content: SliceContent, ratio: float) -> None:
-        painter.fillRect(QRectF(0, 0, self.width(), 2), QColor(PLANE_COLOURS[self.plane]))
-        line = self._line_height
-        top, bottom = 7.0, self.height() - 6 - line
-        window = content.grey.window
-        notes = [
-            (self.plane.value.capitalize(), PLANE_COLOURS[self.plane], 0, top),
-            (f"{content.number + 1} / {content.slices}", _TEXT, 0, top + line),
-        ]
-        if self.width() >= _NARROW:
-            inverted = "  inverted" if window.inverted else ""
-            notes += [
-                (f"{content.position_mm:.1f} mm", _QUIET, 0, top + 2 * line),
-                (f"W {window.width:.4g}  L {window.level:.4g}{inverted}", _QUIET, 0, bottom),
-                (content.corner, _QUIET, 1, top),
-                (f"{self._zoom:.0%}", _QUIET, 1, top + (line if content.corner else 0)),
-            ]
-        length_mm, length = self._scale(content)
-        right = self.width() - 7.0
-        painter.fillRect(QRectF(right - length - 1, self.height() - 9, length + 2, 4), "#000000")
-        painter.fillRect(QRectF(right - length, self.height() - 8, length, 2), _TEXT)
-        notes.append((f"{length_mm:g} mm", _TEXT, 1, bottom - 5))
-        for text, colour, side, y in notes:
-            note, width, _ = _note(text, self._font_key, False, colour, ratio)
-            x = right - width if side else 7.0
-            painter.drawImage(QPointF(x, y), note)
+            if letters:
+                note, width, height = self._note(letters, ratio, bold=True)
+                x = margin + across * (self.width() - width - 2 * margin)
+                placed.append(
+                    (QPointF(x, margin + down * (self.height() - height - 2 * margin)), note)
+                )
         if content.banner:
-            self._draw_banner(painter, content.banner, bottom - 2.4 * line, ratio)
+            note, width, height = self._note(content.banner, ratio, bold=True, colour=_WARNING)
+            x, y = (self.width() - width) / 2, bottom - 2 - 2.4 * line
+            self._banner = QRectF(x - 8, y - 3, width + 16, height + 6)
+            placed.append((QPointF(x, y), note))
+        return placed
 
-    def _draw_banner(self, painter: QPainter, text: str, y: float, ratio: float) -> None:
-        note, width, height = _note(text, self._font_key, True, _WARNING, ratio)
-        x = (self.width() - width) / 2
-        painter.fillRect(QRectF(x - 8, y - 3, width + 16, height + 6), QColor(46, 36, 8))
-        painter.drawImage(QPointF(x, y), note)
-
-    def _scale(self, content: SliceContent) -> tuple[float, float]:
-        """Return a round number of millimetres, about a fifth of the pane, and its length there."""
-        target = self._target(content)
-        pixels_per_mm = target.width() / (content.extent[1] * content.pixel_mm[1])
-        wanted_mm = self.width() / 5 / pixels_per_mm
-        power = 10.0 ** np.floor(np.log10(wanted_mm))
-        step = next((step for step in (5, 2) if step * power <= wanted_mm), 1)
-        length_mm = float(step * power)
-        return length_mm, length_mm * pixels_per_mm
+    def _note(
+        self, text: str, ratio: float, *, bold: bool = False, colour: str = _TEXT
+    ) -> tuple[QImage, float, float]:
+        return _note(text, self._font_key, bold, colour, ratio)
 
     # Mouse and wheel
 
@@ -566,7 +651,25 @@ class SliceView(QWidget):
             self.pointed.emit(*pixel)
 
 
+_CORNER: Final = QPoint(0, 0)
+_SCRATCH: Final = Scratch()
+"""Panes are drawn one after the other, in one thread."""
+_COLOURS: Final = {plane: QColor(colour) for plane, colour in PLANE_COLOURS.items()}
+_CROSSHAIRS: Final = {plane: colour.darker(125) for plane, colour in _COLOURS.items()}
+_BLACK, _BRIGHT, _BANNER = QColor("#000000"), QColor(_TEXT), QColor(46, 36, 8)
 _NO_FILL: Final[Pixels] = np.zeros((1, 256), np.uint32)
+
+
+def _step(count: int, pixels: int) -> int:
+    """Return which part of `count` rows is enough while moving; a twentieth too few is not seen."""
+    return max(1, int(1.05 * count / pixels))
+
+
+def _cut_labels(labels: LabelVolume, view: PlaneView, number: int) -> LabelSlice | None:
+    if not labels.ready:
+        return label_slice(labels.cut(view, number))
+    box = labels.box(view, number)
+    return None if box is None else LabelSlice(labels.cut(view, number), box)
 
 
 def _image(pixels: Pixels, form: QImage.Format) -> QImage:
@@ -575,7 +678,15 @@ def _image(pixels: Pixels, form: QImage.Format) -> QImage:
     return QImage(pixels.data, width, height, 4 * width, form)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=8)
+def _face(font_key: str, bold: bool) -> tuple[QFont, QFontMetricsF]:
+    font = QFont()
+    font.fromString(font_key)
+    font.setBold(bold)
+    return font, QFontMetricsF(font)
+
+
+@lru_cache(maxsize=2048)
 def _note(
     text: str, font_key: str, bold: bool, colour: str, ratio: float
 ) -> tuple[QImage, float, float]:
@@ -583,10 +694,7 @@ def _note(
 
     Kept, because drawing letters five times costs more than drawing a slice.
     """
-    font = QFont()
-    font.fromString(font_key)
-    font.setBold(bold)
-    metrics = QFontMetricsF(font)
+    font, metrics = _face(font_key, bold)
     width = float(np.ceil(metrics.horizontalAdvance(text) + 2))
     height = float(np.ceil(metrics.height()))
     note = QImage(

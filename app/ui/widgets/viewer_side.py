@@ -118,8 +118,10 @@ class ViewerSide(QWidget):
         """Show the grey window; `step` is a sensible change of the figures."""
         self._window = window
         for box, value in ((self._width, window.width), (self._level, window.level)):
+            decimals = 0 if step >= 1 else 3
             with QSignalBlocker(box):
-                box.setDecimals(0 if step >= 1 else 3)
+                if box.decimals() != decimals:  # lays the window out anew, also for the same
+                    box.setDecimals(decimals)
                 box.setSingleStep(step)
                 box.setValue(value)
 

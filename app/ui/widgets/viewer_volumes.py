@@ -19,6 +19,8 @@ from app.datasets.geometry import PlaneView, Voxel
 
 Array = npt.NDArray[Any]
 
+Box = tuple[slice, slice]
+
 MOST_LABELS: Final = 252
 """Label codes are 1 to 252: the renderer needs the last three of a byte for itself."""
 _CODES: Final = 1 << 16
@@ -63,7 +65,7 @@ class SliceSource:
         last = self.shape[0] if slices is None else min(self._copied + slices, self.shape[0])
         for number in range(self._copied, last):
             self._transposed[:, number, :] = self.codes[number].T
-            self._seen(self.codes[number])
+            self._seen(number, self.codes[number])
         self._copied = last
         return self.ready
 
@@ -81,7 +83,7 @@ class SliceSource:
         )
         return moved.cut(self._transposed, number)
 
-    def _seen(self, part: Array) -> None:
+    def _seen(self, number: int, part: Array) -> None:
         """Look at one axial slice while it is in the processor's cache anyway."""
 
 
@@ -178,18 +180,46 @@ class LabelVolume(SliceSource):
         self.values = values
         self.counts: npt.NDArray[np.int64] = np.zeros(len(values), np.int64)
         """Voxels per code, complete when `ready`."""
+        z, y, x = self.shape
+        self._shadows: dict[tuple[int, int], npt.NDArray[np.bool_]] = {
+            (0, 1): np.zeros((z, y), bool),
+            (0, 2): np.zeros((z, x), bool),
+            (1, 2): np.zeros((y, x), bool),
+        }
+        """Where a label lies somewhere along the third axis; complete when `ready`."""
 
     def label_at(self, voxel: Voxel) -> int:
         """Return the label of voxel (z, y, x)."""
         return int(self.values[self.codes[voxel]])
 
-    def release(self) -> None:
-        """Give back the memory of the copy."""
-        super().release()
-        self.counts[:] = 0
+    def box(self, view: PlaneView, number: int) -> Box | None:
+        """Return the rows and columns of a slice that hold a label; None when none does.
 
-    def _seen(self, part: Array) -> None:
+        Raises:
+            ValueError: not every slice was seen yet (`ready`).
+        """
+        if not self.ready:
+            raise ValueError("the label map was not looked through yet")
+        index = self.shape[view.slice_axis] - 1 - number if view.flip_slices else number
+        sides = []
+        for axis, flip in ((view.row_axis, view.flip_rows), (view.column_axis, view.flip_columns)):
+            first, second = sorted((view.slice_axis, axis))
+            shadow = self._shadows[first, second]
+            shadow = shadow[index] if first == view.slice_axis else shadow[:, index]
+            filled = np.flatnonzero(shadow[::-1] if flip else shadow)
+            if not filled.size:
+                return None
+            sides.append(slice(int(filled[0]), int(filled[-1]) + 1))
+        return sides[0], sides[1]
+
+    def _seen(self, number: int, part: Array) -> None:
+        if number == 0:
+            self.counts[:] = 0
         self.counts += np.bincount(part.ravel(), minlength=len(self.values))
+        filled = part != 0
+        filled.any(axis=1, out=self._shadows[0, 1][number])
+        filled.any(axis=0, out=self._shadows[0, 2][number])
+        self._shadows[1, 2] |= filled
 
 
 def label_volumes(arrays: Sequence[Array | None]) -> list[LabelVolume | None]:

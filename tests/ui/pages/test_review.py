@@ -91,23 +91,19 @@ def test_undo_is_wished(page, qtbot):
         QTest.keyClick(page, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
 
 
-def test_segmenting_names_the_chosen_model(page, qtbot):
+def test_another_run_is_wished_by_its_serial(page, qtbot):
     page.draw(present_review(snapshots.finished()))
-    page._model.setCurrentIndex(1)
-    page._mirroring.setChecked(True)
-    with qtbot.waitSignal(page.segment_wished) as told:
-        page._held_out.click()
-    assert told.args == ["/m/round-5.zip", True]
-    # The choice stays when the service tells again.
-    page.draw(present_review(snapshots.finished(), {ORDER[0]: Opinion(verdict=Verdict.ACCEPTED)}))
-    assert page._model.currentData() == "/m/round-5.zip"
+    assert page._runs.currentData() == 2
+    with qtbot.waitSignal(page.run_wished) as told:
+        page._runs.setCurrentIndex(1)
+        page._runs.activated.emit(1)
+    assert told.args == [1]
 
 
 def test_without_results_the_page_says_what_comes(page):
     page.draw(present_review(snapshots.segmenting()))
     assert page._empty.isVisible()
     assert page._empty.sentence.text().startswith("The model is at work")
-    assert not page._held_out.isEnabled()
 
 
 def test_the_report_is_saved_as_page_and_table(open_window, tmp_path):

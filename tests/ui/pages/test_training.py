@@ -69,18 +69,53 @@ def test_hidden_curves_are_not_drawn(page, qtbot):
     qtbot.waitUntil(lambda: page.loss.redraws == 2)
 
 
+def show_log(page):
+    page.tabs.setCurrentIndex(2)
+    assert page.log.isVisible()
+
+
 def test_log_filters_and_keeps_its_place(page):
     page.draw(present(snapshots.training()))
+    assert page.log.toPlainText() == "", "nobody looks at it yet"
+    show_log(page)
     assert page.log.toPlainText().count("\n") == len(snapshots.LOG) - 1
     page._log_words.setText("update delivered")
     assert page.log.toPlainText().count("delivered") == 2
     page._log_words.clear()
-    page.log.verticalScrollBar().setValue(0)
-    more = replace(
-        snapshots.training().training, log=(*snapshots.LOG, *[snapshots.log_line("more")] * 40)
-    )
-    page.draw(present(replace(snapshots.training(), training=more)))
-    assert "More" in page.log.toPlainText()
+    page._log_troubles.setChecked(True)
+    assert page.log.toPlainText().count("\n") == 0
+    assert "Warning" in page.log.toPlainText()
+    page._log_troubles.setChecked(False)
+    bar = page.log.verticalScrollBar()
+    for lines, place in ((40, None), (41, 0)):
+        log = (*snapshots.LOG, *[snapshots.log_line("more")] * lines)
+        base = snapshots.training()
+        page.draw(present(replace(base, training=replace(base.training, log=log))))
+        assert page.log.toPlainText().count("More") == lines
+        # At its end the log follows; where somebody reads, it stays.
+        assert bar.value() == (bar.maximum() if place is None else place)
+        bar.setValue(0)
+
+
+def test_troubles_and_losses_are_told_above_all_figures(page):
+    page.draw(present(snapshots.troubled()))
+    first, second = page.alarms.texts
+    assert first.startswith("No step has ended for 4 minutes")
+    assert second.endswith("Let air in: check fans, filters and the room.")
+    assert "41 steps" in page.lost.text
+    page.lost.closed.emit(page._state.lost.key)
+    assert page.lost.text == ""
+    page.draw(present(snapshots.training()))
+    assert page.alarms.texts == ()
+
+
+def test_a_new_loss_is_told_though_the_last_was_put_away(page):
+    page.draw(present(snapshots.troubled()))
+    page.lost.closed.emit(page._state.lost.key)
+    base = snapshots.troubled()
+    newer = replace(base.training.interruptions[0], at=snapshots.NOW - 10, sentence="again")
+    page.draw(present(replace(base, training=replace(base.training, interruptions=(newer,)))))
+    assert page.lost.text == "Again"
 
 
 def test_curves_are_saved_as_picture_and_table(page, qtbot):

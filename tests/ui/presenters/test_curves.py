@@ -42,8 +42,9 @@ def test_this_site_alone_is_a_dashed_reference():
         ("This site alone, training", 3, True, False),
         ("This site alone, validation", 3, True, False),
     ]
+    assert loss_curves(EPOCHS, (), alone)[2].like == "Training"
     assert shapes(dice_curves(EPOCHS, (), alone, ()))[1] == (
-        "This site alone, average",
+        "This site alone, moving average",
         3,
         True,
         False,

@@ -9,6 +9,8 @@ from app.control.messages import (
     CheckFolder,
     ChooseFolder,
     ComputeFingerprint,
+    ForgetRun,
+    InspectModel,
     JoinStudy,
     LeaveStudy,
     PauseTraining,
@@ -16,14 +18,17 @@ from app.control.messages import (
     Refused,
     ResumeTraining,
     SegmentCases,
+    SetSchedule,
     StopJob,
+    TrainBaseline,
     WithdrawAllowance,
 )
 from app.domain.errors import ErrorCode, SetupProblem
-from app.domain.segmentation import Verdict
+from app.domain.segmentation import CaseSource, Verdict
 from app.ui.messages import Message
 from app.ui.presenters.desk import Desk
 from app.ui.presenters.review import Opinion
+from app.ui.presenters.segment import SegmentWish
 from app.ui.presenters.volumes import CasePaths, LoadedCase
 from app.ui.text import Tone
 
@@ -56,16 +61,34 @@ def heard(desk):
         (lambda desk: desk.withdraw(), WithdrawAllowance()),
         (lambda desk: desk.join("/x.fedjoin"), JoinStudy(path="/x.fedjoin")),
         (lambda desk: desk.leave(), LeaveStudy()),
-        (lambda desk: desk.pause(), PauseTraining()),
+        (lambda desk: desk.pause(at_checkpoint=True), PauseTraining(at_checkpoint=True)),
+        (lambda desk: desk.pause(at_checkpoint=False), PauseTraining()),
+        (
+            lambda desk: desk.set_schedule(1200, 420, weekends=True, yield_card=False),
+            SetSchedule(from_minute=1200, to_minute=420, weekends=True),
+        ),
         (lambda desk: desk.resume(), ResumeTraining()),
         (
-            lambda desk: desk.segment("/m.zip", "", mirroring=True),
-            SegmentCases(model="/m.zip", folder=None, mirroring=True),
+            lambda desk: desk.segment(
+                SegmentWish(
+                    model="/m.zip",
+                    source=CaseSource.VALIDATION,
+                    folder="",
+                    mirroring=True,
+                    device="cpu",
+                )
+            ),
+            SegmentCases(
+                model="/m.zip",
+                folder=None,
+                source=CaseSource.VALIDATION,
+                mirroring=True,
+                device="cpu",
+            ),
         ),
-        (
-            lambda desk: desk.segment("/m.zip", "/images", mirroring=False),
-            SegmentCases(model="/m.zip", folder="/images"),
-        ),
+        (lambda desk: desk.inspect_model("/m.zip"), InspectModel(path="/m.zip")),
+        (lambda desk: desk.forget_run(3), ForgetRun(serial=3)),
+        (lambda desk: desk.train_baseline(), TrainBaseline()),
     ],
 )
 def test_wishes_become_commands(desk, service, wish, command):
@@ -84,7 +107,7 @@ def test_a_refusal_is_told_with_its_remedy(desk, service, heard):
 def test_quiet_deeds_are_not_announced_others_are(desk, heard):
     desk.choose_folder("/data")
     assert heard == []
-    desk.pause()
+    desk.pause(at_checkpoint=True)
     assert [message.sentence for message in heard] == ["Training pauses at the next checkpoint."]
 
 

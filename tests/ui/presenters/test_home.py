@@ -54,7 +54,7 @@ def waiting():
 
 def no_results():
     base = snapshots.finished()
-    return replace(base, review=replace(base.review, results=(), scores=()))
+    return replace(base, review=replace(base.review, results=(), scores=(), runs=()))
 
 
 @pytest.mark.parametrize(
@@ -133,14 +133,14 @@ def no_results():
         (
             no_results(),
             "The study has its model. Try it on cases that no site trained on.",
-            Page.REVIEW,
+            Page.SEGMENT,
             Wish.OPEN,
             False,
         ),
         (
             snapshots.segmenting(),
             "The model is segmenting your cases.",
-            Page.REVIEW,
+            Page.SEGMENT,
             Wish.OPEN,
             True,
         ),

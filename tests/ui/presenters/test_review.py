@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from helpers import snapshots
-from msgspec.structs import replace
 
 from app.domain.segmentation import Verdict
 from app.ui.presenters.review import Opinion, neighbour, present_review
@@ -24,7 +23,7 @@ def test_cases_come_worst_first():
 def test_no_score_is_last():
     base = snapshots.finished()
     scores = base.review.scores[1:]
-    state = present_review(replace(base, review=replace(base.review, scores=scores)))
+    state = present_review(snapshots.with_run(base, scores=scores))
     assert state.details[-1].case == "hippocampus_144"
     assert state.details[-1].scores.empty == "The scores are being computed."
 
@@ -45,7 +44,7 @@ def test_a_missed_structure_has_its_own_badge():
     first = base.review.scores[0]
     missed = changed(first.labels[0], prediction_ml=0.0, dice=0.0)
     scores = (changed(first, labels=(missed,)), *base.review.scores[1:])
-    state = present_review(replace(base, review=replace(base.review, scores=scores)))
+    state = present_review(snapshots.with_run(base, scores=scores))
     detail = state.detail(first.case)
     assert detail is not None
     assert [badge.text for badge in detail.badges] == ["Anterior: missed"]
@@ -62,15 +61,18 @@ def test_opinions_are_counted_and_shown():
     assert present_review(snapshots.finished()).summary == "0 of 5 cases reviewed"
 
 
-def test_models_newest_first_and_only_usable_while_nothing_runs():
-    state = present_review(snapshots.finished())
-    assert [model.title for model in state.models] == [
-        "Shared model, round 6",
-        "Shared model, round 5",
+def test_any_run_can_be_shown_and_the_newest_is_without_a_choice():
+    base = snapshots.finished()
+    state = present_review(base)
+    assert [(run.serial, run.title) for run in state.runs] == [
+        (2, "Final model of the study, 5 held-out cases"),
+        (1, "Local baseline, trained here alone, 5 held-out cases"),
     ]
-    assert state.can_segment
-    assert not present_review(snapshots.segmenting()).can_segment
-    assert not present_review(snapshots.training()).can_segment
+    assert state.shown == 2
+    other = present_review(base, serial=1)
+    assert other.shown == 1
+    assert other.facts != state.facts
+    assert present_review(base, serial=77).shown == 2
 
 
 def test_legend_has_the_foreground_only():
@@ -99,29 +101,3 @@ def test_neighbours_stop_at_the_ends_and_skip():
     assert neighbour(order, "a", 1, without=frozenset({"b"})) == "c"
     assert neighbour(order, "gone", 1, without=frozenset({"a"})) == "b"
     assert neighbour((), "", 1) is None
-
-
-def test_the_model_that_made_what_is_shown_is_offered_first():
-    base = snapshots.finished()
-    personal = replace(
-        base.review.models[0],
-        name="study, personalised for north",
-        path="/m/own.zip",
-        digest="9" * 64,
-    )
-    review = replace(base.review, models=(personal, *reversed(base.review.models)))
-    state = present_review(replace(base, review=review))
-    assert [model.path for model in state.models] == [
-        "/m/round-6.zip",
-        "/m/own.zip",
-        "/m/round-5.zip",
-    ]
-    assert state.made_by == "By: Shared model, round 6"
-    fresh = replace(review, results=(), scores=())
-    state = present_review(replace(base, review=fresh))
-    assert [model.path for model in state.models] == [
-        "/m/round-6.zip",
-        "/m/own.zip",
-        "/m/round-5.zip",
-    ]
-    assert state.made_by == ""

@@ -4,8 +4,17 @@ import pytest
 from helpers import snapshots
 from msgspec.structs import replace
 
-from app.ui.presenters.training import log_lines, plain_line, present_training, training_brief
-from app.ui.text import time_of_day
+from app.control.messages import ScheduleView
+from app.ui.presenters.training import (
+    AT_CHECKPOINT,
+    log_entries,
+    narrowed,
+    pauses_of,
+    plain_line,
+    present_training,
+    training_brief,
+)
+from app.ui.text import Tone, time_of_day
 
 NOW = snapshots.NOW
 
@@ -31,10 +40,8 @@ def test_tiles_tell_round_epoch_and_time():
 
 
 def test_what_switching_off_costs():
-    assert "about 2 min of work" in present_training(snapshots.training(), now=NOW).pause_costs
-    base = snapshots.training()
-    none = replace(base, training=replace(base.training, last_checkpoint_at=None))
-    assert present_training(none, now=NOW).pause_costs.startswith("No checkpoint yet")
+    assert "loses 22 seconds" in present_training(snapshots.training(), now=NOW).costs
+    assert present_training(snapshots.joined(), now=NOW).costs == ""
 
 
 def test_pause_and_resume():
@@ -47,26 +54,72 @@ def test_pause_and_resume():
     assert {tile.name: tile.value for tile in paused.tiles}["Left in this round"] == "Paused"
 
 
-def test_meters_with_and_without_a_card():
-    plain = present_training(snapshots.training(), now=NOW).meters
-    assert [meter.name for meter in plain] == ["Processor", "Memory", "Disk"]
-    card = present_training(snapshots.training(card=True), now=NOW).meters
-    assert [meter.name for meter in card] == [
-        "Processor",
-        "Memory",
-        "NVIDIA RTX A4000",
-        "Graphics memory",
-        "Disk",
+def test_time_left_of_epoch_and_of_all_sites():
+    tiles = {tile.name: tile for tile in present_training(snapshots.training(), now=NOW).tiles}
+    # Eight steps of 1.9 s are left.
+    assert tiles["Epoch"].detail == "Step 12 of 20, 15 s left"
+    assert tiles["Left in this round"].detail.startswith("All sites expected at ")
+
+
+def test_each_way_to_pause_says_what_it_costs():
+    ways = pauses_of(snapshots.training().training)
+    assert [way.key for way in ways] == [AT_CHECKPOINT, "now"]
+    assert ways[0].text == "Pause at the next checkpoint (in about 15 s)"
+    assert "nothing is lost" in ways[0].cost
+    assert "loses 22 seconds" in ways[1].cost
+
+
+def test_a_pause_that_waits_can_be_taken_back():
+    base = snapshots.training()
+    waiting = replace(base, training=replace(base.training, pausing=True))
+    state = present_training(waiting, now=NOW)
+    assert (state.can_pause, state.can_resume, state.resume_text) == (False, True, "Do not pause")
+
+
+def test_alarms_come_in_order_with_what_to_do():
+    alarms = present_training(snapshots.troubled(), now=NOW).alarms
+    assert [(alarm.key, alarm.tone) for alarm in alarms] == [
+        ("no-step", Tone.DANGER),
+        ("throttled", Tone.WARNING),
     ]
-    assert card[2].value.endswith("67 °C, 118 W")
-    assert all(0 <= share <= 1 for meter in card for share in meter.history)
+    assert all(alarm.sentence[0].isupper() and alarm.remedy for alarm in alarms)
+
+
+def test_the_newest_loss_of_the_week_is_told():
+    lost = present_training(snapshots.troubled(), now=NOW).lost
+    assert lost is not None
+    assert "41 steps" in lost.sentence
+    assert "interrupted once before" in lost.remedy
+    assert present_training(snapshots.troubled(), now=NOW + 8 * 86_400).lost is None
+    assert present_training(snapshots.training(), now=NOW).lost is None
+
+
+def test_resting_by_the_schedule_is_said():
+    base = snapshots.training()
+    schedule = ScheduleView(from_minute=1200, to_minute=420, resting=True)
+    resting = replace(base, training=replace(base.training, schedule=schedule))
+    tiles = {tile.name: tile for tile in present_training(resting, now=NOW).tiles}
+    assert tiles["Left in this round"].value == "Resting"
+    assert training_brief(resting.training) == "Training rests by its schedule"
+
+
+def test_whether_the_speed_is_normal():
+    usual = present_training(snapshots.training(), now=NOW).speed
+    assert usual.badge is not None
+    assert usual.badge.text == "Normal"
+    assert [fact.value for fact in usual.facts] == ["1.90 s", "1.80 s", "2.10 s"]
+    unknown = present_training(snapshots.empty(), now=NOW).speed
+    assert unknown.badge is None
+    assert unknown.sentence
 
 
 def test_log_filter_wants_every_word():
-    lines = ("Epoch 5 done", "Round 1: update delivered", "update refused in round 2")
-    assert log_lines(lines, "") == lines
-    assert log_lines(lines, "UPDATE round") == lines[1:]
-    assert log_lines(lines, "none such") == ()
+    entries = log_entries(snapshots.LOG)
+    assert narrowed(entries, "") == entries
+    assert len(narrowed(entries, "UPDATE round")) == 2
+    assert narrowed(entries, "none such") == ()
+    (trouble,) = narrowed(entries, "", troubles=True)
+    assert "Warning: The coordinator did not answer" in trouble.text
 
 
 def test_brief_for_the_status_bar():
@@ -88,12 +141,3 @@ def test_brief_for_the_status_bar():
 )
 def test_log_lines_lose_what_only_programmers_read(line, plain):
     assert plain_line(line) == f"{time_of_day(line.at)}  {plain}"
-
-
-@pytest.mark.parametrize("phase", ["waiting", "uploading", "paused", "preparing"])
-def test_switching_off_costs_nothing_unless_steps_are_taken(phase):
-    snapshot = snapshots.training()
-    resting = replace(snapshot, training=replace(snapshot.training, phase=phase))
-    assert "loses about" in present_training(snapshot, now=snapshots.NOW).pause_costs
-    assert "loses nothing" in present_training(resting, now=snapshots.NOW).pause_costs
-    assert "loses about" not in present_training(resting, now=snapshots.NOW).pause_costs

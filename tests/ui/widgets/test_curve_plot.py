@@ -18,9 +18,9 @@ def plot(qtbot, look):
     return made
 
 
-def curve(*y: float, name: str = "Training", dashed: bool = False, points: bool = False) -> Curve:
+def curve(*y: float, name: str = "Training", **changes: object) -> Curve:
     x = tuple(float(number + 1) for number in range(len(y)))
-    return Curve(name=name, x=x, y=y, dashed=dashed, points=points)
+    return Curve(name=name, x=x, y=y, **changes)
 
 
 def test_empty_until_something_is_measured(plot, qtbot):
@@ -164,6 +164,13 @@ def test_points_are_marks_without_a_line(plot):
     assert plot._items[1].opts["symbol"] == "d"
     assert plot._items[1].opts["pen"].style() is Qt.PenStyle.NoPen
     assert "◆" in plot._legend.text()
+
+
+def test_a_reference_has_the_colour_of_what_it_refers_to(plot):
+    alone = curve(0.9, 0.8, 0.7, name="This site alone", dashed=True, like="Training")
+    plot.draw([curve(1.0, 0.5, 0.3), alone, curve(1.0, 0.6, 0.4, name="Validation")])
+    first, reference, other = (item.opts["pen"].color().name() for item in plot._items)
+    assert reference == first != other
 
 
 def test_a_name_is_never_markup(plot):

@@ -12,7 +12,7 @@ HINTS = [
     text.EMPTY_FEDERATION_HINT,
     text.EMPTY_TRAINING_HINT,
     text.EMPTY_REVIEW_HINT,
-    text.READY_TO_SEGMENT_HINT,
+    text.NO_MODELS,
 ]
 
 

@@ -3,12 +3,12 @@ from __future__ import annotations
 from PySide6.QtGui import QColor
 
 from app.ui import theme
-from app.ui.presenters.training import Meter
-from app.ui.widgets.meters import MeterColumn, Sparkline
+from app.ui.presenters.meters import Meter
+from app.ui.widgets.meters import MeterGrid, Sparkline
 
 
 def test_readings_come_and_go(qtbot, look):
-    column = MeterColumn()
+    column = MeterGrid()
     qtbot.addWidget(column)
     column.show()
     cpu = Meter(name="Processor", value="50 %", share=0.5, history=(0.1, 0.5))
@@ -21,6 +21,29 @@ def test_readings_come_and_go(qtbot, look):
     assert column._meters[1]._line.isHidden()
     column.draw([cpu])
     assert [meter.isVisible() for meter in column._meters] == [True, False]
+
+
+def test_as_many_stand_beside_each_other_as_fit(qtbot, look):
+    grid = MeterGrid()
+    qtbot.addWidget(grid)
+    grid.resize(900, 200)
+    grid.show()
+    grid.draw([Meter(name=f"{n}", value="1", share=0.1, history=()) for n in range(6)])
+    assert grid.columns == 4
+    places = [(meter.y(), meter.x()) for meter in grid._meters]
+    grid.resize(450, 400)
+    qtbot.waitUntil(lambda: grid.columns == 2)
+    assert places != [(meter.y(), meter.x()) for meter in grid._meters]
+
+
+def test_a_remark_is_shown_and_spoken(qtbot, look):
+    grid = MeterGrid()
+    qtbot.addWidget(grid)
+    grid.show()
+    hot = Meter(name="Card", value="50 %", share=0.5, history=(), remark="slowed down: too hot")
+    grid.draw([hot])
+    assert grid._meters[0]._remark.text() == "Slowed down: too hot"
+    assert "too hot" in grid._meters[0].accessibleName()
 
 
 def test_the_line_stands_higher_for_more_load(qtbot, look):

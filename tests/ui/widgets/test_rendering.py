@@ -9,6 +9,7 @@ from app.ui.widgets.rendering import (
     GreyPaint,
     OverlayPaint,
     OverlayStyle,
+    Scratch,
     ScreenAxis,
     label_colour,
     label_slice,
@@ -27,8 +28,8 @@ def naive_grey(value: float, window: Window) -> int:
     return 255 - grey if window.inverted else grey
 
 
-def axis(count: int, scale: int, pixels: int, start: int = 0) -> ScreenAxis:
-    return ScreenAxis(start=start, scale=scale, count=count, pixels=pixels)
+def axis(scale: int, pixels: int, start: int = 0) -> ScreenAxis:
+    return ScreenAxis(start=start, scale=scale, pixels=pixels)
 
 
 def painted(prediction, reference, style, *, scale=1, start=0, pixels=40, compared=True):
@@ -37,8 +38,8 @@ def painted(prediction, reference, style, *, scale=1, start=0, pixels=40, compar
     parts = line_parts(
         None if prediction is None else label_slice(prediction),
         None if reference is None else label_slice(reference),
-        axis(20, scale, pixels, start),
-        axis(20, scale, pixels, start),
+        axis(scale, pixels, start),
+        axis(scale, pixels, start),
         OverlayPaint(style, VALUES, compared=compared),
     )
     for part in parts:
@@ -212,6 +213,29 @@ def test_colours_belong_to_the_value_and_do_not_repeat_soon():
 
 def test_labels_off_the_screen_are_not_drawn():
     assert not line_parts(
-        label_slice(square()), None, axis(20, 1, 40, start=100), axis(20, 1, 40),
+        label_slice(square()), None, axis(1, 40, start=100), axis(1, 40),
         OverlayPaint(OverlayStyle(), VALUES),
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("step", [(1, 1), (2, 1), (1, 3), (2, 2)])
+def test_a_thinned_slice_is_every_nth_pixel_of_the_whole(step):
+    codes = random.integers(0, 255, (21, 17)).astype(np.uint8)
+    volume = CodedVolume(codes[np.newaxis])
+    grey = GreyPaint(volume, Window(width=255, level=127)).table
+    labels = np.zeros((21, 17), np.uint8)
+    labels[3:14, 5:12] = random.integers(0, 3, (11, 7))
+    fill = OverlayPaint(OverlayStyle(), VALUES).fill
+    whole = slice_pixels(codes, grey, label_slice(labels), fill)
+    for turned in (np.s_[:, :], np.s_[::-1, :], np.s_[:, ::-1]):
+        thinned = slice_pixels(codes[turned], grey, label_slice(labels[turned]), fill, step=step)
+        assert (thinned == whole[turned][:: step[0], :: step[1]]).all()
+
+
+def test_arrays_are_used_again_unless_they_are_very_large():
+    scratch = Scratch()
+    first = scratch.array("a", (10, 10), np.uint32)
+    assert np.shares_memory(scratch.array("a", (5, 8), np.uint32), first)
+    assert not np.shares_memory(scratch.array("b", (5, 8), np.uint32), first)
+    large = scratch.array("a", (2000, 2000), np.uint32)
+    assert not np.shares_memory(scratch.array("a", (2000, 2000), np.uint32), large)

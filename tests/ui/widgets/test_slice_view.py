@@ -3,11 +3,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from helpers.viewer_events import CONTROL, LEFT, MIDDLE, PLAIN, RIGHT, SHIFT, drag, mouse, wheel
-from PySide6.QtCore import QEvent, QPointF, Qt
+from PySide6.QtCore import QEvent, QPointF, QRect, Qt
 from PySide6.QtWidgets import QApplication
 
 from app.datasets.geometry import Geometry, Plane, plane_view
@@ -258,3 +259,37 @@ def test_at_200_percent_lines_are_two_device_pixels_wide(project_root):
     assert pixels[:4] == ["0x7f7f7f", "0x0", "0xe69f00", "0xe69f00"]
     assert pixels[4] == pixels[5]
     assert pixels[4] not in ("0x7f7f7f", "0xe69f00")
+
+
+class Watched(SliceView):
+    """Remembers what it was asked to paint."""
+
+    def __init__(self) -> None:
+        super().__init__(Plane.AXIAL)
+        self.painted: list[QRect] = []
+
+    def paintEvent(self, event):  # noqa: N802 - Qt's name
+        self.painted.append(event.rect())
+        super().paintEvent(event)
+
+
+@pytest.mark.parametrize(
+    ("crosshair", "thin"), [((11, 15), "height"), ((10, 25), "width"), ((2, 3), ""), (None, "")]
+)
+def test_a_moved_crosshair_paints_only_between_its_places(qtbot, crosshair, thin):
+    view = Watched()
+    qtbot.addWidget(view)
+    view.resize(300, 240)
+    view.show()
+    scene = make_scene()
+    view.show_scene(scene)
+    QApplication.processEvents()
+    view.painted.clear()
+    view.show_scene(replace(scene, crosshair=crosshair))
+    QApplication.processEvents()
+    (rect,) = view.painted
+    assert (rect.height() < 40) == (thin == "height")
+    assert (rect.width() < 150) == (thin == "width")
+    shown = view.screen().grabWindow(view.winId()).toImage()
+    whole = view.grab().toImage()
+    assert shown.convertToFormat(whole.format()) == whole

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from app.datasets.geometry import IDENTITY, Convention, Geometry, Plane, plane_view
+from app.ui.widgets.rendering import label_box
 from app.ui.widgets.viewer_volumes import MOST_LABELS, CodedVolume, label_volumes
 
 random = np.random.default_rng(11)
@@ -143,3 +144,21 @@ def test_voxels_are_counted_with_the_copy():
     labels.release()
     labels.prepare()
     assert labels.counts.sum() == array.size
+
+
+@pytest.mark.parametrize("flips", [(False, False, False), (True, True, True), (True, False, True)])
+@pytest.mark.parametrize("plane", list(Plane))
+def test_the_box_of_a_slice_is_told_without_looking_at_it(plane, flips):
+    array = np.zeros((5, 6, 7), np.uint8)
+    array[1, 2, 3] = array[3, 4, 2] = array[3, 1, 5] = 1
+    signs = [-1.0 if flip else 1.0 for flip in flips]
+    direction = tuple(
+        tuple(signs[row] * (row == column) for column in range(3)) for row in range(3)
+    )
+    view = plane_view(Geometry(shape=(5, 6, 7), spacing_mm=(1, 1, 1), direction=direction), plane)
+    (labels,) = label_volumes([array])
+    with pytest.raises(ValueError, match="looked through"):
+        labels.box(view, 0)
+    labels.prepare()
+    for number in range(array.shape[view.slice_axis]):
+        assert labels.box(view, number) == label_box(view.cut(array, number))

@@ -1,0 +1,134 @@
+"""What a run over cases is made of: which cases, which model file, which earlier run it goes on."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from app.control.messages import ModelView, SegmentCases
+from app.domain.dataset import Case, DatasetFolder
+from app.domain.errors import DataProblem, ErrorCode
+from app.domain.segmentation import CaseSource, ModelKind
+from app.jobs.spec import ExportJob
+from app.jobs.workspace import Workspace
+from app.site.context import JoinedStudy, SiteContext
+from app.site.state import CheckedFolder, FinalModel, LocalFingerprint, Models, Plan, Task
+
+logger = logging.getLogger(__name__)
+
+_ALL: Final = "all"
+_FIRST_TRAINED: Final = 2
+"""The average that round 1 starts from is the first model, which nobody has trained."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundAverage:
+    """The average that the present round began with, as it lies here."""
+
+    view: ModelView
+    weights: Path
+
+
+def round_average(site: SiteContext) -> RoundAverage | None:
+    """Return the newest average that this site has, None before the first and after the last."""
+    task, joined = site.store.get(Task), site.joined
+    if task is None or joined is None or task.task.round < _FIRST_TRAINED:
+        return None
+    if site.store.get(FinalModel) is not None:
+        return None  # the study has its model
+    weights = site.home.weights(task.task.base)
+    if not weights.is_file():
+        return None
+    number = task.task.round - 1
+    return RoundAverage(
+        view=ModelView(
+            name=f"{joined.terms.name}, average after round {number}",
+            path=str(site.home.models / f"round-{number:04d}-{task.task.base[:12]}.zip"),
+            digest="",
+            round=number,
+            kind=ModelKind.ROUND,
+        ),
+        weights=weights,
+    )
+
+
+def models_here(site: SiteContext) -> tuple[ModelView, ...]:
+    """Return every model of the study that can segment here; the final one is last."""
+    kept = site.store.get(Models)
+    models = () if kept is None else kept.models
+    average = round_average(site)
+    if average is None or any(one.path == average.view.path for one in models):
+        return models
+    return (average.view, *models)
+
+
+def export_job(
+    site: SiteContext, joined: JoinedStudy, *, plan: Plan, weights: Path, output: Path
+) -> ExportJob:
+    """Return the job that makes a model zip of weights by the study's plan."""
+    return ExportJob(
+        plan=str(site.home.plan(plan.sha256)),
+        weights=str(weights),
+        configuration=joined.terms.configuration,
+        fold=joined.terms.fold,
+        model_name=joined.terms.name,
+        output=str(output),
+        threads=site.settings.worker_threads,
+    )
+
+
+def dataset_here(site: SiteContext) -> DatasetFolder | None:
+    """Return the checked folder of this site."""
+    checked = site.store.get(CheckedFolder)
+    return None if checked is None else checked.dataset
+
+
+def validation_cases(site: SiteContext) -> tuple[Case, ...]:
+    """Return the cases that the study's fold keeps out of training here, by nnU-Net's own split.
+
+    None with fold "all", which trains on every case, and before the images are prepared.
+    """
+    joined, dataset = site.joined, dataset_here(site)
+    if joined is None or dataset is None or joined.terms.fold == _ALL:
+        return ()
+    splits = Workspace(root=site.home.workspace).preprocessed_dataset / "splits_final.json"
+    try:
+        fold = json.loads(splits.read_bytes())[int(joined.terms.fold)]
+        names, trained_on = set(fold["val"]), set(fold["train"])
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        logger.info("the split of the study cannot be read")
+        return ()
+    local = site.store.get(LocalFingerprint)
+    left_out = set() if local is None else set(local.leave_out)
+    return tuple(case for case in dataset.training if case.name in names - trained_on - left_out)
+
+
+def cases_of(site: SiteContext, command: SegmentCases) -> tuple[Case, ...]:
+    """Return the cases that a wish is about; none for a folder, which the worker looks at.
+
+    Raises:
+        DataProblem: there are none, with the reason.
+    """
+    if command.folder is not None:
+        if not Path(command.folder).is_absolute():
+            raise DataProblem(
+                f"{command.folder} is not an absolute path", code=ErrorCode.FOLDER_MISSING
+            )
+        return ()
+    if command.source is CaseSource.VALIDATION:
+        cases = validation_cases(site)
+        if not cases:
+            raise DataProblem(
+                "the study's fold keeps no case of this site out of training",
+                code=ErrorCode.FOLDER_EMPTY,
+            )
+        return cases
+    dataset = dataset_here(site)
+    if dataset is None or not dataset.held_out:
+        raise DataProblem("this folder has no held-out cases", code=ErrorCode.FOLDER_EMPTY)
+    return dataset.held_out

@@ -1,0 +1,39 @@
+"""Which models and cases a site has; what the running service does with them is tested there."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.control.messages import SegmentCases
+from app.domain.errors import DataProblem
+from app.domain.segmentation import CaseSource
+from app.site.segmenting import cases_of, models_here, round_average, validation_cases
+
+pytestmark = pytest.mark.asyncio
+
+
+async def test_a_fresh_site_has_neither_models_nor_cases(site):
+    await site.start()
+    context = site._site
+    assert (models_here(context), round_average(context), validation_cases(context)) == (
+        (),
+        None,
+        (),
+    )
+    for source in (CaseSource.HELD_OUT, CaseSource.VALIDATION):
+        with pytest.raises(DataProblem):
+            cases_of(context, SegmentCases(model="m", source=source))
+    assert cases_of(context, SegmentCases(model="m", folder="/images")) == ()
+
+
+async def test_the_average_goes_when_the_final_model_is_there(site):
+    await site.to_prepared()
+    site.train(1)
+    await site.until(lambda: len(site.coordinator.uploads) == 2, "first update")
+    assert round_average(site._site) is None
+    site.train(2)
+    await site.until(lambda: len(site.coordinator.uploads) == 3, "second update")
+    average = round_average(site._site)
+    assert average.weights.read_bytes() == b"global model before round 2"
+    await site.to_finished()
+    assert round_average(site._site) is None
