@@ -13,6 +13,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterable
+from importlib.metadata import PackageMetadata
 from pathlib import Path
 from typing import Final
 
@@ -64,7 +65,10 @@ def needed_packages(direct: Iterable[str]) -> list[str]:
 
 def licence_of(name: str) -> str:
     """Return what a package says of its licence: the SPDX expression, else the classifier."""
-    metadata = importlib.metadata.metadata(name)
+    return stated_licence(importlib.metadata.metadata(name))
+
+
+def stated_licence(metadata: PackageMetadata) -> str:
     if "License-Expression" in metadata:
         return metadata["License-Expression"]
     classified = [

@@ -1,6 +1,6 @@
 """The software bill of materials of a product (CycloneDX 1.6), and the licence texts inside it.
 
-    python -m installer.sbom BUNDLE_RESOURCES VERSION     run by the builders in the build environment
+    python -m installer.sbom BUNDLE_RESOURCES VERSION DATE    run by the builders in the build environment
 
 Writes BUNDLE_RESOURCES/sbom.cdx.json and BUNDLE_RESOURCES/LICENSES/packages/NAME/....
 """
@@ -15,11 +15,17 @@ import re
 import shutil
 import sys
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import Distribution
 from pathlib import Path
 from typing import Final
 
-from installer.licences import direct_dependencies, licence_of, needed_packages, normal_name
+from installer.licences import (
+    direct_dependencies,
+    needed_packages,
+    normal_name,
+    stated_licence,
+)
 
 SPECIFICATION: Final = "1.6"
 SBOM_FILE: Final = "sbom.cdx.json"
@@ -40,28 +46,45 @@ class Component:
     needs: tuple[str, ...] = ()
 
 
-def python_component() -> Component:
-    version = platform.python_version()
+def python_component(version: str) -> Component:
     return Component(
         name="CPython", version=version, purl=f"pkg:generic/cpython@{version}", licence="PSF-2.0"
     )
 
 
-def package_components(names: Iterable[str]) -> list[Component]:
-    """Return the installed packages of these names, each with those of them that it needs."""
-    wanted = {normal_name(name) for name in names}
+def distributions(
+    names: Iterable[str] | None = None, folder: Path | None = None
+) -> dict[str, Distribution]:
+    """Return the packages of this environment, or of a site-packages folder, by normal name.
+
+    Raises:
+        KeyError: one of `names` is not there.
+    """
+    found = (
+        importlib.metadata.distributions()
+        if folder is None
+        else importlib.metadata.distributions(path=[str(folder)])
+    )
+    all_of_them = {normal_name(one.metadata["Name"]): one for one in found}
+    if names is None:
+        return all_of_them
+    return {name: all_of_them[name] for name in sorted({normal_name(name) for name in names})}
+
+
+def package_components(packages: Mapping[str, Distribution]) -> list[Component]:
+    """Return the packages as components, each with those of them that it needs."""
+    purls = {name: purl_of(name, package.version) for name, package in packages.items()}
     components = []
-    for name in sorted(wanted):
-        asked = importlib.metadata.requires(name) or []
-        found = {normal_name(re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0]) for line in asked}
-        version = importlib.metadata.version(name)
+    for name, package in sorted(packages.items()):
+        lines = package.requires or []
+        asked = {normal_name(re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0]) for line in lines}
         components.append(
             Component(
                 name=name,
-                version=version,
-                purl=purl_of(name, version),
-                licence=licence_of(name),
-                needs=tuple(sorted(purl_of_installed(other) for other in found & wanted)),
+                version=package.version,
+                purl=purls[name],
+                licence=stated_licence(package.metadata),
+                needs=tuple(sorted(purls[other] for other in asked & purls.keys())),
             )
         )
     return components
@@ -70,10 +93,6 @@ def package_components(names: Iterable[str]) -> list[Component]:
 def purl_of(name: str, version: str) -> str:
     """Return the package URL; a local part such as +cpu is escaped as the specification asks."""
     return f"pkg:pypi/{normal_name(name)}@{version.replace('+', '%2B')}"
-
-
-def purl_of_installed(name: str) -> str:
-    return purl_of(name, importlib.metadata.version(name))
 
 
 def bill(components: Sequence[Component], *, version: str, made: str) -> dict[str, object]:
@@ -128,31 +147,36 @@ def _licence(text: str) -> dict[str, object]:
     return {"license": {"name": text}}
 
 
-def copy_licence_texts(names: Iterable[str], target: Path) -> int:
+def copy_licence_texts(packages: Mapping[str, Distribution], target: Path) -> int:
     """Copy every licence file of the packages to `target`/NAME; return how many packages had one."""
     count = 0
-    for name in sorted(names):
-        files = importlib.metadata.files(name) or []
+    for name, package in sorted(packages.items()):
         texts = [
             file
-            for file in files
+            for file in package.files or []
             if ".dist-info" in file.parts[0] and _LICENCE_FILE.search("/".join(file.parts[1:]))
         ]
         for text in texts:
-            place = target / normal_name(name) / Path(*text.parts[1:])
+            place = target / name / Path(*text.parts[1:])
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(str(text.locate()), place)
         count += bool(texts)
     return count
 
 
-def write(resources: Path, *, version: str, made: str, extra: Iterable[Component] = ()) -> None:
-    """Write the bill of materials and the licence texts of this environment into a product."""
-    names = needed_packages(direct_dependencies())
-    components = [python_component(), *package_components(names), *extra]
+def write(
+    resources: Path,
+    packages: Mapping[str, Distribution],
+    *,
+    version: str,
+    made: str,
+    extra: Iterable[Component],
+) -> None:
+    """Write the bill of materials and the licence texts of `packages` into a product."""
+    components = [*extra, *package_components(packages)]
     text = json.dumps(bill(components, version=version, made=made), indent=1) + "\n"
     (resources / SBOM_FILE).write_text(text, encoding="utf-8")
-    texts = copy_licence_texts(names, resources / "LICENSES" / "packages")
+    texts = copy_licence_texts(packages, resources / "LICENSES" / "packages")
     print(f"{len(components)} components in {SBOM_FILE}, licence texts of {texts} packages")
 
 
@@ -175,7 +199,9 @@ def system_libraries(lines: Iterable[str]) -> list[Component]:
 
 def main(arguments: Sequence[str]) -> int:
     resources, version, made = Path(arguments[0]), arguments[1], arguments[2]
-    write(resources, version=version, made=made, extra=system_libraries(sys.stdin))
+    packages = distributions(needed_packages(direct_dependencies()))
+    extra = [python_component(platform.python_version()), *system_libraries(sys.stdin)]
+    write(resources, packages, version=version, made=made, extra=extra)
     return 0
 
 

@@ -236,7 +236,7 @@ def make_package(
         (control / script).chmod(0o755)
     set_modes(tree)
     product.set_dates(tree, source.made)
-    shell.run("dpkg-deb", "-Zxz", "-z6", "--root-owner-group", "--build", tree, products.package)
+    shell.run("dpkg-deb", "-Zzstd", "-z10", "--root-owner-group", "--build", tree, products.package)
     shutil.rmtree(tree)
 
 

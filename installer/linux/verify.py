@@ -153,7 +153,9 @@ def judge(found: Path, version: str) -> list[Answer]:
     return answers
 
 
-def self_test_answer(what: str, report: str, shown: str) -> tuple[str, bool, str]:
+def self_test_answer(
+    what: str, report: str, shown: str, *, frozen: bool = True
+) -> tuple[str, bool, str]:
     """Return question, answer and figures of one self-test."""
     question = f"the self-test of the {what} passes"
     if not report:
@@ -164,7 +166,7 @@ def self_test_answer(what: str, report: str, shown: str) -> tuple[str, bool, str
         return question, False, json.dumps(failed, indent=1)
     frame = window_of(found)
     figures = f"window {frame['seconds']:.2f} s, {frame['ratio']:.2f} times an empty one"
-    return question, frame["ratio"] <= SLOWEST_WINDOW and bool(found["frozen"]), figures
+    return question, frame["ratio"] <= SLOWEST_WINDOW and found["frozen"] is frozen, figures
 
 
 def is_state(path: str) -> bool:

@@ -8,7 +8,14 @@ import pytest
 from installer import sbom
 from installer.freezing import runtime_distributions
 from installer.licences import normal_name
-from installer.sbom import Component, bill, package_components, purl_of, system_libraries
+from installer.sbom import (
+    Component,
+    bill,
+    distributions,
+    package_components,
+    purl_of,
+    system_libraries,
+)
 
 pytestmark = pytest.mark.nnunet  # the environment of the whole program
 
@@ -16,8 +23,10 @@ pytestmark = pytest.mark.nnunet  # the environment of the whole program
 @pytest.fixture(scope="module")
 def document(tmp_path_factory):
     folder = tmp_path_factory.mktemp("resources")
-    extra = system_libraries(["libssl3 3.0.16-1~deb12u1"])
-    sbom.write(folder, version="1.2.3", made="2026-01-02T03:04:05+00:00", extra=extra)
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(sys, "stdin", ["libssl3 3.0.16-1~deb12u1\n"])
+    assert sbom.main([str(folder), "1.2.3", "2026-01-02T03:04:05+00:00"]) == 0
+    monkeypatch.undo()
     return folder, json.loads((folder / "sbom.cdx.json").read_text(encoding="utf-8"))
 
 
@@ -59,7 +68,7 @@ def test_licence_texts_come_along(document):
 
 
 def test_two_bills_of_one_environment_are_the_same():
-    components = package_components(["numpy"])
+    components = package_components(distributions(["numpy"]))
     first = bill(components, version="1", made="now")
     assert first == bill(components, version="1", made="now")
     other = [Component(name="numpy", version="0", purl="pkg:pypi/numpy@0", licence="BSD")]
@@ -69,3 +78,8 @@ def test_two_bills_of_one_environment_are_the_same():
 def test_a_local_version_is_escaped():
     assert purl_of("Torch", "2.13.0+cpu") == "pkg:pypi/torch@2.13.0%2Bcpu"
     assert system_libraries(["", "a 1+b"])[0].purl == "pkg:deb/debian/a@1%2Bb"
+
+
+def test_a_package_that_is_not_there_ends_the_build():
+    with pytest.raises(KeyError, match="no-such-package"):
+        distributions(["no_such.package"])

@@ -1,0 +1,226 @@
+"""Build the Windows setup program of the present commit, on Linux.
+
+    python3 installer/build_windows.py [--out DIR] [--work DIR] [--small] [--torch-index URL]
+
+    FednnU-Net-Desktop-VERSION-windows-x64.exe     Windows 10 or newer, per user, offline
+    FednnU-Net-Desktop-VERSION-windows-x64.json    size, hashes of every file
+    SHA256SUMS.windows
+
+`--small` compresses with LZMA: a third smaller, and many minutes slower to build. Signed when
+FEDNNUNET_SIGN_P12 names a certificate (see installer/signing.py): both launchers, the uninstaller's
+stub aside, and the setup program. `installer/verify_windows.py` installs and tries the product under
+Wine; nothing here can run on a real Windows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from installer import product
+from installer.linux.build import make_environment
+from installer.machine import SetupProblem, say
+from installer.manifest import digest_of, manifest_of
+from installer.product import ROOT, Shell, Source
+from installer.signing import AuthenticodeSigner
+from installer.windows import tree as parts
+from installer.windows.tree import MINGW, Icons, numbers_of
+
+HERE: Final = Path(__file__).resolve().parent
+LOCK: Final = ROOT / "installer" / "locks" / "windows.txt"
+RUNTIME_LOCK: Final = ROOT / "installer" / "locks" / "windows-runtime.txt"
+TOOLS: Final = {
+    f"{MINGW}-gcc": "gcc-mingw-w64-x86-64-win32",
+    f"{MINGW}-windres": "binutils-mingw-w64-x86-64",
+    "makensis": "nsis",
+}
+ICON_SIZES: Final = ("16", "24", "32", "48", "64", "128", "256")
+LARGEST_TREE: Final = 1_300_000_000
+_FOR_WINDOWS: Final = (
+    "--no-deps", "--only-binary=:all:", "--platform", "win_amd64",
+    "--python-version", "3.11", "--implementation", "cp",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Products:
+    """Where the products of one build lie."""
+
+    out: Path
+    version: str
+
+    @property
+    def setup(self) -> Path:
+        return self.out / f"FednnU-Net-Desktop-{self.version}-windows-x64.exe"
+
+    @property
+    def record(self) -> Path:
+        return self.setup.with_suffix(".json")
+
+    @property
+    def sums(self) -> Path:
+        return self.out / "SHA256SUMS.windows"
+
+
+def download(work: Path, python: Path, shell: Shell) -> tuple[Path, Path]:
+    """Fetch runtimes and wheels; return their folders. What is there already is not fetched again."""
+    runtime, wheels = work / "runtime", work / "wheels"
+    pip = (python, "-m", "pip")
+    shell.run(*pip, "download", "--quiet", *_FOR_WINDOWS, "--dest", runtime, "-r", RUNTIME_LOCK)
+    wheels.mkdir(exist_ok=True)
+    # The only package that is published as source alone; it is pure Python.
+    (source_only,) = [
+        line
+        for line in LOCK.read_text(encoding="utf-8").splitlines()
+        if line.startswith("acvl-utils==")
+    ]
+    shell.run(*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", wheels, source_only)
+    shell.run(
+        *pip, "download", "--quiet", *_FOR_WINDOWS, "--find-links", wheels, "--dest", wheels,
+        "-r", LOCK,
+    )  # fmt: skip
+    return runtime, wheels
+
+
+def one_wheel(folder: Path, name: str) -> Path:
+    """Return the only wheel of a package in `folder`.
+
+    Raises:
+        SetupProblem: there is none, or several versions.
+    """
+    found = sorted(folder.glob(f"{name}-*.whl"))
+    if len(found) != 1:
+        raise SetupProblem(f"{folder} holds {len(found)} wheels of {name}", "remove that folder")
+    return found[0]
+
+
+def draw_icons(work: Path, python: Path, shell: Shell) -> Icons:
+    """Draw the icons of program and invitation."""
+    icons = Icons(program=work / "fednnunet.ico", invitation=work / "invitation.ico")
+    for svg, target in (
+        (ROOT / "resources/icons/application.svg", icons.program),
+        (ROOT / "installer/linux/invitation.svg", icons.invitation),
+    ):
+        shell.run(python, "-m", "installer.drawing", svg, target, *ICON_SIZES, cwd=ROOT)
+    return icons
+
+
+def make_tree(
+    tree: Path,
+    work: Path,
+    python: Path,
+    source: Source,
+    shell: Shell,
+    signer: AuthenticodeSigner | None,
+) -> None:
+    """Put the whole folder together."""
+    runtime, wheels = download(work, python, shell)
+    listing = work / "wheels.txt"
+    shell.run(python, "-m", "installer.windows.wheels", wheels, listing, cwd=ROOT)
+    names = listing.read_text(encoding="utf-8").split()
+    shutil.rmtree(tree, ignore_errors=True)
+    panda3d, msvc = one_wheel(runtime, "panda3d"), one_wheel(runtime, "msvc_runtime")
+    parts.put_runtime(tree, panda3d, msvc)
+    parts.put_library(tree)
+    parts.put_wheels(tree, python, [wheels / name for name in names], shell)
+    parts.put_program(tree)
+    parts.make_forwarder(tree, work, shell)
+    launchers = parts.make_launchers(
+        tree, work, draw_icons(work, python, shell), source.version, shell
+    )
+    if signer is not None:
+        for launcher in launchers:
+            signer.sign(launcher, shell)
+    resources = tree / "program" / "resources"
+    record = product.build_record(source, kind="windows", signed_by=signer.name if signer else "")
+    (resources / product.BUILD_FILE).write_bytes(record)
+    shell.run(
+        python, "-m", "installer.windows.materials", resources, tree / "Lib" / "site-packages",
+        source.version, source.date, msvc, cwd=ROOT,
+    )  # fmt: skip
+    parts.compile_python(tree, python, shell)
+    product.set_dates(tree, source.made)
+
+
+def make_setup(
+    tree: Path, setup: Path, icon: Path, version: str, shell: Shell, *, small: bool
+) -> None:
+    """Compile the setup program with NSIS."""
+    shell.run(
+        "makensis", "-V2", "-WX", "-NOCD", "-INPUTCHARSET", "UTF8",
+        f"-DTREE={tree}", f"-DOUT={setup}", f"-DVERSION={version}",
+        f"-DNUMBERS={'.'.join(numbers_of(version))}",
+        f"-DKIBIBYTES={product.size_of(tree) // 1024}", f"-DICON={icon}",
+        *(("-DSMALL",) if small else ()), HERE / "setup.nsi",
+    )  # fmt: skip
+
+
+def build(options: argparse.Namespace) -> int:
+    """Build everything; see the top of this file."""
+    source = Source.of()
+    shell = Shell(environment=source.environment(os.environ))
+    product.need_tools(TOOLS, shutil.which)
+    signer = AuthenticodeSigner.of(os.environ)
+    work, products = (
+        options.work.resolve(),
+        Products(out=options.out.resolve(), version=source.version),
+    )
+    for folder in (work, products.out):
+        folder.mkdir(parents=True, exist_ok=True)
+    say(f"building {source.version} of commit {source.commit[:12]} ({source.date})")
+    python = make_environment(options.environment.resolve(), options.torch_index)
+    tree = work / "tree"
+    make_tree(tree, work, python, source, shell, signer)
+    size = product.size_of(tree)
+    if size > LARGEST_TREE:
+        raise SetupProblem(f"the product takes {size / 1e9:.2f} GB installed", "drop more of it")
+    make_setup(
+        tree, products.setup, work / "fednnunet.ico", source.version, shell, small=options.small
+    )
+    if signer is not None:
+        signer.sign(products.setup, shell)
+    record = {
+        "version": source.version,
+        "commit": source.commit,
+        "signed_by": signer.name if signer else "",
+        "installed_bytes": size,
+        "setup_bytes": products.setup.stat().st_size,
+        "format": 1,
+        "files": manifest_of(tree),
+    }
+    products.record.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    products.sums.write_text(
+        f"{digest_of(products.setup)}  {products.setup.name}\n", encoding="utf-8"
+    )
+    say(f"{products.setup}  {products.setup.stat().st_size / 1e6:.0f} MB")
+    say(f"installed size {size / 1e9:.2f} GB")
+    say(
+        f"signed by {signer.name}"
+        if signer
+        else "NOT SIGNED: FEDNNUNET_SIGN_P12 names no certificate"
+    )
+    say("try it with: python3 installer/verify_windows.py (as root, under Wine)")
+    return 0
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="build_windows.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--out", type=Path, default=ROOT / "dist" / "windows")
+    parser.add_argument("--work", type=Path, default=ROOT / "build" / "windows")
+    parser.add_argument(
+        "--environment", type=Path, default=ROOT / "build" / "linux", help="of the tools; shared"
+    )
+    parser.add_argument("--small", action="store_true", help="LZMA, for a release")
+    parser.add_argument("--torch-index", metavar="URL")
+    options = parser.parse_args(arguments)
+    return product.run_main(lambda _: build(options), arguments)
