@@ -1,4 +1,7 @@
-"""Starting a service that outlives whoever started it: closing a window never stops training."""
+"""Starting what outlives whoever started it: a service, or a program for looking at images.
+
+Closing a window never stops training, nor what somebody draws in another program.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,17 @@ if sys.platform == "win32":
     }
 else:
     _APART: Final[dict[str, Any]] = {"start_new_session": True}
+
+
+_OURS: Final = frozenset(
+    {
+        "PYTHONPATH",
+        "PYTHONHOME",
+        "QT_PLUGIN_PATH",
+        "QT_QPA_PLATFORM_PLUGIN_PATH",
+        "QML2_IMPORT_PATH",
+    }
+)
 
 
 def fednnunet_command() -> tuple[str, ...]:
@@ -44,9 +58,32 @@ def start_detached(command: Sequence[str], *, log: Path) -> int:
         SetupProblem: the log's folder cannot be made.
         OSError: the program cannot be started.
     """
-    make_folder(log.parent)
     ours = str(Path(app.__file__).parents[1])
     path = os.pathsep.join(part for part in (ours, os.environ.get("PYTHONPATH", "")) if part)
+    return _start(command, {**os.environ, "PYTHONPATH": path}, log)
+
+
+def start_foreign(command: Sequence[str], *, log: Path) -> int:
+    """Start somebody else's program as `start_detached` does, without our libraries in its way.
+
+    3D Slicer brings a Python and a Qt of its own, which must not find ours.
+
+    Raises:
+        SetupProblem: the log's folder cannot be made.
+        OSError: the program cannot be started.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in _OURS}
+    if getattr(sys, "frozen", False):
+        # PyInstaller keeps what the system had under this name.
+        before = environment.pop("LD_LIBRARY_PATH_ORIG", None)
+        environment.pop("LD_LIBRARY_PATH", None)
+        if before is not None:
+            environment["LD_LIBRARY_PATH"] = before
+    return _start(command, environment, log)
+
+
+def _start(command: Sequence[str], environment: dict[str, str], log: Path) -> int:
+    make_folder(log.parent)
     with log.open("ab") as output:
         process = subprocess.Popen(
             list(command),
@@ -54,7 +91,7 @@ def start_detached(command: Sequence[str], *, log: Path) -> int:
             stdout=output,
             stderr=subprocess.STDOUT,
             close_fds=True,
-            env={**os.environ, "PYTHONPATH": path},
+            env=environment,
             **_APART,
         )
     # Nobody here waits for it: it is not ours any more. (Python would warn that it still runs.)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from app.domain.segmentation import CaseScore, LabelScore, Verdict
+from app.review.benefit import LabelBenefit
 from app.review.order import worst_first
 from app.review.scores import mean_foreground_dice
 from app.review.summary import LabelSummary, Spread, summarise
@@ -69,6 +70,8 @@ class ReviewReport:
     reviews: tuple[CaseReview, ...]
     made_at: float
     pictures: Mapping[str, bytes] = field(default_factory=dict)
+    benefit: tuple[LabelBenefit, ...] = ()
+    """The shared model against this site's local baseline, where both were scored."""
 
 
 def csv_report(report: ReviewReport) -> str:
@@ -102,6 +105,7 @@ def html_report(report: ReviewReport) -> str:
         ),
         _verdict_table(report),
         _label_table(summarise(report.scores)),
+        _benefit_table(report.benefit),
         _flagged(report),
         _case_table(report),
         (
@@ -216,6 +220,25 @@ def _label_table(summaries: Sequence[LabelSummary]) -> str:
         "Dice 0 to 1",
     )
     return "<h2>Scores by label</h2>" + _table(head, rows)
+
+
+def _benefit_table(found: Sequence[LabelBenefit]) -> str:
+    if not found:
+        return ""
+    rows = [
+        (
+            _cell(one.label),
+            _number_cell(str(one.cases)),
+            _number_cell(_figure(one.baseline, 3)),
+            _number_cell(_figure(one.model, 3)),
+            _number_cell(f"{one.gain:+.3f}"),
+            _number_cell(f"{one.better} / {len(one.worse)}"),
+            '<td><span class="badge">harmed</span></td>' if one.harms else "<td></td>",
+        )
+        for one in found
+    ]
+    head = ("label", "cases", "Dice alone", "Dice together", "change", "better / worse", "")
+    return "<h2>What the federation brings to this site</h2>" + _table(head, rows)
 
 
 def _spread_cells(spread: Spread | None, digits: int) -> tuple[str, ...]:

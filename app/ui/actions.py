@@ -47,6 +47,13 @@ class Action(enum.Enum):
     PREVIOUS_CASE = "previous-case"
     NEXT_UNREVIEWED = "next-unreviewed"
     UNDO = "undo"
+    NEXT_LESION = "next-lesion"
+    PREVIOUS_LESION = "previous-lesion"
+    WORST_SLICE = "worst-slice"
+    OTHER_MODEL = "other-model"
+    SIDE_BY_SIDE = "side-by-side"
+    COMPARE = "compare"
+    EDIT = "edit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +112,25 @@ SHORTCUTS: Final[dict[Action, Shortcut]] = {
     Action.PREVIOUS_CASE: Shortcut(scope=Scope.REVIEW, keys="P", text="Previous case"),
     Action.NEXT_UNREVIEWED: Shortcut(
         scope=Scope.REVIEW, keys="Shift+N", text="Next case without a verdict"
+    ),
+    Action.NEXT_LESION: Shortcut(
+        scope=Scope.REVIEW, keys="L", text="Next error of this case, the largest first"
+    ),
+    Action.PREVIOUS_LESION: Shortcut(scope=Scope.REVIEW, keys="Shift+L", text="Previous error"),
+    Action.WORST_SLICE: Shortcut(
+        scope=Scope.REVIEW, keys="W", text="Worst slice of the worst structure"
+    ),
+    Action.OTHER_MODEL: Shortcut(
+        scope=Scope.REVIEW, keys="T", text="The same case by the next model, at the same place"
+    ),
+    Action.SIDE_BY_SIDE: Shortcut(
+        scope=Scope.REVIEW, keys="Shift+T", text="Two models side by side, or one alone"
+    ),
+    Action.COMPARE: Shortcut(
+        scope=Scope.REVIEW, keys="B", text="What the federation brings here, or back to the cases"
+    ),
+    Action.EDIT: Shortcut(
+        scope=Scope.REVIEW, keys="Ctrl+E", text="Open a copy of the segmentation for editing"
     ),
     Action.UNDO: Shortcut(scope=Scope.REVIEW, keys="Ctrl+Z", text="Take the last verdict back"),
 }

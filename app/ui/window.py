@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from app.ui.pages.data import DataPage
     from app.ui.pages.federation import FederationPage
     from app.ui.pages.fingerprint import FingerprintPage
-    from app.ui.pages.review import ReviewPage
+    from app.ui.pages.review import CaseWish, ReviewPage
     from app.ui.pages.segment import SegmentPage
     from app.ui.pages.training import TrainingPage
     from app.ui.presenters.data import CaseFiles
@@ -62,6 +62,7 @@ _PAGE_ACTIONS: Final = {
 }
 _DATA_VIEWER: Final = "data"
 _REVIEW_VIEWER: Final = "review"
+_SECOND_VIEWER: Final = "review, beside"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -386,12 +387,16 @@ class Window(QMainWindow):
         page = ReviewPage()
         page.case_wished.connect(self._read_reviewed)
         page.judged.connect(
-            lambda case, verdict, comment, voxel: self._wish(
-                lambda desk: desk.judge(case, verdict, comment, voxel)
+            lambda case, verdict, comment, voxel, reason: self._wish(
+                lambda desk: desk.judge(case, verdict, comment, voxel, reason)
             )
+        )
+        page.picture_wished.connect(
+            lambda wish, side: self._wish(lambda desk: desk.read_picture(wish, side))
         )
         page.undo_wished.connect(self._undo_verdict)
         page.report_wished.connect(self._save_report)
+        page.edit_wished.connect(self._edit_case)
         page.run_wished.connect(lambda serial: self._wish(lambda desk: desk.show_run(serial)))
         return page
 
@@ -545,19 +550,41 @@ class Window(QMainWindow):
     def _save_report(self) -> None:
         from app.ui.presenters.review_report import table_beside
 
-        chosen = self._asking.save(self, "Save the report", "review-report.html", "Page (*.html)")
+        chosen = self._asking.save(
+            self, "Save the report", "review-report.pdf", "PDF (*.pdf);;Page (*.html)"
+        )
         if not chosen:
             return
         path = Path(chosen)
-        if path.suffix.casefold() not in (".html", ".htm"):
-            path = path.with_name(f"{path.name}.html")
+        if path.suffix.casefold() not in (".pdf", ".html", ".htm"):
+            path = path.with_name(f"{path.name}.pdf")
         table = table_beside(path)
         # The dialog has asked about the page, not about the table beside it.
         if table.exists() and not self._asking.sure(
             self, "Save the report", f"Replace {table.name} too?"
         ):
             return
-        self._wish(lambda desk: desk.save_report(path))
+        if path.suffix.casefold() == ".pdf":
+            from app.ui.widgets.review_pages import review_pdf
+
+            self._wish(lambda desk: desk.save_report(path, review_pdf))
+        else:
+            self._wish(lambda desk: desk.save_report(path))
+
+    def _edit_case(self, detail: CaseDetail) -> None:
+        """Open a case in the program for drawing of this computer; the first time it is asked for."""
+        from app.ui.presenters.editors import Editor, find_editors
+
+        editors = find_editors(str(self._settings.value("editor") or ""))
+        if not editors:
+            program = self._asking.file(
+                self, "Choose ITK-SNAP or 3D Slicer on this computer", "Programs (*)"
+            )
+            if not program:
+                return
+            self._settings.setValue("editor", program)
+            editors = (Editor(name=Path(program).stem, program=program),)
+        self._wish(lambda desk: desk.open_in(editors[0], detail))
 
     def _undo_verdict(self) -> None:
         case = self._desk.take_back() if self._desk is not None else None
@@ -598,29 +625,32 @@ class Window(QMainWindow):
             ),
         )
 
-    def _read_reviewed(self, detail: CaseDetail) -> None:
-        from app.ui.presenters.volumes import CasePaths
-
-        if self._desk is not None and detail.channels:
-            self._desk.read_case(
-                _REVIEW_VIEWER,
-                CasePaths(
-                    case=detail.case,
-                    image=detail.channels[0],
-                    prediction=detail.prediction,
-                    reference=detail.reference,
-                ),
-            )
+    def _read_reviewed(self, wish: CaseWish) -> None:
+        desk = self._desk
+        if desk is None or not wish.detail.channels:
+            return
+        if wish.beside is None:
+            then = None if wish.then is None else desk.paths_of(wish.then)
+            desk.read_case(_REVIEW_VIEWER, desk.paths_of(wish.detail, voxel=wish.voxel), then=then)
+        elif (paths := desk.paths_beside(wish.detail, wish.beside, voxel=wish.voxel)) is not None:
+            desk.read_case(_SECOND_VIEWER, paths)
 
     def _show_case(self, place: str, loaded: LoadedCase | Message) -> None:
-        viewer: CaseViewer
         if place == _DATA_VIEWER:
-            if self._case_window is None:
-                return
-            viewer, names = self._case_window.viewer, self._folder_labels()
+            if self._case_window is not None:
+                self._show_in(self._case_window.viewer, loaded)
+            return
+        page: Any = self.page_widget(Page.REVIEW)
+        viewer = page.viewer if place == _REVIEW_VIEWER else page.second
+        if isinstance(loaded, Message):
+            viewer.show_sentence(f"{loaded.sentence}\n{loaded.remedy}".strip())
+        elif place == _REVIEW_VIEWER:
+            page.show_loaded(loaded)
         else:
-            page: Any = self.page_widget(Page.REVIEW)
-            viewer, names = page.viewer, page.label_names
+            page.show_beside(loaded)
+
+    def _show_in(self, viewer: CaseViewer, loaded: LoadedCase | Message) -> None:
+        """Show a case of the folder, or why it cannot be shown."""
         if isinstance(loaded, Message):
             viewer.show_sentence(f"{loaded.sentence}\n{loaded.remedy}".strip())
             return
@@ -628,15 +658,18 @@ class Window(QMainWindow):
             loaded.image,
             loaded.prediction,
             loaded.reference,
-            names=names,
+            names=self._folder_labels(),
             voxel=loaded.voxel,
             remark=loaded.remark,
         )
 
     def _show_picture(self, picture: CasePicture) -> None:
-        page: Any = self._pages.get(Page.DATA)
-        if page is not None:
-            page.gallery.show_picture(picture)
+        data: Any = self._pages.get(Page.DATA)
+        if data is not None:
+            data.gallery.show_picture(picture)
+        review: Any = self._pages.get(Page.REVIEW)
+        if review is not None:
+            review.show_picture(picture)
 
     def _folder_labels(self) -> dict[int, str]:
         snapshot = self._desk.snapshot if self._desk is not None else None

@@ -118,6 +118,13 @@ def draw(asked: argparse.Namespace) -> None:
                 area = page_widget._study_page
                 area.ensureWidgetVisible(page_widget.doctor)
                 shoot("federation-examined-doctor", window)
+            if name == "review-finished":
+                review = window.page_widget(page)
+                review._toggle_beside()
+                shoot("review-side-by-side", window)
+                review._toggle_beside()
+                review._toggle_benefit()
+                shoot("review-benefit", window)
             if name == "data-checked":
                 window.page_widget(page).show_cases()
                 shoot("data-checked-cases", window)

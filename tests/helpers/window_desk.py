@@ -64,8 +64,10 @@ class MemoryBook:
         verdict: Verdict,
         comment: str,
         voxel: tuple[int, int, int] | None,
+        reason: str = "",
     ) -> None:
-        self.said.append((result.case, Opinion(verdict=verdict, comment=comment)))
+        opinion = Opinion(verdict=verdict, comment=comment, reason=reason)
+        self.said.append((result.case, opinion))
 
     def take_back(self) -> str | None:
         return self.said.pop()[0] if self.said else None

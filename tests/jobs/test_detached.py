@@ -6,7 +6,7 @@ import time
 import psutil
 import pytest
 
-from app.jobs.detached import fednnunet_command, start_detached, worker_python
+from app.jobs.detached import fednnunet_command, start_detached, start_foreign, worker_python
 
 
 def wait_for(condition, seconds=20.0):
@@ -42,3 +42,13 @@ def test_a_frozen_program_stands_for_python(monkeypatch):
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     assert worker_python() == (sys.executable,)
     assert fednnunet_command() == (sys.executable,)
+
+
+def test_a_foreign_program_does_not_find_our_libraries(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "/ours")
+    monkeypatch.setenv("QT_PLUGIN_PATH", "/ours/qt")
+    log = tmp_path / "logs" / "editor.log"
+    words = "import os; print(sorted({'PYTHONPATH', 'QT_PLUGIN_PATH'} & set(os.environ)))"
+    pid = start_foreign([sys.executable, "-c", words], log=log)
+    wait_for(lambda: log.is_file() and log.read_text() == "[]\n")
+    assert os.waitpid(pid, 0)[1] == 0

@@ -26,7 +26,7 @@ def test_no_key_does_two_things_in_one_place():
 
 def test_review_keys_leave_those_of_the_viewer_alone():
     # Keys that the three planes use themselves; see app/ui/widgets/volume_view.py.
-    viewer = set("OGHESLWXRIM0123456789")
+    viewer = set("OGHESXRIMZ0123456789")
     for action, shortcut in SHORTCUTS.items():
         if shortcut.scope is Scope.REVIEW:
             assert shortcut.keys not in viewer, action

@@ -56,6 +56,17 @@ class CasePicture:
     remark: str = ""
 
 
+def pixmap_of(picture: CasePicture, side: int) -> QPixmap | None:
+    """Return a picture for a place of `side` logical pixels, None where there is none."""
+    if picture.pixels is None:
+        return None
+    rows, columns = picture.pixels.shape
+    image = QImage(picture.pixels.tobytes(), columns, rows, 4 * columns, QImage.Format.Format_RGB32)
+    pixmap = QPixmap.fromImage(image)
+    pixmap.setDevicePixelRatio(columns / side)
+    return pixmap
+
+
 class PictureModel(QAbstractListModel):
     """Shows `GalleryItem`s; `keep` gives an item its picture, `missing` says which has none."""
 
@@ -106,15 +117,7 @@ class PictureModel(QAbstractListModel):
         self.dataChanged.emit(changed, changed)
 
     def _pixmap(self, picture: CasePicture) -> QPixmap | None:
-        if picture.pixels is None:
-            return None
-        rows, columns = picture.pixels.shape
-        image = QImage(
-            picture.pixels.tobytes(), columns, rows, 4 * columns, QImage.Format.Format_RGB32
-        )
-        pixmap = QPixmap.fromImage(image)
-        pixmap.setDevicePixelRatio(columns / self._side)
-        return pixmap
+        return pixmap_of(picture, self._side)
 
     def _empty_square(self) -> QPixmap:
         # Made with the first item: a pixmap needs the application.

@@ -13,14 +13,17 @@ from PySide6.QtCore import (
     Qt,
     Signal,
 )
-from PySide6.QtGui import QColor
+from PySide6.QtGui import QColor, QPainter, QPixmap
 
 from app.ui import theme
-from app.ui.models.rows import Row, Table
+from app.ui.models.rows import Cell, Row, Table
 
 KEY_ROLE: Final = Qt.ItemDataRole.UserRole + 1
 ORDER_ROLE: Final = Qt.ItemDataRole.UserRole + 2
 GROUP_ROLE: Final = Qt.ItemDataRole.UserRole + 3
+
+_MARK: Final = 16
+"""Side of the sign in the corner of a picture, in logical pixels."""
 
 Index = QModelIndex | QPersistentModelIndex
 
@@ -33,6 +36,15 @@ class RecordModel(QAbstractTableModel):
     def __init__(self, table: Table, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._table = table
+        self._pictures: dict[str, QPixmap] = {}
+
+    def show_picture(self, key: str, picture: QPixmap) -> None:
+        """Show a small picture before the first cell of a row; it stays with the key."""
+        self._pictures[key] = picture
+        number = self.number_of(key)
+        if number is not None:
+            changed = self.index(number, 0)
+            self.dataChanged.emit(changed, changed, [Qt.ItemDataRole.DecorationRole])
 
     @property
     def table(self) -> Table:
@@ -109,6 +121,10 @@ class RecordModel(QAbstractTableModel):
                 result = int(_alignment(figures=self._table.columns[index.column()].figures))
             case Qt.ItemDataRole.ForegroundRole if cell.tone is not None:
                 result = QColor(theme.colours().tone(cell.tone))
+            case Qt.ItemDataRole.DecorationRole if (
+                index.column() == 0 and row.key in self._pictures
+            ):
+                result = _marked(self._pictures[row.key], cell)
             case Qt.ItemDataRole.DecorationRole if cell.icon:
                 colour = theme.colours()
                 result = theme.pixmap(
@@ -137,6 +153,22 @@ class RecordModel(QAbstractTableModel):
         if index.column() == 0 and self._table.rows[index.row()].checked is not None:
             flags |= Qt.ItemFlag.ItemIsUserCheckable
         return flags
+
+
+def _marked(picture: QPixmap, cell: Cell) -> QPixmap:
+    """Return a picture with the cell's icon in its corner: colour alone says nothing."""
+    if not cell.icon:
+        return picture
+    colour = theme.colours()
+    tone = colour.tone(cell.tone) if cell.tone else colour.muted
+    made = QPixmap(picture)
+    painter = QPainter(made)
+    icon = theme.pixmap(cell.icon, tone, _MARK)
+    side = round(made.height() / made.devicePixelRatio())
+    painter.fillRect(0, side - _MARK, _MARK, _MARK, QColor(colour.surface))
+    painter.drawPixmap(0, side - _MARK, icon)
+    painter.end()
+    return made
 
 
 def _alignment(*, figures: bool) -> Qt.AlignmentFlag:

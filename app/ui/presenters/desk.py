@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from PySide6.QtCore import QObject, Signal
 
@@ -37,23 +38,35 @@ from app.control.messages import (
 )
 from app.domain.errors import FednnunetError
 from app.domain.segmentation import Verdict
-from app.review.report import csv_report, html_report
+from app.review.report import ReviewReport, csv_report, html_report
 from app.system.atomic import write_atomic
 from app.system.clock import Clock
 from app.ui.messages import Message, of_error, refusal, told
 from app.ui.models.layout import LayoutAnswers
 from app.ui.models.pictures import CasePicture, PictureWish
+from app.ui.presenters.benefit import compared_labels
+from app.ui.presenters.editors import Editor, open_in
 from app.ui.presenters.federation import present_invitation
 from app.ui.presenters.gallery import read_picture
-from app.ui.presenters.review import Opinion, run_shown
+from app.ui.presenters.review import CaseDetail, Opinion, run_shown, structures_of
 from app.ui.presenters.review_report import report_of, table_beside, with_pictures
 from app.ui.presenters.segment import SegmentWish
 from app.ui.presenters.verdicts import VerdictBook
-from app.ui.presenters.volumes import CasePaths, LoadedCase, read_case
+from app.ui.presenters.volumes import (
+    CasePaths,
+    FileStamp,
+    LoadedCase,
+    file_stamp,
+    read_case,
+)
 from app.ui.text import listed, sentence_case
 
 Reply = AnyReply
 Result = TypeVar("Result")
+Voxel = tuple[int, int, int]
+
+_KEPT_BYTES: Final = 1 << 30
+"""Of cases read for the viewer: the last ones, and the next in the list."""
 
 
 class Service(Protocol):
@@ -96,6 +109,7 @@ class Desk(QObject):
         super().__init__()
         self._service, self._clock, self._verdicts = service, clock, verdicts
         self._wanted: dict[str, CasePaths] = {}
+        self._kept: OrderedDict[CasePaths, tuple[FileStamp, LoadedCase]] = OrderedDict()
         self._verdict_problem = ""
         self._serial: int | None = None
         self.left_out: frozenset[str] | None = None
@@ -306,22 +320,27 @@ class Desk(QObject):
         verdict: Verdict,
         comment: str,
         voxel: tuple[int, int, int] | None = None,
+        reason: str = "",
     ) -> None:
         """Write down a verdict; it is on disk when this returns. `voxel` is what a comment means."""
         results = self.run.results if self.run is not None else ()
         result = next((one for one in results if one.case == case), None)
         if result is not None:
-            self._note(lambda book: book.judge(result, verdict, comment, voxel))
+            self._note(lambda book: book.judge(result, verdict, comment, voxel, reason))
 
     def take_back(self) -> str | None:
         """Undo the last verdict and return its case."""
         return self._note(lambda book: book.take_back())
 
-    def save_report(self, path: Path) -> None:
-        """Write the review's report: a page at `path`, and its table beside it as CSV.
+    def save_report(
+        self,
+        path: Path,
+        written_as: Callable[[ReviewReport], bytes] = lambda report: html_report(report).encode(),
+    ) -> None:
+        """Write the review's report at `path`, and its table beside it as CSV.
 
-        Pictures of flagged cases are read beside the window, so the files are there when the
-        message says so.
+        Pictures of flagged cases are read beside the window, where `written_as` is called too, so
+        the files are there when the message says so.
         """
         run = self.run
         if run is None or self._verdicts is None:
@@ -333,12 +352,16 @@ class Desk(QObject):
             return
         study = self.snapshot.federation.study if self.snapshot is not None else None
         draft = report_of(
-            run, reviews, study=study.name if study is not None else "", made_at=self.now
+            run,
+            reviews,
+            study=study.name if study is not None else "",
+            made_at=self.now,
+            benefit=compared_labels(self.snapshot.review) if self.snapshot is not None else (),
         )
 
         def work() -> None:
             report = with_pictures(draft, run.results)
-            write_atomic(path, html_report(report).encode())
+            write_atomic(path, written_as(report))
             write_atomic(table_beside(path), csv_report(report).encode("utf-8-sig"))
 
         def written(_nothing: None) -> None:
@@ -347,24 +370,106 @@ class Desk(QObject):
 
         self._service.compute(work, written, lambda error: self.message_told.emit(of_error(error)))
 
+    def open_in(self, editor: Editor, detail: CaseDetail) -> None:
+        """Open a case in a program for drawing, on a copy of its segmentation."""
+        home = self.snapshot.service.home if self.snapshot is not None else ""
+        try:
+            copy = open_in(
+                editor,
+                Path(detail.channels[0]),
+                Path(detail.prediction),
+                log=Path(home) / "logs" / "editor-output.log",
+            )
+        except FednnunetError as exc:
+            self.message_told.emit(of_error(exc))
+            return
+        self.message_told.emit(
+            told(f"{editor.name} opens a copy of the segmentation: {copy}. The original stays.")
+        )
+
     # --- viewers -------------------------------------------------------------------------------
 
-    def read_case(self, place: str, paths: CasePaths) -> None:
-        """Read a case for the viewer at `place`; of several wishes only the last is shown."""
+    def read_case(self, place: str, paths: CasePaths, *, then: CasePaths | None = None) -> None:
+        """Read a case for the viewer at `place`; of several wishes only the last is shown.
+
+        `then` is read afterwards and kept, because it will probably be wished next.
+        """
         self._wanted[place] = paths
 
         def read(loaded: LoadedCase) -> None:
+            self._keep(paths, loaded)
             if self._wanted.get(place) == paths:
                 self.case_read.emit(place, loaded)
+                if then is not None:
+                    self._read_ahead(then)
 
         def failed(error: FednnunetError) -> None:
             if self._wanted.get(place) == paths:
                 self.case_read.emit(place, of_error(error))
 
+        kept = self._kept_case(paths)
+        if kept is not None:
+            read(kept)
+            return
+
         def work() -> LoadedCase:
             return read_case(paths)
 
         self._service.compute(work, read, failed)
+
+    def paths_of(self, detail: CaseDetail, *, voxel: Voxel | None = None) -> CasePaths:
+        """Return what to read of a case of the run that Review shows."""
+        return CasePaths(
+            case=detail.case,
+            image=detail.channels[0],
+            prediction=detail.prediction,
+            reference=detail.reference,
+            voxel=voxel,
+            labels=structures_of(self.run),
+            worst=detail.worst,
+        )
+
+    def paths_beside(
+        self, detail: CaseDetail, serial: int, *, voxel: Voxel | None
+    ) -> CasePaths | None:
+        """Return the same case by another run, None when that has not segmented it."""
+        runs = self.snapshot.review.runs if self.snapshot is not None else ()
+        for run in runs:
+            for result in run.results if run.serial == serial else ():
+                if result.channels == detail.channels:
+                    return CasePaths(
+                        case=detail.case,
+                        image=detail.channels[0],
+                        prediction=result.prediction,
+                        reference=result.reference,
+                        voxel=voxel,
+                    )
+        return None
+
+    def _read_ahead(self, paths: CasePaths) -> None:
+        """Read a case that may be wished next; of what goes wrong is told when it is wished."""
+
+        def read(loaded: LoadedCase) -> None:
+            self._keep(paths, loaded)
+
+        def work() -> LoadedCase:
+            return read_case(paths)
+
+        if self._kept_case(paths) is None:
+            self._service.compute(work, read, lambda _error: None)
+
+    def _kept_case(self, paths: CasePaths) -> LoadedCase | None:
+        """Return a case that was read before, if its files are still those that were read."""
+        stamp, loaded = self._kept.get(paths, (None, None))
+        return loaded if loaded is not None and stamp == file_stamp(paths) else None
+
+    def _keep(self, paths: CasePaths, loaded: LoadedCase) -> None:
+        """Keep what was read last, within a bound of memory."""
+        self._kept[paths] = (file_stamp(paths), loaded)
+        self._kept.move_to_end(paths)
+        held = sum(one.bytes_held for _, one in self._kept.values())
+        while len(self._kept) > 1 and held > _KEPT_BYTES:
+            held -= self._kept.popitem(last=False)[1][1].bytes_held
 
     def read_picture(self, wish: PictureWish, side: int) -> None:
         """Read the small picture of a case; `picture_read` follows in any case."""

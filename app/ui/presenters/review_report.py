@@ -11,6 +11,7 @@ from typing import Final
 from app.control.messages import RunView
 from app.domain.errors import FednnunetError
 from app.domain.segmentation import SegmentationResult, Verdict
+from app.review.benefit import LabelBenefit
 from app.review.report import ReviewReport
 from app.review.verdicts import CaseReview
 from app.ui.models.pictures import PictureWish
@@ -22,7 +23,12 @@ _PICTURE_SIDE: Final = 192
 
 
 def report_of(
-    run: RunView, reviews: Sequence[CaseReview], *, study: str, made_at: float
+    run: RunView,
+    reviews: Sequence[CaseReview],
+    *,
+    study: str,
+    made_at: float,
+    benefit: tuple[LabelBenefit, ...] = (),
 ) -> ReviewReport:
     """Return the report without pictures; `made_at` in seconds since the epoch."""
     models = sorted({result.model_digest for result in run.results})
@@ -30,8 +36,9 @@ def report_of(
         title=f"Review of {study}" if study else "Review of segmentations",
         model_digest=models[0] if len(models) == 1 else "several models",
         scores=run.scores,
-        reviews=tuple(map(_with_reason, reviews)),
+        reviews=tuple(reviews),
         made_at=made_at,
+        benefit=benefit,
     )
 
 
@@ -60,20 +67,6 @@ def with_pictures(report: ReviewReport, results: Sequence[SegmentationResult]) -
         if picture.pixels is not None:
             pictures[result.case] = _png(picture.pixels.tobytes(), _PICTURE_SIDE)
     return replace(report, pictures=pictures)
-
-
-def _with_reason(review: CaseReview) -> CaseReview:
-    """Name the comment that was written with the flag as its reason, and not twice."""
-    decided = review.decided
-    if decided is None or decided.reason or not decided.comment:
-        return review
-    if review.verdict is not Verdict.FLAGGED:
-        return review
-    return replace(
-        review,
-        decided=replace(decided, reason=decided.comment),
-        comments=tuple(one for one in review.comments if one != decided),
-    )
 
 
 def _png(pixels: bytes, side: int) -> bytes:

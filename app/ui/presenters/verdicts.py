@@ -32,6 +32,7 @@ class VerdictBook(Protocol):
         verdict: Verdict,
         comment: str,
         voxel: tuple[int, int, int] | None,
+        reason: str = "",
     ) -> None:
         """Write down a verdict; raises SetupProblem when it cannot be kept."""
         ...
@@ -81,6 +82,7 @@ class SiteVerdicts:
         verdict: Verdict,
         comment: str,
         voxel: tuple[int, int, int] | None,
+        reason: str = "",
     ) -> None:
         """Write down a verdict, and a comment where it differs from the last one."""
         before = self.opinions((result,)).get(result.case, Opinion())
@@ -92,7 +94,8 @@ class SiteVerdicts:
                 model_digest=result.model_digest,
                 reviewer=getpass.getuser(),
                 at=self._clock.now(),
-                verdict=verdict if verdict is not before.verdict else None,
+                verdict=verdict if verdict is not before.verdict or reason else None,
+                reason=reason,
                 comment=new_comment,
                 voxel=voxel if new_comment else None,
             )
@@ -125,5 +128,9 @@ class SiteVerdicts:
         for model, cases in by_model.items():
             for review in self._opened().reviews(model, cases):
                 comment = review.comments[-1].comment if review.comments else ""
-                said[review.case] = Opinion(verdict=review.verdict, comment=comment)
+                said[review.case] = Opinion(
+                    verdict=review.verdict,
+                    comment=comment,
+                    reason=review.decided.reason if review.decided is not None else "",
+                )
         return said

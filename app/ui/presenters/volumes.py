@@ -1,4 +1,4 @@
-"""Reading one case for the viewer: its image, its label maps, and where to look first."""
+"""Reading one case for the viewer: its image, its label maps, where it is wrong and worst."""
 
 from __future__ import annotations
 
@@ -11,24 +11,36 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from app.datasets.images import Volume
+    from app.review.errors import ErrorComponent
 
     Labels = npt.NDArray[np.generic]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CasePaths:
-    """What to read: absolute paths. `voxel` (z, y, x) is where to look first, None to choose."""
+    """What to read: absolute paths. `voxel` (z, y, x) is where to look first, None to choose.
+
+    `labels` are (name, values) of the structures to judge; `worst` names the one whose worst slice
+    is shown first (empty: that with most errors).
+    """
 
     case: str
     image: str
     prediction: str | None = None
     reference: str | None = None
     voxel: tuple[int, int, int] | None = None
+    labels: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    worst: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LoadedCase:
-    """An image with label maps (z, y, x) of its shape; `remark` says what could not be shown."""
+    """An image with label maps (z, y, x) of its shape; `remark` says what could not be shown.
+
+    `lesions` are the places to step through, largest first: connected errors where there is a
+    reference, else the parts of what was segmented. `worst` is a voxel in the worst slice of the
+    worst structure; `voxel` is where to look now.
+    """
 
     case: str
     image: Volume
@@ -36,6 +48,30 @@ class LoadedCase:
     reference: Labels | None
     voxel: tuple[int, int, int] | None
     remark: str = ""
+    source: str = ""
+    worst: tuple[int, int, int] | None = None
+    lesions: tuple[ErrorComponent, ...] = ()
+
+    @property
+    def bytes_held(self) -> int:
+        """Memory of image and label maps."""
+        arrays = (self.image.array, self.prediction, self.reference)
+        return sum(array.nbytes for array in arrays if array is not None)
+
+
+FileStamp = tuple[int | None, ...]
+
+
+def file_stamp(paths: CasePaths) -> FileStamp:
+    """Return when each file of a case was changed (ns); None for one that is not there."""
+
+    def changed(path: str | None) -> int | None:
+        try:
+            return None if path is None else Path(path).stat().st_mtime_ns
+        except OSError:
+            return None
+
+    return tuple(map(changed, (paths.image, paths.prediction, paths.reference)))
 
 
 def read_case(paths: CasePaths) -> LoadedCase:
@@ -47,30 +83,70 @@ def read_case(paths: CasePaths) -> LoadedCase:
     from app.datasets.images import read_volume
 
     image = read_volume(Path(paths.image))
-    maps: list[Labels | None] = []
+    maps: list[Volume | None] = []
     remarks = []
     for name, path in (("segmentation", paths.prediction), ("label", paths.reference)):
-        if path is None:
-            maps.append(None)
-            continue
-        array = read_volume(Path(path)).array
-        if array.shape != image.array.shape:
+        volume = None if path is None else read_volume(Path(path))
+        if volume is not None and volume.array.shape != image.array.shape:
             remarks.append(f"The {name} has another size than the image and is not shown.")
-            maps.append(None)
-            continue
-        maps.append(array)
+            volume = None
+        maps.append(volume)
     prediction, reference = maps
-    voxel = paths.voxel
-    if voxel is None:
-        voxel = place_to_look(prediction, reference)
+    shown = None if prediction is None else prediction.array
+    truth = None if reference is None else reference.array
+    worst = worst_place(shown, truth, dict(paths.labels).get(paths.worst))
     return LoadedCase(
         case=paths.case,
         image=image,
-        prediction=prediction,
-        reference=reference,
-        voxel=voxel,
+        prediction=shown,
+        reference=truth,
+        voxel=paths.voxel or worst,
+        worst=worst,
         remark=" ".join(remarks),
+        source=paths.image,
+        lesions=lesions_of(paths, prediction, reference),
     )
+
+
+def lesions_of(
+    paths: CasePaths, prediction: Volume | None, reference: Volume | None
+) -> tuple[ErrorComponent, ...]:
+    """Return the places to step through, largest first; none without a segmentation or labels."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from app.review.errors import find_errors
+
+    if prediction is None or not paths.labels:
+        return ()
+    if reference is None:
+        # Against nothing, every part of the segmentation counts.
+        reference = replace(prediction, array=np.zeros_like(prediction.array))
+    elif reference.array.shape != prediction.array.shape:
+        return ()
+    else:
+        # A header that differs by rounding is no reason not to look.
+        reference = replace(prediction, array=reference.array)
+    labels: dict[str, int | tuple[int, ...]] = dict(paths.labels)
+    return find_errors(paths.case, reference, prediction, labels)
+
+
+def worst_place(
+    prediction: Labels | None, reference: Labels | None, values: tuple[int, ...] | None
+) -> tuple[int, int, int] | None:
+    """Return a voxel (z, y, x) in the slice in which a structure is most wrong.
+
+    `values` are those of the structure; None looks at all of them together. Where the structure is
+    right everywhere, all are looked at.
+    """
+    import numpy as np
+
+    if values is not None and prediction is not None and reference is not None:
+        ours, theirs = np.isin(prediction, values), np.isin(reference, values)
+        if (ours != theirs).any():
+            return place_to_look(ours, theirs)
+    return place_to_look(prediction, reference)
 
 
 def place_to_look(

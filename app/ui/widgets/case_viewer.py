@@ -37,6 +37,7 @@ class CaseViewer(QWidget):
         self._sentence.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._stack.addWidget(self._sentence)
         self.view: VolumeView | None = None
+        self._source = ""
 
     def show_sentence(self, sentence: str) -> None:
         """Show words in the place of images."""
@@ -53,15 +54,22 @@ class CaseViewer(QWidget):
         names: Mapping[int, str],
         voxel: tuple[int, int, int] | None,
         remark: str = "",
+        source: str = "",
     ) -> None:
-        """Show a case, its crosshair at `voxel` (z, y, x)."""
+        """Show a case, its crosshair at `voxel` (z, y, x).
+
+        `source` names the image: when it is the one on screen, zoom, window and place stay, and
+        only the labels change.
+        """
         if self.view is None:
             # Here for the sake of the first frame: it imports numpy.
             from app.ui.widgets.volume_view import VolumeView
 
             self.view = VolumeView()
             self._stack.addWidget(self.view)
-        self.view.set_volume(image)
+        if not source or source != self._source:
+            self.view.set_volume(image)
+        self._source = source
         self.view.set_labels(prediction, reference, names)
         if voxel is not None:
             self.view.go_to(voxel)

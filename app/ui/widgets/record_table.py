@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QItemSelectionModel, Qt, Signal
+from PySide6.QtCore import QEvent, QItemSelectionModel, QSize, Qt, Signal
 from PySide6.QtGui import QFontMetrics, QGuiApplication, QKeySequence, QResizeEvent, QShortcut
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
@@ -28,8 +28,14 @@ class RecordTable(QTableView):
 
     checked_changed = Signal(str, bool)
 
-    def __init__(self, table: Table, name: str, *, sortable: bool = True) -> None:
+    def __init__(
+        self, table: Table, name: str, *, sortable: bool = True, picture_side: int = 0
+    ) -> None:
+        """`picture_side`: logical pixels of the pictures before the rows (0: there are none)."""
         super().__init__()
+        self._row_height = max(_ROW_HEIGHT, picture_side + GRID)
+        if picture_side:
+            self.setIconSize(QSize(picture_side, picture_side))
         self.records = RecordModel(table, self)
         self.proxy = RecordProxy(self)
         self.proxy.setSourceModel(self.records)
@@ -51,7 +57,7 @@ class RecordTable(QTableView):
         self.setTabKeyNavigation(False)
         self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.verticalHeader().setVisible(False)
-        self.verticalHeader().setDefaultSectionSize(_ROW_HEIGHT)
+        self.verticalHeader().setDefaultSectionSize(self._row_height)
         header = self.horizontalHeader()
         header.setHighlightSections(False)
         header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
@@ -161,7 +167,7 @@ class RecordTable(QTableView):
             rows = min(self._most_rows, max(2, len(self.records.table.rows)))
             frame = 2 * self.frameWidth() + GRID
             self.setFixedHeight(
-                self.horizontalHeader().sizeHint().height() + rows * _ROW_HEIGHT + frame
+                self.horizontalHeader().sizeHint().height() + rows * self._row_height + frame
             )
 
     def _place_empty(self) -> None:

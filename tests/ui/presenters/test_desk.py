@@ -27,7 +27,7 @@ from app.domain.errors import ErrorCode, SetupProblem
 from app.domain.segmentation import CaseSource, Verdict
 from app.ui.messages import Message
 from app.ui.presenters.desk import Desk
-from app.ui.presenters.review import Opinion
+from app.ui.presenters.review import Opinion, present_review
 from app.ui.presenters.segment import SegmentWish
 from app.ui.presenters.volumes import CasePaths, LoadedCase
 from app.ui.text import Tone
@@ -154,7 +154,7 @@ def test_a_verdict_that_cannot_be_written_is_told(service, qapp):
     service.snapshot = snapshots.finished()
 
     class FullBook(MemoryBook):
-        def judge(self, result, verdict, comment, voxel):
+        def judge(self, result, verdict, comment, voxel, reason=""):
             raise SetupProblem("the disk is full", code=ErrorCode.DISK_FULL)
 
     desk = Desk(service, clock=StillClock(0), verdicts=FullBook())
@@ -192,3 +192,28 @@ def test_a_case_that_cannot_be_read_is_told_where_it_would_stand(desk, qtbot, tm
     assert place == "data"
     assert isinstance(message, Message)
     assert message.tone is Tone.DANGER
+
+
+def test_the_next_case_is_read_ahead_and_read_once(service):
+    service.snapshot = snapshots.finished()
+    desk = Desk(service, clock=StillClock(0), verdicts=MemoryBook())
+    reads, shown = [], []
+    compute = service.compute
+    service.compute = lambda work, *more: (reads.append(1), compute(work, *more))
+    desk.case_read.connect(lambda place, loaded: shown.append((place, loaded.case)))
+    first, second = present_review(service.snapshot).details[:2]
+    desk.read_case("review", desk.paths_of(first), then=desk.paths_of(second))
+    assert len(reads) == 2
+    assert shown == [("review", first.case)]
+    desk.read_case("review", desk.paths_of(second))
+    assert len(reads) == 2
+    assert shown[-1] == ("review", second.case)
+
+
+def test_another_runs_segmentation_of_the_same_image_is_found(service):
+    service.snapshot = snapshots.finished()
+    desk = Desk(service, clock=StillClock(0), verdicts=MemoryBook())
+    detail = present_review(service.snapshot).details[0]
+    beside = desk.paths_beside(detail, 1, voxel=(1, 2, 3))
+    assert (beside.image, beside.voxel) == (detail.channels[0], (1, 2, 3))
+    assert desk.paths_beside(detail, 99, voxel=None) is None

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
+
 from helpers import snapshots
 
-from app.domain.segmentation import Verdict
-from app.ui.presenters.review import Opinion, neighbour, present_review
+from app.domain.segmentation import CaseVolumes, LabelVolume, Verdict
+from app.review.errors import ErrorComponent, ErrorKind
+from app.ui.presenters.review import Opinion, lesion_words, neighbour, present_review
 
 WORST_FIRST = (
     "hippocampus_197",  # predicted where the reference has nothing
@@ -101,3 +104,42 @@ def test_neighbours_stop_at_the_ends_and_skip():
     assert neighbour(order, "a", 1, without=frozenset({"b"})) == "c"
     assert neighbour(order, "gone", 1, without=frozenset({"a"})) == "b"
     assert neighbour((), "", 1) is None
+
+
+def test_without_references_unusual_volumes_come_first():
+    base = snapshots.finished()
+    results = tuple(dataclasses.replace(one, reference=None) for one in base.review.results)
+    volumes = tuple(
+        CaseVolumes(
+            case=one.case,
+            labels=(LabelVolume(label="anterior", ml=12.0 if number == 3 else 1.5, components=1),),
+        )
+        for number, one in enumerate(results)
+    )
+    state = present_review(snapshots.with_run(base, results=results, scores=(), volumes=volumes))
+    assert [column.title for column in state.cases.columns] == ["Case", "Volume", "Verdict"]
+    assert state.details[0].case == results[3].case
+    assert [badge.text for badge in state.details[0].badges] == [
+        "Anterior: 12.0 ml, usual here is 1.5 ml"
+    ]
+    assert [row.cells[1].text for row in state.cases.rows] == ["Unusual"] + ["Usual"] * 4
+
+
+def test_the_worst_structure_is_named_for_the_viewer():
+    details = {one.case: one for one in present_review(snapshots.finished()).details}
+    assert details["hippocampus_165"].worst == "anterior"
+    assert details["hippocampus_197"].worst == "posterior"
+    assert details["hippocampus_333"].worst == ""
+
+
+def test_where_one_is_among_the_errors():
+    lesion = ErrorComponent(
+        label="anterior", kind=ErrorKind.MISSED, voxels=120, ml=0.12, voxel=(1, 2, 3)
+    )
+    assert lesion_words((), -1, compared=True) == ""
+    assert lesion_words((lesion, lesion), -1, compared=True) == "2 errors, L for the largest"
+    assert (
+        lesion_words((lesion, lesion), 0, compared=True)
+        == "Error 1 of 2: Anterior, missed, 0.12 ml"
+    )
+    assert lesion_words((lesion,), 0, compared=False) == "Part 1 of 1: Anterior, 0.12 ml"

@@ -14,6 +14,7 @@ from app.ui.presenters.review_report import report_of, table_beside, with_pictur
 from app.ui.presenters.verdicts import SiteVerdicts
 
 VIEW = snapshots.finished().review
+RUN = VIEW.runs[-1]
 FIRST, SECOND, THIRD = VIEW.results[:3]
 
 
@@ -21,9 +22,9 @@ FIRST, SECOND, THIRD = VIEW.results[:3]
 def report(tmp_path):
     book = SiteVerdicts(tmp_path, clock=StillClock(snapshots.NOW))
     book.judge(FIRST, Verdict.ACCEPTED, "", None)
-    book.judge(SECOND, Verdict.FLAGGED, "Wrong border", (1, 2, 3))
+    book.judge(SECOND, Verdict.FLAGGED, "", (1, 2, 3), "Wrong border")
     book.judge(THIRD, Verdict.UNREVIEWED, "Look again", None)
-    made = report_of(VIEW, book.reviews(VIEW.results), study="Sample", made_at=snapshots.NOW)
+    made = report_of(RUN, book.reviews(VIEW.results), study="Sample", made_at=snapshots.NOW)
     book.close()
     return made
 
@@ -38,7 +39,7 @@ def test_every_segmentation_is_in_it_with_its_verdict(report):
     assert '<td>unreviewed</td><td class="number">3</td>' in page
 
 
-def test_the_comment_of_a_flag_is_its_reason_and_stands_once(report):
+def test_the_reason_of_a_flag_stands_once(report):
     flagged = report.reviews[1]
     assert flagged.decided.reason == "Wrong border"
     assert flagged.comments == ()
@@ -62,7 +63,7 @@ def test_a_picture_that_cannot_be_read_costs_only_itself(report):
 
 def test_several_models_are_said(report):
     mixed = replace(FIRST, model_digest="5" * 64)
-    view = structs.replace(VIEW, results=(mixed, SECOND))
+    view = structs.replace(RUN, results=(mixed, SECOND))
     assert report_of(view, (), study="", made_at=0).model_digest == "several models"
 
 

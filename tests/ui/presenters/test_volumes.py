@@ -1,11 +1,20 @@
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
+import SimpleITK
 from helpers import snapshots
 
 from app.domain.errors import DataProblem
-from app.ui.presenters.volumes import CasePaths, place_to_look, read_case
+from app.ui.presenters.volumes import (
+    CasePaths,
+    file_stamp,
+    place_to_look,
+    read_case,
+    worst_place,
+)
 
 
 def paths(**changes) -> CasePaths:
@@ -71,3 +80,52 @@ def test_place_to_look_lies_inside_a_bent_structure():
     ring[0, 3:6, 3:6] = 0
     z, y, x = place_to_look(ring, None)
     assert ring[z, y, x] == 1
+
+
+def moved(tmp_path, shift=3):
+    case = snapshots.dataset().held_out[0]
+    image = SimpleITK.ReadImage(case.label)
+    made = SimpleITK.GetImageFromArray(np.roll(SimpleITK.GetArrayFromImage(image), shift, axis=2))
+    made.CopyInformation(image)
+    path = tmp_path / "moved.nii.gz"
+    SimpleITK.WriteImage(made, str(path))
+    return str(path)
+
+
+LABELS = (("anterior", (1,)), ("posterior", (2,)))
+
+
+def test_the_errors_are_there_largest_first(tmp_path):
+    loaded = read_case(paths(prediction=moved(tmp_path), labels=LABELS))
+    sizes = [one.voxels for one in loaded.lesions]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes
+    for one in loaded.lesions[:4]:
+        assert loaded.prediction[one.voxel] != loaded.reference[one.voxel]
+    assert read_case(paths(prediction=moved(tmp_path))).lesions == ()
+
+
+def test_without_a_reference_parts_of_the_segmentation_are_stepped_through():
+    loaded = read_case(paths(reference=None, labels=LABELS))
+    assert {one.label for one in loaded.lesions} == {"anterior", "posterior"}
+    assert all(loaded.prediction[one.voxel] for one in loaded.lesions)
+
+
+def test_it_opens_at_the_worst_slice_of_the_worst_structure(tmp_path):
+    prediction = np.zeros((6, 8, 8), np.uint8)
+    reference = prediction.copy()
+    reference[1, :6, :6] = 1  # the largest error of all
+    reference[4, 2:4, 2:4] = 2
+    assert worst_place(prediction, reference, (2,))[0] == 4
+    assert worst_place(prediction, reference, None)[0] == 1
+    prediction[4] = reference[4]
+    assert worst_place(prediction, reference, (2,))[0] == 1  # nothing is wrong with it
+
+
+def test_a_file_that_changed_has_another_stamp(tmp_path):
+    path = moved(tmp_path)
+    before = file_stamp(paths(prediction=path))
+    assert before == file_stamp(paths(prediction=path))
+    os.utime(path, (1, 1))
+    assert file_stamp(paths(prediction=path)) != before
+    assert file_stamp(paths(image="/gone"))[0] is None
