@@ -70,6 +70,20 @@ def settle(device: torch.device, *, threads: int) -> None:
         os.environ["nnUNet_compile"] = "f"  # noqa: SIM112 - nnU-Net's name
 
 
+def ranks(device: torch.device, wish: str, *, gpus: int | None, batch_size: int) -> int:
+    """Return how many processes train one round together.
+
+    All graphics cards unless `gpus` says fewer, but never more than a step has patches: nnU-Net
+    shares a batch out. On a processor one, unless `gpus` asks for more; a named card is one.
+    """
+    if device.type == "cuda" and not wish.startswith("cuda:"):
+        here = torch.cuda.device_count()
+        return max(1, min(here, gpus or here, batch_size))
+    if device.type == "cpu":
+        return max(1, min(gpus or 1, batch_size))
+    return 1
+
+
 def name_of(device: torch.device) -> str:
     """Return a device's name for a person: its kind, and which graphics card."""
     if device.type == "cuda":

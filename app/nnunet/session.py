@@ -12,6 +12,7 @@ stopped.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
@@ -34,6 +35,7 @@ from app.domain.errors import (
     OurMistake,
     SetupProblem,
 )
+from app.domain.ids import Digest
 from app.domain.rounds import BlobRef, TensorSpec
 from app.domain.study import Transfer
 from app.domain.training import EpochRecord, HeldOutScore, StepRecord
@@ -50,10 +52,11 @@ from app.jobs.events import (
 )
 from app.jobs.spec import TrainJob, TrainRound
 from app.nnunet import devices
-from app.nnunet.convert import fold_of, read_plan
+from app.nnunet.convert import PlanDocument, fold_of, read_plan
 from app.nnunet.environment import enter
 from app.nnunet.held_out import score_held_out
 from app.nnunet.preprocessing import ALL
+from app.nnunet.ranks import Place, Ranks, distributed_trainer, gathered, join, wrapping
 from app.nnunet.weights import (
     CheckpointDamaged,
     all_finite,
@@ -96,6 +99,8 @@ class TrainingSession:
         *,
         tell: Callable[[AnyEvent], None] = lambda _event: None,
         stopped: Callable[[], bool] = lambda: False,
+        place: Place | None = None,
+        lost: Callable[[JobFailed], None] = lambda _failure: None,
     ) -> None:
         if min(job.total_epochs, job.iterations_per_epoch, job.validation_iterations) < 1:
             raise OurMistake("a session needs epochs, iterations and validation iterations")
@@ -106,6 +111,10 @@ class TrainingSession:
         self._trainer: Any = None
         self._progress: RoundProgress | None = None
         self._training_cases = 0
+        # `place` is given to other ranks; rank 0 takes its own when it starts them.
+        self._place, self._given_place = place, place
+        self._ranks: Ranks | None = None
+        self._lost = lost
 
     @property
     def network(self) -> torch.nn.Module:
@@ -136,18 +145,33 @@ class TrainingSession:
         dataset_file = folders.preprocessed_dataset / "dataset.json"
         if not dataset_file.is_file():
             raise SetupProblem("the images are not prepared for training")
-        seed_everything(job.seed)
+        batch = job.batch_size or int(plan.plans["configurations"][job.configuration]["batch_size"])
+        count = devices.ranks(device, job.device, gpus=job.gpus, batch_size=batch)
+        if count > 1 and self._given_place is None:
+            self._ranks = Ranks(job, count, lost=self._lost)
+            self._place = self._ranks.place
+        with self._explaining():
+            return self._build(plan, dataset_file, device)
+
+    def _build(self, plan: PlanDocument, dataset_file: Path, device: torch.device) -> SessionReady:
+        job, place = self._job, self._place
+        if place is not None:
+            join(place, device)
+        seed_everything(job.seed if place is None else place.seed(job.seed))
         # A stock trainer pops this key from the plans that it is given; True only matters to
         # a cloud logger that is off.
         plans = {**plan.plans_for(), "continue_training": False}
         if job.batch_size is not None:
             plans["configurations"][job.configuration]["batch_size"] = job.batch_size
-        trainer: Any = nnUNetTrainer(
-            plans=plans,
-            configuration=job.configuration,
-            fold=fold_of(job.fold),
-            dataset_json=load_json(str(dataset_file)),
-            device=device,
+        trainer: Any = distributed_trainer(
+            device,
+            lambda: nnUNetTrainer(
+                plans=plans,
+                configuration=job.configuration,
+                fold=fold_of(job.fold),
+                dataset_json=load_json(str(dataset_file)),
+                device=device,
+            ),
         )
         # nnU-Net itself fails on an empty folder with an assertion about file endings.
         if not any(Path(trainer.preprocessed_dataset_folder).glob("*.b2nd")):
@@ -160,7 +184,8 @@ class TrainingSession:
         # in for them. The progress picture costs seconds per epoch.
         trainer.disable_checkpointing = True
         trainer.logger.plot_progress_png = lambda *_arguments: None
-        trainer.initialize()
+        with wrapping(device):
+            trainer.initialize()
         self._trainer = trainer
         try:
             trainer.on_train_start()
@@ -170,6 +195,8 @@ class TrainingSession:
                 self._restore(read_checkpoint(self._checkpoint), str(plan.digest))
         except CheckpointDamaged:
             self.close()
+            if not self._writes:
+                raise
             self._checkpoint.replace(self._checkpoint.with_name(f"{self._checkpoint.name}.damaged"))
             _log.exception("the checkpoint is put aside")
             self._tell(Noted(text="the checkpoint is damaged; training goes on without it"))
@@ -204,6 +231,12 @@ class TrainingSession:
             JobFailed: NOT_FINITE when a loss or weight is not a number; JOB_STOPPED.
             SetupProblem: the disk is full.
         """
+        if self._ranks is not None:
+            self._ranks.send(command)
+        with self._explaining():
+            return self._train(command)
+
+    def _train(self, command: TrainRound) -> RoundTrained:
         progress = self._progress
         if progress is None or (progress.round, progress.attempt) != (
             command.round,
@@ -265,8 +298,18 @@ class TrainingSession:
         self._tell(BaseScored(round=command.round, attempt=command.attempt, score=score))
         return score
 
+    @property
+    def _writes(self) -> bool:
+        """Whether this rank writes updates and checkpoints: only the first one does."""
+        return self._place is None or self._place.rank == 0
+
+    def _explaining(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if self._ranks is None else self._ranks.explaining()
+
     def _write_update(self, command: TrainRound) -> BlobRef:
         """Write what leaves this site, say so, then write what stays."""
+        if not self._writes:
+            return BlobRef(sha256=Digest("0" * 64), size=0)
         network, path = self._trainer.network, Path(command.update)
         if command.transfer is Transfer.FP32 or command.base is None or command.remainder is None:
             update = write_tensors(network, path)
@@ -296,6 +339,9 @@ class TrainingSession:
     def close(self) -> None:
         """End nnU-Net's background augmenters; safe to call twice."""
         trainer, self._trainer = self._trainer, None
+        ranks, self._ranks = self._ranks, None
+        if ranks is not None:
+            ranks.close()
         if trainer is None:
             return
         for loader in (trainer.dataloader_train, trainer.dataloader_val):
@@ -408,6 +454,10 @@ class TrainingSession:
         trainer, progress = self._trainer, self._progress
         if progress is None:
             raise OurMistake("there is no round to save")
+        states = random_states()
+        others = [] if self._place is None else gathered(states)[1:]
+        if not self._writes:
+            return
         write_checkpoint(
             {
                 "format": _FORMAT,
@@ -425,7 +475,8 @@ class TrainingSession:
                         "base_score": progress.base_score,
                     }
                 ),
-                "random": random_states(),
+                "random": states,
+                "random of other ranks": others,
             },
             self._checkpoint,
         )
@@ -452,7 +503,11 @@ class TrainingSession:
                 base_score=msgspec.convert(content["round"].get("base_score"), HeldOutScore | None),
             )
             # Last: making the loaders has drawn from the generators.
-            restore_random_states(content["random"])
+            rank = 0 if self._place is None else self._place.rank
+            known = [content["random"], *content.get("random of other ranks", [])]
+            # More ranks than before: a new one goes on from its own seed.
+            if rank < len(known):
+                restore_random_states(known[rank])
         except (KeyError, ValueError, RuntimeError, msgspec.ValidationError) as exc:
             raise CheckpointDamaged from exc
 

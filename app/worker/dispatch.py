@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from app.jobs.events import (
     CasesFound,
     Checked,
     Exported,
+    Failed,
     Fingerprinted,
     HeldOutScored,
     LayoutConfirmed,
@@ -205,7 +207,12 @@ def _preprocess(job: PreprocessJob, tell: Tell, inbox: Inbox) -> Preprocessed:
 def _train(job: TrainJob, tell: Tell, inbox: Inbox) -> SessionEnded:
     from app.nnunet.session import TrainingSession
 
-    session = TrainingSession(job, tell=tell, stopped=inbox.stopped)
+    def lost(failure: JobFailed) -> None:
+        # The main thread waits for a rank that is dead, and cannot be woken.
+        tell(Failed(code=failure.code.value, sentence=str(failure)))
+        os._exit(1)
+
+    session = TrainingSession(job, tell=tell, stopped=inbox.stopped, lost=lost)
     try:
         session.open()
         while (command := inbox.next_command()) is not None:

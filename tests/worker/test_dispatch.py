@@ -169,6 +169,7 @@ def study(tmp_path_factory):
             device="cpu",
         )
     )
+    study.do(spec.InspectModelJob(model=study.path("model.zip")))
     study.do(spec.ProbeJob(device="cpu"))
     study.do(
         spec.CalibrateJob(
