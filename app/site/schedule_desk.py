@@ -36,6 +36,10 @@ class ScheduleDesk:
         """What the operator chose; at any time when nothing was chosen."""
         return self._site.store.get(Schedule) or Schedule()
 
+    def start(self) -> None:
+        """Follow the schedule before anything is begun; the card's other users come later."""
+        self._follow()
+
     def choose(self, schedule: Schedule) -> None:
         """Keep an operator's choice and follow it; raises SetupProblem when it makes no sense."""
         self._site.store.put(rules.checked(schedule))

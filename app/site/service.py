@@ -95,6 +95,7 @@ from app.site.review_desk import ReviewDesk
 from app.site.rounds import RoundState
 from app.site.schedule import schedule_of
 from app.site.schedule_desk import ScheduleDesk
+from app.site.spoken import time_of_day
 from app.site.state import (
     STUDY_RECORDS,
     Allowance,
@@ -248,6 +249,7 @@ class SiteService:
         )
         await self.data.start()
         await self.study.start()
+        self.schedule.start()
         self._start_link()
         tasks = [
             asyncio.create_task(self._data_lane.run(), name="data lane"),
@@ -666,6 +668,7 @@ class SiteService:
         plan, pause = store.get(Plan), store.get(OperatorPause)
         paused = pause is not None and not pause.at_checkpoint
         schedule = self.schedule.view()
+        expected_at = self._round_expected_at()
         phase = self._phase(problem)
         service = site.board.snapshot.service
         training = site.board.snapshot.training
@@ -716,6 +719,9 @@ class SiteService:
                         seconds_left=study.seconds_left,
                         paused=paused,
                         rests=schedule.sentence if schedule.resting else "",
+                        expected=""
+                        if expected_at is None
+                        else time_of_day(expected_at, now=site.clock.now()),
                         link=self._link_state,
                         problem="" if problem is None else str(problem),
                         blocked=self.data.blocked(),
@@ -734,6 +740,7 @@ class SiteService:
                     pausing=pause is not None and not paused,
                     costs=self._costs(pause),
                     schedule=schedule,
+                    round_expected_at=expected_at,
                     alarms=self.watch.alarms,
                     interruptions=study.risk.account,
                     devices=self.devices.devices(
@@ -751,6 +758,19 @@ class SiteService:
         joined = self._site.joined
         closed = max((one.number for one in self.study.closed_rounds.rounds), default=0)
         return 0 if joined is None else max(0, joined.terms.rounds - closed)
+
+    def _round_expected_at(self) -> float | None:
+        study, joined, now = self.study, self._site.joined, self._site.clock.now()
+        if joined is None:
+            return None
+        return views.round_expected_at(
+            study.directive,
+            here=joined.membership.site,
+            epochs_per_round=joined.terms.epochs_per_round,
+            began_at=study.round_began_at,
+            heard_at=study.heard_at,
+            own_end=None if study.seconds_left is None else now + study.seconds_left,
+        )
 
     def _costs(self, pause: OperatorPause | None) -> StopCosts:
         study, step = self.study, self.study.step

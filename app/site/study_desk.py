@@ -155,6 +155,8 @@ class StudyDesk:
         self.seconds_left: float | None = None
         self.pace = Pace()
         self.risk = WorkAtRisk(site.store, site.home.at_work, clock=site.clock)
+        self.round_began_at: float | None = None
+        """When this round was first asked for; None for one from before a restart."""
         self.rest = Rest.NONE
         """What the schedule asks for."""
         self.sign_at = site.clock.monotonic()
@@ -327,6 +329,8 @@ class StudyDesk:
             task = task.after(RoundEvent.UNHEARD)
         if task == current:
             return []
+        if current is None or current.identity != task.identity:
+            self.round_began_at = self._site.clock.now()
         if current is not None and current.identity != task.identity:
             self.step, self.seconds_left = None, None
             if current.state is RoundState.TRAINED:
@@ -1009,8 +1013,6 @@ class StudyDesk:
 
     def _heard(self, event: AnyEvent) -> None:
         site = self._site
-        self.rest = Rest.NONE
-        """What the schedule asks for."""
         self.sign_at = site.clock.monotonic()
         match event:
             case SessionReady():

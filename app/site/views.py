@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from app.control.messages import (
     FederationView,
@@ -20,6 +21,9 @@ from app.site.context import JoinedStudy, SiteLink
 from app.site.rounds import RoundState, RoundTask
 from app.site.state import Plan
 from app.wire.messages import Directive, RoundSummary, SitePhase, SiteSummary, Step
+
+_TELLING_SHARE: Final = 0.05
+"""Before that, a pace says more about starting up than about training."""
 
 
 def study_view(joined: JoinedStudy, traffic: TrafficView | None = None) -> StudyView:
@@ -121,6 +125,45 @@ def _doing(site: SiteSummary) -> str:
     return "training" if site.state == "working" else safe_text(site.state)
 
 
+def round_expected_at(
+    directive: Directive | None,
+    *,
+    here: str,
+    epochs_per_round: int,
+    began_at: float | None,
+    heard_at: float | None,
+    own_end: float | None,
+) -> float | None:
+    """Return when every site that is waited for should be done, in seconds since the epoch.
+
+    Each site's pace is taken from how much of the round it had done at `heard_at` since
+    `began_at`; `own_end` is this site's own estimate. None when one of them cannot be told.
+    """
+    if directive is None or directive.step not in (Step.TRAIN, Step.WAIT):
+        return None
+    ends: list[float] = []
+    for site in directive.sites:
+        if site.state != "working":
+            continue
+        end = own_end if site.name == here else None
+        if end is None and site.connected and began_at is not None and heard_at is not None:
+            done = _share_done(site, epochs_per_round)
+            end = began_at + (heard_at - began_at) / done if done >= _TELLING_SHARE else None
+        if end is None:
+            return None
+        ends.append(end)
+    return max(ends, default=None)
+
+
+def _share_done(site: SiteSummary, epochs_per_round: int) -> float:
+    """Return the trained share of the site's round; its epochs count over the whole study."""
+    if not site.steps or not site.round or not epochs_per_round:
+        return 0.0
+    before = (site.round - 1) * epochs_per_round
+    steps = (site.epoch - 1 - before) * site.steps + site.step
+    return min(1.0, max(0.0, steps / (epochs_per_round * site.steps)))
+
+
 def training_sentence(
     *,
     joined: JoinedStudy | None,
@@ -132,11 +175,15 @@ def training_sentence(
     seconds_left: float | None,
     paused: bool,
     rests: str = "",
+    expected: str = "",
     link: LinkState,
     problem: str,
     blocked: str,
 ) -> str:
-    """Return the one sentence that says whether it works, how long still, and who is waited for."""
+    """Return the one sentence that says whether it works, how long still, and who is waited for.
+
+    `expected` is the time of day at which the round should have every update.
+    """
     if joined is None:
         return "No study is joined."
     if problem:
@@ -167,11 +214,11 @@ def training_sentence(
         case Step.PAUSE:
             return "The coordinator has paused the study."
         case Step.TRAIN if task is not None:
-            return _part_done(task, directive, rounds)
+            return _part_done(task, directive, rounds, expected)
         case _:
             sentence = safe_text(directive.sentence)
             if task is not None and task.state is RoundState.DELIVERED:
-                return _part_done(task, directive, rounds)
+                return _part_done(task, directive, rounds, expected)
             return sentence or "Waiting for the coordinator."
 
 
@@ -199,7 +246,7 @@ def _training(
     return sentence + "."
 
 
-def _part_done(task: RoundTask, directive: Directive, rounds: int) -> str:
+def _part_done(task: RoundTask, directive: Directive, rounds: int, expected: str) -> str:
     if task.state is RoundState.TOLD:
         return (
             f"Round {task.round} of {rounds}: this site gave no update; it goes on with the next."
@@ -209,7 +256,7 @@ def _part_done(task: RoundTask, directive: Directive, rounds: int) -> str:
         return f"Round {task.round} of {rounds}: your part is done, waiting for the average."
     return (
         f"Round {task.round} of {rounds}: your part is done, waiting for {len(late)} of "
-        f"{len(directive.sites)} sites."
+        f"{len(directive.sites)} sites{', expected ' if expected else ''}{expected}."
     )
 
 

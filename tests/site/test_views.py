@@ -8,7 +8,7 @@ from app.control.messages import FederationView, LinkState
 from app.site.agenda import Work, WorkKind
 from app.site.context import JoinedStudy
 from app.site.rounds import RoundState, RoundTask
-from app.site.views import federation_view, study_view, training_sentence
+from app.site.views import federation_view, round_expected_at, study_view, training_sentence
 from app.wire.messages import Directive, SitePhase, SiteSummary, Step
 
 JOINED = JoinedStudy(membership=make_membership())
@@ -187,3 +187,67 @@ def row(site, *, heard_at=100.0):
         directive=directive(Step.WAIT, "", (site,)), summary=None, transfer=None, heard_at=heard_at,
     ).sites  # fmt: skip
     return shown
+
+
+def expected(*sites, **facts):
+    known = {"here": "alpha", "epochs_per_round": 2, "began_at": 1000.0, "heard_at": 1100.0}
+    return round_expected_at(directive(Step.TRAIN, "", sites), own_end=None, **(known | facts))
+
+
+def half_done(name, **changes):
+    # Round 3 holds epochs 5 and 6: the first is done, none of the second.
+    return peer(
+        name, **({"state": "working", "round": 3, "epoch": 5, "step": 3, "steps": 3} | changes)
+    )
+
+
+def test_a_round_is_expected_when_its_slowest_site_is_done():
+    assert expected(half_done("beta")) == 1200.0
+    quarter = half_done("gamma", epoch=5, step=3, steps=6)
+    assert expected(half_done("beta"), quarter) == 1400.0
+    assert (
+        expected(half_done("beta"), peer("gamma", "delivered"), peer("delta", "absent")) == 1200.0
+    )
+    assert expected(peer("beta", "delivered")) is None
+
+
+def test_this_site_knows_its_own_pace_best():
+    sites = (half_done("alpha"), half_done("beta"))
+    known = {"here": "alpha", "epochs_per_round": 2, "began_at": 1000.0, "heard_at": 1100.0}
+    wish = directive(Step.TRAIN, "", sites)
+    assert round_expected_at(wish, own_end=1900.0, **known) == 1900.0
+
+
+@pytest.mark.parametrize(
+    ("site", "facts"),
+    [
+        (half_done("beta", connected=False), {}),
+        (half_done("beta"), {"began_at": None}),
+        (half_done("beta"), {"heard_at": None}),
+        (half_done("beta", epoch=5, step=0), {}),
+        (half_done("beta", steps=0), {}),
+        (half_done("beta", round=0), {}),
+    ],
+)
+def test_nothing_is_expected_of_a_site_whose_pace_is_unknown(site, facts):
+    assert expected(half_done("gamma"), site, **facts) is None
+
+
+def test_a_study_that_is_paused_or_over_expects_nothing():
+    for step in (Step.PAUSE, Step.FINISH, Step.STOP):
+        wish = directive(step, "", (half_done("beta"),))
+        assert (
+            round_expected_at(
+                wish, here="alpha", epochs_per_round=2, began_at=1.0, heard_at=2.0, own_end=None
+            )
+            is None
+        )
+
+
+def test_the_sentence_says_when_the_round_is_expected():
+    waiting = sentence(
+        directive=directive(Step.WAIT, "", (peer("beta", "working"), peer("alpha", "delivered"))),
+        task=task(RoundState.DELIVERED),
+        expected="14:20",
+    )
+    assert waiting == ("Round 2 of 3: your part is done, waiting for 1 of 2 sites, expected 14:20.")
