@@ -316,11 +316,6 @@ class ScriptedRunner:
         running.result = Exported(output=job.output, sha256=hashlib.sha256(content).hexdigest())
         running.tell(running.result)
 
-    async def _initialmodel(self, running, job):
-        Path(job.output).write_bytes(b"first model")
-        running.result = ModelDrawn(output=job.output, sha256="0" * 64, size=11, tensors=())
-        running.tell(running.result)
-
     async def _inspectmodel(self, running, job):
         if self._fails(running, "inspect"):
             return
