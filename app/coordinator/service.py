@@ -133,6 +133,7 @@ class CoordinatorService:
         self._initial = None if initial is None else initial[0]
         self._manifest: tuple[TensorSpec, ...] | None = None
         self._layers = asymmetric.SharedLayers(self._terms, spool=spool, folder=home.folder)
+        self._aligning: AlignSites | None = None
         self._parts: dict[str, tuple[TensorSpec, ...]] = {}
         self._arriving: dict[SiteName, int] = {}
         self._audit = StudyAudit(home.folder, clock)
@@ -209,7 +210,7 @@ class CoordinatorService:
                 case MergeAndPlan():
                     self._start("planning", self._plan(effect))
                 case AlignSites():
-                    self._start("aligning", self._align(effect))
+                    self._start_aligning(effect)
                 case AverageRound():
                     self._start("averaging", self._average(effect))
                 case Refused():
@@ -245,6 +246,13 @@ class CoordinatorService:
         if older is not None:
             older.cancel()
         self._work[name] = asyncio.create_task(work, name=name)
+
+    def _start_aligning(self, effect: AlignSites) -> None:
+        """Make late sites' shares, unless just that is being done."""
+        running = self._work.get("aligning")
+        if running is None or running.done() or effect != self._aligning:
+            self._aligning = effect
+            self._start("aligning", self._align(effect))
 
     async def _tick(self) -> None:
         while True:
@@ -328,7 +336,7 @@ class CoordinatorService:
         try:
             shares = await asyncio.to_thread(self._layers.align_late, effect)
         except (FednnunetError, OSError):
-            # The round under way does not need it; when it closes all shares are made anew.
+            # The study asks for it again.
             logger.exception("late sites cannot be aligned now")
         else:
             await self.tell(SitesAligned(model=effect.model, shares=shares))

@@ -168,7 +168,8 @@ class Turn:
                     self._move(StudyEvent.STOPPED)
                     self.record = replace(self.record, paused=False, paused_because="")
             case Tick():
-                pass
+                # Asked for again until it is done: the work on it may have failed.
+                self._align_late_sites()
 
     def settle(self) -> None:
         """Draw every conclusion that the present state and time allow."""

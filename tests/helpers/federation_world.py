@@ -13,10 +13,11 @@ from helpers.studies import FIRST, MERGED, PLAN, STUDY, average_of, blob
 
 from app.domain.ids import SiteName
 from app.domain.rounds import BlobRef, ModelUpdate
-from app.domain.study import StudyTerms
+from app.domain.study import Method, StudyTerms
 from app.federation.site_machine import SiteState
 from app.federation.study import Study
 from app.federation.study_events import (
+    AlignSites,
     AverageRound,
     AveragingFailed,
     DropSession,
@@ -33,6 +34,8 @@ from app.federation.study_events import (
     SiteDisconnected,
     SiteReport,
     SiteReported,
+    SitesAligned,
+    SiteShare,
     StudyFinished,
     TellSites,
     Tick,
@@ -51,6 +54,7 @@ class Site:
 
     name: SiteName
     cases: int
+    plan: BlobRef = PLAN
     # on disk
     prepared: bool = False
     trained: dict[tuple[int, int, str], ModelUpdate | None] = field(default_factory=dict)
@@ -75,7 +79,7 @@ class Site:
             return [
                 FingerprintArrived(
                     site=self.name,
-                    fingerprint=blob(f"fingerprint of {self.name}"),
+                    fingerprint=fingerprint_of(self.name),
                     cases=self.cases,
                 )
             ]
@@ -118,7 +122,7 @@ class Site:
             site=self.name,
             report=SiteReport(
                 phase="training" if training else "waiting",
-                plan=PLAN.sha256 if self.prepared else None,
+                plan=self.plan.sha256 if self.prepared else None,
                 training_cases=self.cases if self.prepared else 0,
                 round=told.round if told else 0,
                 step=self.steps,
@@ -131,7 +135,7 @@ class Site:
         return self.told.round, self.told.attempt, self.told.base.sha256
 
     def _accepted(self) -> Event:
-        return PlanAccepted(site=self.name, plan=PLAN.sha256, cases=self.cases)
+        return PlanAccepted(site=self.name, plan=self.plan.sha256, cases=self.cases)
 
     def _train(self, told: Instruction) -> ModelUpdate:
         assert told.base is not None
@@ -155,6 +159,20 @@ class Site:
         return UpdateArrived(update=update)
 
 
+def fingerprint_of(site: SiteName) -> BlobRef:
+    return blob(f"fingerprint of {site}")
+
+
+def share_of(site: SiteName, model: BlobRef) -> SiteShare:
+    """What an asymmetric study cuts of a model for one site."""
+    return SiteShare(
+        site=site,
+        network=fingerprint_of(site),
+        part=blob(f"part of {site}"),
+        base=blob(f"{model.sha256} as {site} gets it"),
+    )
+
+
 def trained(site: SiteName, base: BlobRef) -> BlobRef:
     return blob(f"{site} trained from {base.sha256}")
 
@@ -164,12 +182,17 @@ class World:
 
     def __init__(self, terms: StudyTerms, names: list[str]) -> None:
         self.terms = terms
+        self.asymmetric = terms.method is Method.ASYM
         self.now = 0.0
         self.study = Study.new(terms, STUDY)
         self.disk = self.study.save()
         self.jobs: list[Effect] = []
         self.sites = {
-            SiteName(name): Site(name=SiteName(name), cases=5 + 7 * number)
+            SiteName(name): Site(
+                name=SiteName(name),
+                cases=5 + 7 * number,
+                plan=fingerprint_of(SiteName(name)) if self.asymmetric else PLAN,
+            )
             for number, name in enumerate(names)
         }
         self.to_coordinator: list[Event] = []
@@ -198,6 +221,9 @@ class World:
         if isinstance(effect, TellSites):
             for site in effect.sites if effect.sites is not None else self.study.members():
                 self._send(site)
+        elif isinstance(effect, AlignSites):
+            if effect not in self.jobs:
+                self.jobs.append(effect)
         elif isinstance(effect, MergeAndPlan | AverageRound):
             self.jobs.append(effect)
         elif isinstance(effect, DropSession):
@@ -224,12 +250,28 @@ class World:
             if outcome == "bad":
                 self.tell(PlanningFailed(attempt=job.attempt, sentence="no memory"))
             else:
-                self.tell(PlanMade(attempt=job.attempt, plan=PLAN, merged=MERGED, base=FIRST))
+                self.tell(
+                    PlanMade(
+                        attempt=job.attempt,
+                        plan=PLAN,
+                        merged=MERGED,
+                        base=FIRST,
+                        shares=self.shares(job.fingerprints, FIRST),
+                    )
+                )
+        elif isinstance(job, AlignSites):
+            if outcome == "good":
+                late = [one for one in job.networks if one[0] in job.newcomers]
+                self.tell(SitesAligned(model=job.model, shares=self.shares(late, job.model)))
         elif isinstance(job, AverageRound):
             if outcome == "good":
+                model = average_of(job.updates)
                 self.tell(
                     RoundAveraged(
-                        round=job.round, attempt=job.attempt, model=average_of(job.updates)
+                        round=job.round,
+                        attempt=job.attempt,
+                        model=model,
+                        shares=self.shares(job.networks, model),
                     )
                 )
                 return
@@ -239,6 +281,15 @@ class World:
                     round=job.round, attempt=job.attempt, sentence="damaged", site=blamed
                 )
             )
+
+    def shares(self, networks, model: BlobRef) -> tuple[SiteShare, ...]:
+        if not self.asymmetric:
+            return ()
+        assert all(blob == fingerprint_of(site) for site, blob in networks)
+        return tuple(share_of(site, model) for site, _ in networks)
+
+    def base_of(self, site: SiteName, model: BlobRef) -> BlobRef:
+        return share_of(site, model).base if self.asymmetric else model
 
     # --- the network ---------------------------------------------------------------------------
 
@@ -293,8 +344,8 @@ class World:
                     round=number,
                     attempt=1,
                     site=site,
-                    base=base.sha256,
-                    weights=trained(site, base),
+                    base=self.base_of(site, base).sha256,
+                    weights=trained(site, self.base_of(site, base)),
                     cases=cases,
                     train_loss=0.0,
                     validation_loss=None,
@@ -321,7 +372,7 @@ class World:
             told = self.study.instruction_for(name, self.now)
             if told.step is Step.TRAIN:
                 assert states[name] is SiteState.WORKING
-                assert told.base == base
+                assert told.base == self.base_of(name, base)
                 assert told.start_epoch == len(record.closed) * self.terms.epochs_per_round
         assert self.finished <= 1
         self.highest_serial = max(self.highest_serial, self.study.serial)

@@ -14,6 +14,7 @@ from helpers.studies import TERMS
 from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from app.domain.study import Method
 from app.federation.study_events import Begin, Left, Pause, Resume, Revoked, Tick
 from app.federation.study_machine import StudyState
 
@@ -31,11 +32,16 @@ class Federation(RuleBasedStateMachine):
 
     names: ClassVar = [f"site-{number:02d}" for number in range(GROUPS)]
 
-    @initialize(minimum=st.integers(1, 4), joined=st.integers(4, 6), training=st.booleans())
-    def open(self, minimum, joined, training):
+    @initialize(
+        minimum=st.integers(1, 4),
+        joined=st.integers(4, 6),
+        training=st.booleans(),
+        method=st.sampled_from(Method),
+    )
+    def open(self, minimum, joined, training, method):
         each = len(self.names) // GROUPS
-        terms = replace(with_rounds(TERMS, ROUNDS, minimum * each), minimum_cases=1)
-        self.world = World(terms, self.names)
+        terms = with_rounds(TERMS, ROUNDS, minimum * each)
+        self.world = World(replace(terms, minimum_cases=1, method=method), self.names)
         for name in self.names[: joined * each]:
             self.world.admit(name)
             self.world.connect(name)
@@ -212,11 +218,11 @@ class TestFiftySites(FiftySites.TestCase):
     settings = settings(TestFederation.settings, max_examples=60, stateful_step_count=60)
 
 
-def storm(seed: int, sites: int, rounds: int) -> World:
+def storm(seed: int, sites: int, rounds: int, method: Method = Method.FFE) -> World:
     """Run a federation through a storm that ends, and return it finished."""
     chance = random.Random(seed)
     names = [f"site-{number:02d}" for number in range(sites)]
-    terms = replace(with_rounds(TERMS, rounds, sites // 2), minimum_cases=1)
+    terms = replace(with_rounds(TERMS, rounds, sites // 2), minimum_cases=1, method=method)
     world = World(terms, names)
     for name in names:
         world.admit(name)
@@ -267,8 +273,9 @@ def storm(seed: int, sites: int, rounds: int) -> World:
     return world
 
 
-def test_fifty_sites_come_through_a_storm():
-    world = storm(1, sites=50, rounds=6)
+@pytest.mark.parametrize("method", Method)
+def test_fifty_sites_come_through_a_storm(method):
+    world = storm(1, sites=50, rounds=6, method=method)
     assert [one.model.round for one in world.study.record.closed] == [1, 2, 3, 4, 5, 6]
 
 
@@ -276,7 +283,7 @@ def test_fifty_sites_come_through_a_storm():
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(2, 22))
 def test_fifty_sites_come_through_many_storms(seed):
-    storm(seed, sites=50, rounds=6)
+    storm(seed, sites=50, rounds=6, method=list(Method)[seed % 2])
 
 
 def test_a_storm_gives_the_same_models_as_a_calm_day_with_the_same_contributors():
