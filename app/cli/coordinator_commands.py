@@ -180,6 +180,9 @@ def _print_status(status: CoordinatorStatus) -> None:
         )
     if status.sites:
         console.print(table)
+    for site in status.sites:
+        if site.problem_sentence:
+            console.print(f"{site.name} waits: {site.problem_sentence}", highlight=False)
     for invitation in status.invitations:
         console.print(f"invited, not joined yet: {invitation.site}", highlight=False)
     for closed in status.closed_rounds:

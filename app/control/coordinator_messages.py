@@ -6,7 +6,10 @@ from app.control.messages import Accepted, Refused, Struct
 
 
 class StudySite(Struct, frozen=True):
-    """One site as the coordinator sees it. `words` are the six words of its key."""
+    """One site as the coordinator sees it. `words` are the six words of its key.
+
+    `problem` is an ErrorCode value, empty when there is none; its sentence says what keeps it back.
+    """
 
     name: str
     state: str
@@ -18,6 +21,8 @@ class StudySite(Struct, frozen=True):
     step: int
     steps: int
     silent_s: int
+    problem: str = ""
+    problem_sentence: str = ""
 
 
 class OpenInvitation(Struct, frozen=True):

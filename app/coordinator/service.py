@@ -49,7 +49,7 @@ from app.domain.errors import ErrorCode, FednnunetError, PeerMistake
 from app.domain.ids import SiteName, digest, site_name
 from app.domain.rounds import BlobRef, TensorSpec
 from app.domain.study import Method, Transfer
-from app.federation import shared_codec, shared_network
+from app.federation import identity, shared_codec, shared_network
 from app.federation.study import Study
 from app.federation.study_events import (
     AlignSites,
@@ -133,6 +133,8 @@ class CoordinatorService:
         self._initial = None if initial is None else initial[0]
         self._manifest: tuple[TensorSpec, ...] | None = None
         self._layers = asymmetric.SharedLayers(self._terms, spool=spool, folder=home.folder)
+        # Digest of the plan, and the identity that every site must prove for it.
+        self._identity: tuple[str, str] | None = None
         self._aligning: AlignSites | None = None
         self._parts: dict[str, tuple[TensorSpec, ...]] = {}
         self._arriving: dict[SiteName, int] = {}
@@ -455,14 +457,13 @@ class CoordinatorService:
         match message:
             case messages.Report():
                 self._audit.reported(site, message)
+                if message.plan is not None and not self._is_identical(message.identity):
+                    message = msgspec.structs.replace(message, plan=None)
                 await self.tell(SiteReported(site=site, report=translation.site_report(message)))
             case messages.FingerprintOffered():
                 await self._fingerprint_offered(site, message)
             case messages.PlanAccepted():
-                accepted = PlanAccepted(
-                    site=site, plan=digest(message.plan), cases=message.training_cases
-                )
-                await self.tell(accepted)
+                await self._plan_accepted(site, message)
             case messages.PlanRefused():
                 await self.tell(
                     PlanRefused(
@@ -493,6 +494,33 @@ class CoordinatorService:
                 raise PeerMistake(f"a site may not send {type(message).__name__}")
         # Level-triggered: whatever was said, the answer is what is to be done now.
         await self._tell_sites((site,))
+
+    async def _plan_accepted(self, site: SiteName, message: messages.PlanAccepted) -> None:
+        plan = digest(message.plan)
+        if self._is_identical(message.identity):
+            await self.tell(PlanAccepted(site=site, plan=plan, cases=message.training_cases))
+            return
+        logger.warning("site %s would not train what the others train", site)
+        await self.tell(
+            PlanRefused(
+                site=site,
+                plan=plan,
+                code=ErrorCode.VERSION.value,
+                sentence="its images or its program are not those that the study was planned for",
+            )
+        )
+
+    def _is_identical(self, claimed: str | None) -> bool:
+        """Tell whether a site proves that it trains what all train; see `federation.identity`."""
+        if self._asymmetric:
+            return True
+        plan = self._study.record.plan
+        if plan is None:
+            return False
+        if self._identity is None or self._identity[0] != plan.sha256:
+            document = self._spool.path(plan.sha256).read_bytes()
+            self._identity = (plan.sha256, identity.expected(document, self._terms).digest)
+        return claimed == self._identity[1]
 
     async def _fingerprint_offered(
         self, site: SiteName, message: messages.FingerprintOffered
@@ -687,6 +715,8 @@ def status_of(
             step=site.summary.step,
             steps=site.summary.steps,
             silent_s=site.summary.silent_s,
+            problem=site.problem,
+            problem_sentence=site.problem_sentence,
         )
         for site in view.sites
     }

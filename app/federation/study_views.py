@@ -164,8 +164,10 @@ def instruction(
         return plain
     if member.prepared != plan.sha256:
         if member.refused_plan:
-            sentence = "This site does not use the study's plan. " + _sentence(terms, record)
-            return replace(plain, sentence=_short(sentence))
+            reason = member.problem_sentence or "it refused the plan"
+            return replace(
+                plain, sentence=_short(f"This site waits and takes part in no round: {reason}.")
+            )
         return replace(plain, step=Step.PREPARE)
     ask = record.round.ask_of(site) if record.round else None
     if record.round is None or ask is None or member.state is not SiteState.WORKING:

@@ -27,7 +27,6 @@ import warnings
 from contextlib import contextmanager
 from fractions import Fraction
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -42,6 +41,7 @@ from app.jobs.workspace import DATASET, Workspace
 from app.nnunet import torchvision_shim
 from app.nnunet.convert import Json
 from app.system.atomic import make_folder, write_atomic
+from app.system.versions import library_versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,11 +96,7 @@ def plan(terms: StudyTerms, merged: MergedFingerprint, workspace: Path) -> PlanP
 
 def versions() -> dict[str, str]:
     """Return what a plan was made with; sites with other versions may compute other patches."""
-    return {
-        "format": "1",
-        "nnunetv2": version("nnunetv2"),
-        "torch": ".".join(version("torch").split(".")[:2]),
-    }
+    return {"format": "1", **library_versions()}
 
 
 def describe_dataset(terms: StudyTerms, cases: int) -> Json:

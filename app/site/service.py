@@ -72,6 +72,7 @@ from app.domain.errors import (
     FednnunetError,
     LinkProblem,
     OurMistake,
+    PeerMistake,
     SetupProblem,
 )
 from app.jobs.detached import fednnunet_command
@@ -607,6 +608,9 @@ class SiteService:
             if lane.problem is not None:
                 return lane.problem
         store = self._site.store
+        plan = store.get(Plan)
+        if plan is not None and plan.refused_code and self.study.directive is not None:
+            return PeerMistake(plan.refused_sentence, code=ErrorCode(plan.refused_code))
         checked, folder = store.get(CheckedFolder), store.get(Folder)
         if store.get(StandingAllowance) is not None and checked is not None and folder is not None:
             # Nobody sits before a window here: what a page would show must be said.
@@ -821,6 +825,7 @@ class SiteService:
             steps=0 if step is None else step.steps_per_epoch,
             problem=None if problem is None else problem.code.value,
             audit_head=self._site.audit.head,
+            identity=plan.identity if plan is not None and ready else None,
         )
 
 

@@ -115,7 +115,7 @@ class StandingAllowance(Record, frozen=True):
 
 
 class Plan(Record, frozen=True):
-    """The study's plan as this site has it."""
+    """The study's plan as this site has it; `identity` proves that it trains what others train."""
 
     sha256: str
     merged: str | None
@@ -125,6 +125,7 @@ class Plan(Record, frozen=True):
     validation_cases: int = 0
     refused_code: str = ""
     refused_sentence: str = ""
+    identity: str | None = None
 
 
 class Task(Record, frozen=True):

@@ -41,6 +41,7 @@ from app.domain.rounds import TensorSpec
 from app.domain.segmentation import ModelKind
 from app.domain.study import Transfer
 from app.domain.training import EpochRecord, StepRecord
+from app.federation import identity
 from app.federation.merging import decode_merged
 from app.federation.network import manifest
 from app.federation.plan_rules import check_plan, network_of, summarise, unpack
@@ -71,6 +72,7 @@ from app.site.segmenting import export_job
 from app.site.session import TrainingSession
 from app.site.state import (
     Allowance,
+    CheckedFolder,
     ClosedRounds,
     FinalModel,
     Folder,
@@ -90,6 +92,7 @@ from app.site.working import run_for
 from app.system.atomic import disk_problem, make_folder
 from app.system.partial_files import file_sha256
 from app.system.tensor_files import apply_change
+from app.system.versions import library_versions
 from app.wire.messages import (
     Blob,
     BlobKind,
@@ -184,7 +187,9 @@ class StudyDesk:
             except msgspec.DecodeError:
                 logger.info("the kept directive is of another version; waiting for a new one")
         plan = store.get(Plan)
-        if plan is not None and not plan.refused_code and self._site.joined is not None:
+        if plan is not None and plan.refused_code == ErrorCode.VERSION.value:
+            store.drop(Plan)  # this program may have been updated since
+        elif plan is not None and not plan.refused_code and self._site.joined is not None:
             try:
                 await self._look_at_plan(plan, self._site.joined)
             except (OSError, FednnunetError) as exc:
@@ -430,6 +435,7 @@ class StudyDesk:
             await link.download(merged, site.home.merged(merged.sha256))
         plan = Plan(sha256=wanted.sha256, merged=None if merged is None else merged.sha256)
         try:
+            plan = await self._identified(plan, joined)
             await self._look_at_plan(plan, joined)
         except PeerMistake as exc:
             logger.warning("the plan is refused: %s", exc)
@@ -441,6 +447,28 @@ class StudyDesk:
             # Another plan is another network: the old session cannot go on.
             await asyncio.to_thread(site.home.checkpoint.unlink, missing_ok=True)
         site.store.put(plan)
+
+    async def _identified(self, plan: Plan, joined: JoinedStudy) -> Plan:
+        """Return the plan with the proof that this site would train what all others train.
+
+        Raises:
+            PeerMistake: (VERSION) it would not; the sentence says what differs.
+        """
+        checked = self._site.store.get(CheckedFolder)
+        if self._site.asymmetric or checked is None or checked.dataset is None:
+            return plan
+        document = await asyncio.to_thread(self._site.home.plan(plan.sha256).read_bytes)
+        form = checked.dataset.description
+        here = identity.found(
+            document,
+            channel_names=form.channel_names,
+            labels=form.labels,
+            installed=library_versions(),
+        )
+        why = identity.difference(here, identity.expected(document, joined.terms))
+        if why:
+            raise PeerMistake(why, code=ErrorCode.VERSION)
+        return msgspec.structs.replace(plan, identity=here.digest)
 
     async def _look_at_plan(self, plan: Plan, joined: JoinedStudy) -> None:
         """Check the plan and say what it means here.
@@ -484,8 +512,11 @@ class StudyDesk:
     async def _fetch_part(self, link: SiteLink, part: Blob | None) -> None:
         if part is None:
             raise PeerMistake("the coordinator does not say what this site shares")
-        await link.download(part, self._site.home.merged(part.sha256))
+        site, plan = self._site, self._plan()
+        await link.download(part, site.home.merged(part.sha256))
         await self._look_at_part(part.sha256)
+        if plan.merged != part.sha256:
+            site.store.put(msgspec.structs.replace(plan, merged=part.sha256))
 
     async def _tell_refused(self, link: SiteLink) -> None:
         plan = self._plan()
@@ -535,7 +566,11 @@ class StudyDesk:
 
     async def _tell_accepted(self, link: SiteLink) -> None:
         plan = self._plan()
-        await link.deliver(PlanAccepted(plan=plan.sha256, training_cases=plan.training_cases))
+        await link.deliver(
+            PlanAccepted(
+                plan=plan.sha256, training_cases=plan.training_cases, identity=plan.identity
+            )
+        )
         if "plan" not in self._told_at:
             self._site.audit.append(
                 AuditKind.PLAN_ACCEPTED,

@@ -111,7 +111,7 @@ class Report(Message, frozen=True):
     """A site's whole state, sent on connect, on change and every minute.
 
     `problem` is an ErrorCode value when `phase` is FAILED. `audit_head` is the head of the site's
-    audit log, kept by the coordinator as a witness.
+    audit log, kept by the coordinator as a witness. `identity` is as in `PlanAccepted`.
     """
 
     phase: SitePhase
@@ -124,6 +124,7 @@ class Report(Message, frozen=True):
     steps: Small = 0
     problem: Text | None = None
     audit_head: Sha256 | None = None
+    identity: Sha256 | None = None
 
 
 class FingerprintOffered(Message, frozen=True):
@@ -134,10 +135,15 @@ class FingerprintOffered(Message, frozen=True):
 
 
 class PlanAccepted(Message, frozen=True):
-    """The site has preprocessed by this plan and is ready to train with so many cases."""
+    """The site has preprocessed by this plan and is ready to train with so many cases.
+
+    `identity` is the digest of `app.federation.identity` over what must be equal at every site;
+    None where each site has a plan of its own.
+    """
 
     plan: Sha256
     training_cases: Small
+    identity: Sha256 | None = None
 
 
 class PlanRefused(Message, frozen=True):

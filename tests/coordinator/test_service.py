@@ -34,7 +34,7 @@ from app.domain.errors import ErrorCode, FednnunetError, JobFailed
 from app.domain.plans import PlanSummary
 from app.domain.rounds import TensorSpec
 from app.domain.study import Admission, StudyTerms, Transfer
-from app.federation import shared_codec
+from app.federation import identity, shared_codec
 from app.federation.study_events import UploadProgressed
 from app.federation.transfer import encode
 from app.jobs.events import ModelDrawn, Planned, Result
@@ -113,6 +113,7 @@ class PlayedSite:
         self.state = LinkState.NONE
         self.spoil = lambda tensors, _: tensors
         self.refusals: list[FednnunetError] = []
+        self.installed = {"nnunetv2": "2.8.1"}
         self.trained: list[tuple[int, int]] = []
         self.transfer = Transfer.FP32
         self.fetched: list[str] = []
@@ -163,8 +164,18 @@ class PlayedSite:
             await self.link.deliver(FingerprintOffered(fingerprint=blob, receipt="0" * 64))
         elif wish.step is Step.PREPARE and wish.plan is not None:
             await self.link.download(wish.plan, self.folder / "plan")
+            found = identity.found(
+                (self.folder / "plan").read_bytes(),
+                channel_names=terms().channel_names,
+                labels=terms().labels,
+                installed=self.installed,
+            )
             await self.link.deliver(
-                PlanAccepted(plan=wish.plan.sha256, training_cases=CASES[self.name])
+                PlanAccepted(
+                    plan=wish.plan.sha256,
+                    training_cases=CASES[self.name],
+                    identity=found.digest,
+                )
             )
         elif wish.step is Step.TRAIN and wish.base is not None:
             await self._train(wish, wish.base)
@@ -394,6 +405,54 @@ async def test_a_hostile_update_is_refused_with_a_sentence_and_the_study_goes_on
         assert status.state == "training"
         # The honest site's update was kept.
         await until(lambda: sites["north"].trained == [(1, 1)], within_s=10)
+
+
+@pytest.mark.asyncio
+async def test_a_site_that_would_train_something_else_is_told_why_and_waits(
+    tmp_path, folder, unused_tcp_port, expected_log
+):
+    expected_log("app.coordinator.service", "would not train what the others train")
+    async with serving(folder, unused_tcp_port, PlayedRunner(play)):
+        sites = {name: PlayedSite(name, tmp_path / name) for name in CASES}
+        sites["valley"].installed = {"nnunetv2": "2.7.0"}
+        for name, site in sites.items():
+            await site.join(tmp_path / f"{name}.fedjoin")
+        tasks = [asyncio.create_task(site.live()) for site in sites.values()]
+        try:
+            await until(
+                lambda: any(
+                    "takes part in no round" in d.sentence for d in sites["valley"].directives
+                ),
+                within_s=30,
+            )
+            told = sites["valley"].directives[-1]
+            assert told.step is Step.WAIT
+            assert "those that the study was planned for" in told.sentence
+            # Its report does not get it in by another way.
+            plan = told.plan.sha256
+            sites["valley"].link.report(
+                Report(phase=SitePhase.WAITING, plan=plan, training_cases=10)
+            )
+            await until(lambda: sites["north"].directives, within_s=10)
+            await asyncio.sleep(0.3)
+            status = await study_status(folder)
+            (waiting,) = [site for site in status.sites if site.name == "valley"]
+            assert (waiting.state, waiting.problem) == ("joined", ErrorCode.VERSION.value)
+            assert "the study was planned for" in waiting.problem_sentence
+            assert status.state == "preparing"
+            # Updated, it is taken.
+            sites["valley"].installed = {"nnunetv2": "2.8.1"}
+            await sites["valley"]._do(
+                Directive(
+                    serial=told.serial, step=Step.PREPARE, study_state="", sentence="",
+                    sites=(), closed_rounds=(), plan=told.plan,
+                )
+            )  # fmt: skip
+            await until(lambda: sites["valley"].trained, within_s=20)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @pytest.mark.asyncio

@@ -9,15 +9,17 @@ import msgspec
 import numpy as np
 import pytest
 from helpers.scripted_runner import update_content
+from helpers.site_home import study_terms
 
 from app.control.messages import (
     Changed,
     StepTaken,
 )
-from app.domain.errors import ErrorCode, LinkProblem, SetupProblem
+from app.domain.errors import REMEDIES, ErrorCode, LinkProblem, SetupProblem
 from app.domain.ids import digest_of
 from app.domain.rounds import TensorSpec
 from app.domain.study import Transfer
+from app.federation import identity
 from app.federation.transfer import change_manifest, encode
 from app.jobs.events import Failed
 from app.system.tensor_files import TensorFileWriter, apply_change
@@ -351,7 +353,7 @@ async def test_a_model_is_made_of_the_one_before_and_a_change(site, tmp_path):
     assert first.transfer is Transfer.INT8
     assert (first.remainder_before, second.remainder_before) == (None, first.remainder)
     assert Path(second.own).is_file()
-    assert not Path(first.own).exists()
+    await site.until(lambda: not Path(first.own).exists(), "what is not needed is gone")
 
 
 async def test_a_site_without_the_model_before_fetches_the_whole(site, tmp_path):
@@ -395,3 +397,37 @@ async def test_a_round_that_did_not_count_leaves_its_remainder_behind(site):
     assert second.remainder_before == first.remainder
     assert third.remainder_before == second.remainder
     assert fourth.remainder_before == second.remainder
+
+
+async def test_a_site_with_other_libraries_says_why_and_waits_until_it_is_updated(
+    site, monkeypatch, expected_log
+):
+    expected_log("app.site.study_desk", "the plan is refused")
+    monkeypatch.setattr(
+        "app.site.study_desk.library_versions", lambda: {"nnunetv2": "2.7.0", "torch": "2.13"}
+    )
+    site.join()
+    await site.start()
+    site.coordinator.direct(Step.SEND_FINGERPRINT)
+    await site.until(lambda: site.coordinator.uploads, "fingerprint")
+    site.prepare()
+    await site.until(lambda: site.coordinator.told(PlanRefused), "refused")
+    (refused,) = site.coordinator.told(PlanRefused)
+    assert refused.code == ErrorCode.VERSION.value
+    assert refused.sentence.startswith("this site runs nnU-Net 2.7.0, the study's plan was made")
+    # Status, window and coordinator are told the same.
+    assert site.snapshot.service.problem == refused.sentence
+    assert site.snapshot.service.remedy == REMEDIES[ErrorCode.VERSION]
+    assert refused.sentence in site.snapshot.training.sentence
+    assert site.coordinator.reports[-1].problem == ErrorCode.VERSION.value
+    assert "PreprocessJob" not in site.runner.kinds()
+    # After an update the program starts anew, and nobody has to ask.
+    await site.stop()
+    monkeypatch.undo()
+    await site.start()
+    await site.until(lambda: site.coordinator.told(PlanAccepted), "accepted")
+    (accepted,) = site.coordinator.told(PlanAccepted)
+    document = site.coordinator.blobs[site.plan.sha256]
+    assert accepted.identity == identity.expected(document, study_terms()).digest
+    assert site.snapshot.service.problem == ""
+    await site.until(lambda: site.coordinator.reports[-1].identity == accepted.identity, "report")
