@@ -29,6 +29,11 @@ class Pace:
             self.overhead_s = max(0.0, record.seconds - steps * self.step_s)
 
     @property
+    def steps(self) -> int:
+        """How many steps it remembers."""
+        return len(self._steps)
+
+    @property
     def step_s(self) -> float:
         """Median seconds of a step; the mean would jump with one slow step."""
         return statistics.median(self._steps) if self._steps else 0.0

@@ -96,6 +96,7 @@ from app.site.review_desk import ReviewDesk
 from app.site.rounds import RoundState
 from app.site.schedule import schedule_of
 from app.site.schedule_desk import ScheduleDesk
+from app.site.speed_desk import SpeedDesk
 from app.site.spoken import time_of_day
 from app.site.state import (
     STUDY_RECORDS,
@@ -210,6 +211,7 @@ class SiteService:
         self.schedule = ScheduleDesk(
             site, study=self.study, trains=self._trains, changed=self._changed
         )
+        self.speed = SpeedDesk(site, study=self.study)
         self.watch = WatchDesk(site, study=self.study, trains=self._trains, changed=self._plan_show)
         self.baseline = BaselineDesk(site, study=self.study, changed=self._changed)
         self.doctor = DoctorDesk(site, changed=self._changed)
@@ -288,6 +290,7 @@ class SiteService:
             self._site.board.tell(Sampled(sample=sample))
             self.watch.sampled(sample)
             self.schedule.sampled(sample)
+            self.speed.sampled()
             await self._stay_awake()
             await asyncio.sleep(self._sample_every_s)
 
@@ -746,6 +749,7 @@ class SiteService:
                     schedule=schedule,
                     round_expected_at=expected_at,
                     alarms=self.watch.alarms,
+                    speed=self.speed.view(),
                     interruptions=study.risk.account,
                     devices=self.devices.devices(
                         0 if study.plan_summary is None else study.plan_summary.batch_size

@@ -239,6 +239,20 @@ class MemoryFailure(Record, frozen=True):
     batch_size: int | None
 
 
+class PaceEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """The median step of one epoch; `key` names what its time depends on."""
+
+    key: str
+    step_s: float
+    at: float
+
+
+class PaceHistory(Record, frozen=True):
+    """How long steps took on this computer, over all its studies, oldest first."""
+
+    items: tuple[PaceEntry, ...]
+
+
 class MeasuredPace(Record, frozen=True):
     """What a calibration measured; it outlives a study, for the next one may be like it.
 
