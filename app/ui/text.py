@@ -70,6 +70,9 @@ EMPTY_FEDERATION_HINT: Final = (
     "The coordinator of the study sends you an invitation file (it ends in .fedjoin). Open it here "
     "to see who invites you and what would be shared; joining is a second step."
 )
+COME_BACK: Final = (
+    "To come back with another invitation: leave the study here, then open the invitation."
+)
 DOCTOR_HINT: Final = (
     "Tests the way to the coordinator layer by layer, from the name of its computer to the version "
     "of its program. It joins nothing and sends nothing of yours."

@@ -346,6 +346,8 @@ class Window(QMainWindow):
         page.invitation_dropped.connect(self.read_invitation)
         page.join_wished.connect(lambda path: self._wish(lambda desk: desk.join(path)))
         page.leave_wished.connect(self._leave)
+        page.pause_wished.connect(self._pause)
+        page.resume_wished.connect(lambda: self._wish(lambda desk: desk.resume()))
         page.doctor_wished.connect(lambda path: self._wish(lambda desk: desk.run_doctor(path)))
         page.ticket_copied.connect(lambda: self._tell(told("The ticket is on the clipboard.")))
         return page

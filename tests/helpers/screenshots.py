@@ -16,7 +16,7 @@ PAGES_BY_STAGE = {
     "home": ("empty", "blocked", "to-allow", "training", "finished"),
     "data": ("empty", "checking", "blocked", "proposed", "checked"),
     "fingerprint": ("empty", "fingerprinting", "to-allow", "training"),
-    "federation": ("empty", "joined", "examined", "training", "finished"),
+    "federation": ("empty", "joined", "examined", "training", "paused", "refused", "finished"),
     "segment": ("empty", "segmenting", "finished"),
     "training": ("empty", "training", "troubled", "paused", "finished"),
     "review": ("empty", "segmenting", "finished"),

@@ -808,6 +808,18 @@ def paused() -> Snapshot:
     )
 
 
+def refused() -> Snapshot:
+    running = training()
+    return replace(
+        running,
+        federation=replace(
+            running.federation,
+            link=LinkState.REFUSED,
+            link_sentence="the coordinator has shut this site out",
+        ),
+    )
+
+
 def scores() -> tuple[CaseScore, ...]:
     def score(
         name: str, dice: float | None, distance: float | None, **changes: object
@@ -1021,6 +1033,7 @@ STAGES = {
     "to-allow": to_allow,
     "training": training,
     "paused": paused,
+    "refused": refused,
     "troubled": troubled,
     "segmenting": segmenting,
     "finished": finished,

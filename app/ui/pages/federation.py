@@ -34,6 +34,8 @@ class FederationPage(QWidget):
     invitation_dropped = Signal(str)
     join_wished = Signal(str)
     leave_wished = Signal()
+    pause_wished = Signal()
+    resume_wished = Signal()
     doctor_wished = Signal(str)
     """Test the connection: path of the invitation on screen, empty for the joined study."""
     ticket_copied = Signal()
@@ -144,8 +146,11 @@ class FederationPage(QWidget):
             label("The coordinator sees the same six words; compare them by telephone.", "caption")
         )
         link.body.addStretch(1)
-        self._leave = Button("Leave the study", clicked=self.leave_wished.emit)
-        link.body.addLayout(row_of(None, self._leave))
+        self._come_back = label("", "muted")
+        link.body.addWidget(self._come_back)
+        self.pause = Button("Pause…", "pause", clicked=self._toggle_pause)
+        self._leave = Button("Leave the study…", clicked=self.leave_wished.emit)
+        link.body.addLayout(row_of(self.pause, None, self._leave))
         top.addWidget(link, 2)
         layout.addLayout(top)
 
@@ -198,6 +203,10 @@ class FederationPage(QWidget):
         show_text(self._link_sentence, state.link_sentence)
         self._traffic.setText(state.traffic)
         self._words.setText(state.words)
+        show_text(self._come_back, state.come_back)
+        self.pause.setVisible(bool(state.pause.text))
+        self.pause.setText(state.pause.text)
+        self.pause.show_icon("play" if state.pause.resumes else "pause")
         show_text(self._sentence, state.sentence)
         self.sites.show_table(state.sites)
         self.rounds.show_table(state.rounds)
@@ -223,6 +232,11 @@ class FederationPage(QWidget):
     def _put_away(self) -> None:
         self._invitation = None
         self._show_front()
+
+    def _toggle_pause(self) -> None:
+        if self._state is not None:
+            wish = self.resume_wished if self._state.pause.resumes else self.pause_wished
+            wish.emit()
 
     def _wish_join(self) -> None:
         if self._invitation is not None:

@@ -90,6 +90,16 @@ class FederationState:
     plan: tuple[Fact, ...]
     traffic: str
     doctor: DoctorState
+    pause: PauseState
+    come_back: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PauseState:
+    """The button that takes this site out of the rounds for a while; no text, no button."""
+
+    text: str = ""
+    resumes: bool = False
 
 
 def present_invitation(path: str, view: InvitationView, *, now: float) -> InvitationState:
@@ -183,7 +193,23 @@ def present_federation(snapshot: Snapshot | None) -> FederationState:
         rounds=rounds_table(view),
         plan=plan_facts(view.plan, view.plan_digest),
         traffic=f"Sent {size(view.sent_bytes)}, received {size(view.received_bytes)}",
+        pause=pause_of(snapshot),
+        come_back=text.COME_BACK if view.link is LinkState.REFUSED else "",
     )
+
+
+def pause_of(snapshot: Snapshot | None) -> PauseState:
+    """Return what the pause button offers: a refused site can only be tried again or leave."""
+    if snapshot is None or snapshot.federation.study is None:
+        return PauseState()
+    if snapshot.federation.link is LinkState.REFUSED:
+        return PauseState(text="Try again", resumes=True)
+    training = snapshot.training
+    if training.paused:
+        return PauseState(text="Resume", resumes=True)
+    if training.pausing:
+        return PauseState(text="Do not pause", resumes=True)
+    return PauseState(text="Pause…")
 
 
 def sites_table(view: FederationView, *, now: float | None = None) -> Table:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from helpers import snapshots
 
-from app.control.messages import RunDoctor
+from app.control.messages import LeaveStudy, PauseTraining, ResumeTraining, RunDoctor
 from app.ui.pages.federation import FederationPage, is_invitation
 from app.ui.presenters.federation import present_federation, present_invitation
 from app.ui.text import Page
@@ -77,3 +77,37 @@ def test_the_doctor_tests_the_invitation_or_the_joined_study(open_window):
     shown.show(snapshots.examined())
     page.doctor._run.click()
     assert shown.service.commands[1:] == [RunDoctor(path="/x.fedjoin"), RunDoctor()]
+
+
+def test_a_site_pauses_resumes_and_leaves_from_here(open_window):
+    shown = open_window(snapshots.training())
+    page = shown.page(Page.FEDERATION)
+    shown.answers.choice = "checkpoint"
+    page.pause.click()
+    assert shown.service.commands == [PauseTraining(at_checkpoint=True)]
+    assert shown.answers.asked, "what a pause costs is said before"
+    shown.show(snapshots.paused())
+    assert page.pause.text() == "Resume"
+    page.pause.click()
+    assert shown.service.commands[1:] == [ResumeTraining()]
+    shown.answers.asked.clear()
+    shown.answers.sure = False
+    page._leave.click()
+    assert "you need a new invitation" in shown.answers.asked[0]
+    assert len(shown.service.commands) == 2, "nothing happens without a yes"
+    shown.answers.sure = True
+    page._leave.click()
+    assert shown.service.commands[2:] == [LeaveStudy()]
+
+
+def test_a_refused_site_can_try_again_and_learns_how_to_come_back(open_window):
+    shown = open_window(snapshots.refused())
+    page = shown.page(Page.FEDERATION)
+    assert "leave the study here, then open the invitation" in page._come_back.text()
+    page.pause.click()
+    assert page.pause.text() == "Try again"
+    assert shown.service.commands == [ResumeTraining()]
+    # What a person left is gone; the page offers to open the next invitation.
+    shown.show(snapshots.checked())
+    assert page._open.isVisible()
+    assert page._open.isEnabled()
