@@ -49,14 +49,21 @@ def find_errors(
         GridsDiffer: the two do not lie on one voxel grid.
     """
     require_one_grid(case, reference, prediction)
+    # Most of a volume is background in both: nothing is wrong there.
+    box = bounding_box(np.not_equal(reference.array, prediction.array))
+    if box is None:
+        return ()
+    theirs, ours = reference.array[box], prediction.array[box]
+    corner = np.array([edge.start for edge in box])
+    one_voxel_ml = voxel_ml(reference.spacing_mm)
     found: list[ErrorComponent] = []
     for label, value in _judged(labels).items():
-        true, predicted = _masks(reference, prediction, labels, value)
+        true, predicted = _masks(theirs, ours, labels, value)
         for kind, wrong in (
             (ErrorKind.MISSED, true & ~predicted),
             (ErrorKind.ADDED, predicted & ~true),
         ):
-            found += _components(label, kind, wrong, voxel_ml(reference.spacing_mm), most)
+            found += _components(label, kind, wrong, corner, one_voxel_ml, most)
     found.sort(key=lambda error: (-error.voxels, error.label, error.kind.value, error.voxel))
     return tuple(found[:most])
 
@@ -73,7 +80,7 @@ def worst_slice(
 
     Where nothing is wrong it is the slice with most of the label, and None without any.
     """
-    true, predicted = _masks(reference, prediction, labels, labels[label])
+    true, predicted = _masks(reference.array, prediction.array, labels, labels[label])
     others = tuple(other for other in range(3) if other != axis)
     for mask in (true ^ predicted, true):
         counts = np.count_nonzero(mask, axis=others)
@@ -87,20 +94,25 @@ def _judged(labels: Mapping[str, int | tuple[int, ...]]) -> dict[str, int | tupl
 
 
 def _masks(
-    reference: LabelMap,
-    prediction: LabelMap,
+    reference: npt.NDArray[np.generic],
+    prediction: npt.NDArray[np.generic],
     labels: Mapping[str, int | tuple[int, ...]],
     value: int | tuple[int, ...],
 ) -> tuple[Mask, Mask]:
-    true, predicted = mask_of(reference.array, value), mask_of(prediction.array, value)
+    true, predicted = mask_of(reference, value), mask_of(prediction, value)
     if IGNORE in labels:
-        judged = ~mask_of(reference.array, labels[IGNORE])
+        judged = ~mask_of(reference, labels[IGNORE])
         true, predicted = true & judged, predicted & judged
     return true, predicted
 
 
 def _components(
-    label: str, kind: ErrorKind, wrong: Mask, one_voxel_ml: float, most: int
+    label: str,
+    kind: ErrorKind,
+    wrong: Mask,
+    origin: npt.NDArray[np.int64],
+    one_voxel_ml: float,
+    most: int,
 ) -> list[ErrorComponent]:
     import SimpleITK
 
@@ -117,7 +129,7 @@ def _components(
     owner = numbers[tuple(places.T)]
     places = places[np.argsort(owner, kind="stable")]
     sizes = np.bincount(owner)[1:]
-    corner = np.array([edge.start for edge in box])
+    corner = origin + np.array([edge.start for edge in box])
     return [
         ErrorComponent(
             label=label,

@@ -40,11 +40,11 @@ from app.jobs.events import (
 from app.jobs.spec import InspectModelJob, ScoreJob, SegmentJob
 from app.site.context import SiteContext
 from app.site.segmenting import (
+    averages,
     cases_of,
     dataset_here,
     export_job,
     models_here,
-    round_average,
     validation_cases,
 )
 from app.site.state import Folder, Models, Plan, Runs
@@ -241,8 +241,8 @@ class ReviewDesk:
 
     async def _ready_model(self, model: ModelView) -> ModelView:
         """Return the model with its zip on disk; that of a round's average is made now."""
-        average = round_average(self._site)
-        if average is None or average.view.path != model.path or Path(model.path).is_file():
+        average = next((a for a in averages(self._site) if a.view.path == model.path), None)
+        if average is None or Path(model.path).is_file():
             return model
         site, joined, plan = self._site, self._site.joined, self._site.store.get(Plan)
         if joined is None or plan is None:

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from app.control.messages import ModelView, SegmentCases
 from app.domain.dataset import Case, DatasetFolder
-from app.domain.errors import DataProblem, ErrorCode
+from app.domain.errors import DataProblem, ErrorCode, SetupProblem
 from app.domain.segmentation import CaseSource, ModelKind
+from app.domain.training import HeldOutScore
 from app.jobs.spec import ExportJob
 from app.jobs.workspace import Workspace
 from app.site.context import JoinedStudy, SiteContext
-from app.site.state import CheckedFolder, FinalModel, LocalFingerprint, Models, Plan, Task
+from app.site.rounds import RoundTask
+from app.site.state import (
+    BestAverage,
+    CheckedFolder,
+    FinalModel,
+    LocalFingerprint,
+    Models,
+    Plan,
+    Task,
+)
+from app.system.atomic import disk_errors, make_folder
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +51,9 @@ def round_average(site: SiteContext) -> RoundAverage | None:
         return None
     if site.store.get(FinalModel) is not None:
         return None  # the study has its model
-    weights = site.home.weights(task.task.base)
+    base, home = task.task.base, site.home
+    # Where only a part is shared, the model is the average with this site's own rest.
+    weights = home.own_base(task.task.round, base) if site.asymmetric else home.weights(base)
     if not weights.is_file():
         return None
     number = task.task.round - 1
@@ -55,14 +69,78 @@ def round_average(site: SiteContext) -> RoundAverage | None:
     )
 
 
+def keep_if_best(
+    site: SiteContext, task: RoundTask, base: Path, score: HeldOutScore | None
+) -> None:
+    """Keep the average that a round began with, if no earlier one did better here.
+
+    `score` is on this site's own validation cases; None where the study does not ask for it. A
+    full disk costs this model and nothing else: the round's own work goes on.
+    """
+    dice = None if score is None else score.mean
+    best = site.store.get(BestAverage)
+    if dice is None or task.round < _FIRST_TRAINED or (best is not None and best.dice >= dice):
+        return
+    kept = site.home.models / f"best-{task.round - 1:04d}-{task.base[:12]}.safetensors"
+    try:
+        _keep_file(base, kept)
+    except SetupProblem as exc:
+        logger.info("the best average is not kept: %s", exc.code.value)
+        return
+    site.store.put(BestAverage(round=task.round - 1, file=kept.name, dice=dice))
+    if best is not None and best.file != kept.name:
+        (site.home.models / best.file).unlink(missing_ok=True)
+
+
+def _keep_file(source: Path, target: Path) -> None:
+    """Give a file that will be removed, and never changed, a second name: that takes no time."""
+    make_folder(target.parent)
+    with disk_errors(target):
+        if target.exists():
+            return
+        try:
+            target.hardlink_to(source)
+        except OSError:  # no hard links on this disk
+            scratch = target.with_suffix(".part")
+            shutil.copyfile(source, scratch)
+            scratch.replace(target)
+
+
+def best_average(site: SiteContext) -> RoundAverage | None:
+    """Return the average that did best on this site's validation cases, None while none is kept."""
+    best, joined = site.store.get(BestAverage), site.joined
+    if best is None or joined is None:
+        return None
+    weights = site.home.models / best.file
+    zipped = weights.with_suffix(".zip")
+    if not weights.is_file() and not zipped.is_file():
+        return None
+    return RoundAverage(
+        view=ModelView(
+            name=f"{joined.terms.name}, best average here, after round {best.round} "
+            f"(Dice {best.dice:.2f})",
+            path=str(zipped),
+            digest="",
+            round=best.round,
+            kind=ModelKind.BEST,
+        ),
+        weights=weights,
+    )
+
+
+def averages(site: SiteContext) -> tuple[RoundAverage, ...]:
+    """Return the averages whose zip is made when it is first used."""
+    found = (round_average(site), best_average(site))
+    return tuple(one for one in found if one is not None)
+
+
 def models_here(site: SiteContext) -> tuple[ModelView, ...]:
     """Return every model of the study that can segment here; the final one is last."""
     kept = site.store.get(Models)
     models = () if kept is None else kept.models
-    average = round_average(site)
-    if average is None or any(one.path == average.view.path for one in models):
-        return models
-    return (average.view, *models)
+    known = {one.path for one in models}
+    lazy = tuple(one.view for one in averages(site) if one.view.path not in known)
+    return (*lazy, *models)
 
 
 def export_job(

@@ -207,6 +207,17 @@ class Models(Record, frozen=True):
     models: tuple[ModelView, ...]
 
 
+class BestAverage(Record, frozen=True):
+    """The average that did best so far on this site's validation cases, kept beside the models.
+
+    `round` is the one that it came out of; `file` lies in the folder of models.
+    """
+
+    round: int
+    file: str
+    dice: float
+
+
 class Runs(Record, frozen=True):
     """Every run of a model over cases whose segmentations lie on disk, oldest first.
 
@@ -302,6 +313,7 @@ STUDY_RECORDS: Final[tuple[type[Record], ...]] = (
     LastCheckpoint,
     Interruptions,
     Baseline,
+    BestAverage,
 )
 """What belongs to one study and goes when the site leaves it."""
 

@@ -68,7 +68,7 @@ from app.site.own_network import OwnNetwork, first_weights, keep_plan
 from app.site.pace import Pace
 from app.site.rounds import RoundEvent, RoundState, RoundTask, TrainedUpdate
 from app.site.schedule import Rest
-from app.site.segmenting import export_job
+from app.site.segmenting import export_job, keep_if_best
 from app.site.session import TrainingSession
 from app.site.state import (
     Allowance,
@@ -705,6 +705,7 @@ class StudyDesk:
         # What was trained here is what stays local of the next round's base.
         own = OwnWeights(file=site.home.update(task.round, task.base).name, round=task.round)
         site.store.put(Task(task=current.trained(update)), own)
+        keep_if_best(site, task, base, trained.base_score)
         self._keep_untold(trained)
         self.risk.ended()
         self.pause_now()

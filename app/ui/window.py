@@ -188,12 +188,14 @@ class Window(QMainWindow):
             before.message_told.disconnect(self._tell)
             before.invitation_read.disconnect(self._show_invitation)
             before.case_read.disconnect(self._show_case)
+            before.lesions_found.disconnect(self._show_lesions)
             before.picture_read.disconnect(self._show_picture)
         self._desk = desk
         desk.changed.connect(self.refresh)
         desk.message_told.connect(self._tell)
         desk.invitation_read.connect(self._show_invitation)
         desk.case_read.connect(self._show_case)
+        desk.lesions_found.connect(self._show_lesions)
         desk.picture_read.connect(self._show_picture)
         self._draw()
 
@@ -650,6 +652,11 @@ class Window(QMainWindow):
             page.show_loaded(loaded)
         else:
             page.show_beside(loaded)
+
+    def _show_lesions(self, place: str, lesions: object) -> None:
+        page: Any = self._pages.get(Page.REVIEW)
+        if page is not None and place == _REVIEW_VIEWER:
+            page.show_lesions(lesions)
 
     def _show_in(self, viewer: CaseViewer, loaded: LoadedCase | Message) -> None:
         """Show a case of the folder, or why it cannot be shown."""

@@ -134,6 +134,7 @@ class ScriptedRunner:
         self.findings = ()
         self.spacing_mm = (1.0, 1.0, 1.0)
         self.asked: list[TrainRound] = []
+        self.base_score = lambda running, command: None
         self.measured: Calibrated | None = None
         # What a real worker computes; a test that reads tensors puts functions of its own here.
         self.update_of: Callable[[int, bytes], bytes] = update_content
@@ -306,6 +307,7 @@ class ScriptedRunner:
                     **update,
                     cases=4,
                     epochs=tuple(epoch_record(command.round, n) for n in state["epochs"]),
+                    base_score=self.base_score(running, command),
                 )
             )
 

@@ -493,6 +493,18 @@ def test_limits_hold_before_memory_is_taken(model, tmp_path, monkeypatch):
         open_model(model.zip)
 
 
+def test_a_zip_that_would_fill_the_disk_is_refused_by_its_own_words(model, tmp_path):
+    entries = _entries(model.zip)
+    root = next(name for name in entries if name.endswith("/plans.json")).rsplit("/", 1)[0]
+    path = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+        archive.writestr(f"{root}/fold_1/checkpoint_final.pth", bytes(300 << 20))
+    with pytest.raises(ModelRefused, match="would grow from"):
+        open_model(path)
+
+
 def test_weights_of_another_network_are_refused(model, cases, tmp_path):
     entries = _entries(model.zip)
     _change_checkpoint(lambda c: c["network_weights"].popitem())(entries, tmp_path)

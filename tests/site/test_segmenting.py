@@ -6,8 +6,9 @@ import pytest
 
 from app.control.messages import SegmentCases
 from app.domain.errors import DataProblem
-from app.domain.segmentation import CaseSource
-from app.site.segmenting import cases_of, models_here, round_average, validation_cases
+from app.domain.segmentation import CaseSource, ModelKind
+from app.domain.training import HeldOutScore
+from app.site.segmenting import best_average, cases_of, models_here, round_average, validation_cases
 
 pytestmark = pytest.mark.asyncio
 
@@ -37,3 +38,30 @@ async def test_the_average_goes_when_the_final_model_is_there(site):
     assert average.weights.read_bytes() == b"global model before round 2"
     await site.to_finished()
     assert round_average(site._site) is None
+
+
+async def test_the_best_average_on_this_sites_cases_is_kept_and_can_segment(site):
+    await site.to_prepared()
+    dice = iter([0.9, 0.5, 0.7, 0.6])  # the first is nobody's training: it does not count
+
+    def score(running, command):
+        return HeldOutScore(cases=2, dice=(next(dice), None))
+
+    site.runner.base_score = score
+    await site.to_finished()
+    best = best_average(site._site)
+    assert best.view.round == 2
+    assert best.view.kind is ModelKind.BEST
+    assert best.weights.read_bytes() == b"global model before round 3"
+    kept = list((site.home / "models").glob("best-*.safetensors"))
+    assert kept == [best.weights]
+    await site.service.command(SegmentCases(model=best.view.path))
+    await site.until(lambda: site.snapshot.review.scores, "scored")
+    [run] = site.snapshot.review.runs
+    assert (run.model.kind, bool(run.model.digest)) == (ModelKind.BEST, True)
+
+
+async def test_without_scores_there_is_no_best_average(site):
+    await site.to_prepared()
+    await site.to_finished()
+    assert best_average(site._site) is None

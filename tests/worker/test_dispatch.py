@@ -11,10 +11,15 @@ from pathlib import Path
 
 import pytest
 from helpers import volumes
+from helpers.dicom_files import DicomStudy, noise
+from helpers.site_home import tree_digest
 
+from app.datasets.dicom_index import index
+from app.datasets.dicom_labels import segmentation_structures
 from app.datasets.fingerprint_file import read_fingerprint
+from app.datasets.images import read_volume
 from app.datasets.scan import scan
-from app.domain.errors import ErrorCode, JobFailed
+from app.domain.errors import DataProblem, ErrorCode, JobFailed
 from app.domain.study import Aggregation, Policy, StudyTerms
 from app.federation.merging import encode_merged, merge
 from app.federation.shared_codec import decode, encode
@@ -190,6 +195,7 @@ def study(tmp_path_factory):
             step_size=1.0,
         )
     )
+    study.do(spec.InspectModelJob(model=study.path("model.zip")))
     study.do(
         spec.ScoreJob(
             pairs=tuple((r.case, str(r.reference), r.prediction) for r in segmented.results),
@@ -275,6 +281,70 @@ def test_cases_are_told_as_they_are_segmented(study):
     shown = [event.result for event in told if isinstance(event, events.CaseSegmented)]
     assert tuple(shown) == study.results[spec.SegmentJob].results
     assert [Path(result.prediction).exists() for result in shown] == [True, True]
+
+
+def test_a_model_file_is_told_without_running_it(study):
+    found = study.results[spec.InspectModelJob]
+    assert (found.channels, found.labels) == ((volumes.CHANNEL,), ("front", "back"))
+    assert (found.configuration, found.folds, found.trainer) == (CONFIGURATION, 1, "nnUNetTrainer")
+    [segmented] = {r.model_digest for r in study.results[spec.SegmentJob].results}
+    assert found.digest == segmented
+    with pytest.raises(DataProblem):
+        run(spec.InspectModelJob(model=study.path("plan")), tell=lambda _: None, inbox=Pipe())
+
+
+def test_dicom_series_become_nifti_and_dicom_seg(study, tmp_path):
+    """From a folder of DICOM to both files; what lies where is the same in both."""
+    source, output = tmp_path / "ward", tmp_path / "out"
+    for number in range(2):
+        DicomStudy(source / f"p{number}").series("scan", noise((14, 20, 24), seed=number))
+    before = tree_digest(source)
+    told = []
+    job = spec.SegmentJob(
+        model=study.path("model.zip"),
+        output=str(output),
+        folder=str(source),
+        workspace=str(output),
+        device="cpu",
+        step_size=1.0,
+    )
+    results = run(job, tell=told.append, inbox=Pipe()).results
+    [found] = [event for event in told if isinstance(event, events.CasesFound)]
+    assert found.origins == {"case-0001": "p0/scan", "case-0002": "p1/scan"}
+    assert found.labels == dict(volumes.LABELS)
+    assert tree_digest(source) == before
+    for result, place in zip(results, ("p0", "p1"), strict=True):
+        prediction = read_volume(Path(result.prediction))
+        assert result.warnings == ()
+        (series,) = index(source / place).series
+        assert prediction.array.shape == series.geometry.shape
+        structures = segmentation_structures(Path(result.dicom_seg), series.geometry)
+        assert [one.found for one in structures] == ["front", "back"]
+        for structure, value in zip(structures, (1, 2), strict=True):
+            assert (structure.draw()[0] == (prediction.array == value)).all()
+    # Begun again, nothing is made anew: neither images, nor segmentations, nor DICOM SEG.
+    stamps = {path: path.stat().st_mtime_ns for path in output.rglob("case-*") if path.is_file()}
+    assert run(job, tell=told.append, inbox=Pipe()).results == results
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+
+
+def test_references_that_mean_something_else_are_not_compared(study):
+    told = []
+    cases = scan(study.data).training[:1]
+    run(
+        spec.SegmentJob(
+            model=study.path("model.zip"),
+            cases=cases,
+            labels={"background": 0, "liver": 1},
+            output=study.path("segmented"),
+            device="cpu",
+            step_size=1.0,
+        ),
+        tell=told.append,
+        inbox=Pipe(),
+    )
+    [found] = [event for event in told if isinstance(event, events.CasesFound)]
+    assert [case.label for case in found.cases] == [None]
 
 
 def test_weights_are_scored_on_the_cases_that_were_held_out(study):

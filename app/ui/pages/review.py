@@ -43,6 +43,7 @@ from app.ui.widgets.record_table import RecordTable
 if TYPE_CHECKING:
     from PySide6.QtGui import QPixmap
 
+    from app.review.errors import ErrorComponent
     from app.ui.presenters.volumes import LoadedCase
     from app.ui.widgets.volume_view import VolumeView
 
@@ -108,6 +109,7 @@ class ReviewPage(QWidget):
         self._state: ReviewState | None = None
         self._shown: CaseDetail | None = None
         self._loaded: LoadedCase | None = None
+        self._lesions: tuple[ErrorComponent, ...] = ()
         self._lesion = -1
         self._comparing = False
         self._pictures: dict[PictureWish, QPixmap | None] = {}
@@ -319,8 +321,17 @@ class ReviewPage(QWidget):
 
     def show_loaded(self, loaded: LoadedCase) -> None:
         """Show a case that was read for `case_wished`."""
-        self._loaded, self._lesion = loaded, -1
+        self._loaded = loaded
+        self._forget_lesions()
         self._show(self.viewer, loaded)
+
+    def show_lesions(self, lesions: tuple[ErrorComponent, ...]) -> None:
+        """Take the places of the case on screen that one can step through."""
+        self._lesions, self._lesion = lesions, -1
+        self._say_lesion()
+
+    def _forget_lesions(self) -> None:
+        self._lesions, self._lesion = (), -1
         self._say_lesion()
 
     def show_beside(self, loaded: LoadedCase) -> None:
@@ -428,8 +439,8 @@ class ReviewPage(QWidget):
             voxel = view.crosshair
         else:
             self.viewer.show_sentence(f"Reading {detail.title}…")
-        self._loaded, self._lesion = None, -1
-        self._say_lesion()
+        self._loaded = None
+        self._forget_lesions()
         after = neighbour(self.cases.keys(), detail.case, 1)
         then = self._state.detail(after) if after is not None else None
         self.case_wished.emit(CaseWish(detail=detail, voxel=voxel, then=then))
@@ -438,15 +449,14 @@ class ReviewPage(QWidget):
     # --- places --------------------------------------------------------------------------------
 
     def _go_lesion(self, step: int) -> None:
-        if self._loaded is None or not self._loaded.lesions or self.viewer.view is None:
+        if not self._lesions or self.viewer.view is None:
             return
-        last = len(self._loaded.lesions) - 1
-        self._lesion = min(max(self._lesion + step, 0), last)
-        self.viewer.view.go_to(self._loaded.lesions[self._lesion].voxel)
+        self._lesion = min(max(self._lesion + step, 0), len(self._lesions) - 1)
+        self.viewer.view.go_to(self._lesions[self._lesion].voxel)
         self._say_lesion()
 
     def _say_lesion(self) -> None:
-        lesions = self._loaded.lesions if self._loaded is not None else ()
+        lesions = self._lesions
         compared = self._loaded is not None and self._loaded.reference is not None
         self._lesion_words.setText(lesion_words(lesions, self._lesion, compared=compared))
         for button in (self._earlier, self._later):

@@ -125,12 +125,11 @@ class SegmentPage(QWidget):
         self._device.setMinimumWidth(200)
         self._mirroring = QCheckBox(_MIRRORING)
         grid.addWidget(label("Compute on", wraps=False), 4, 0)
-        grid.addLayout(row_of(self._device, self._mirroring, None), 4, 1)
-        card.body.addLayout(grid)
-
         self._begin = Button("Segment", "play", primary=True, clicked=self._wish)
-        self._why_not = label("", "muted")
-        card.body.addLayout(row_of(self._begin, self._why_not, None))
+        self._why_not = label("", "muted", wraps=False)
+        grid.addLayout(row_of(self._device, self._mirroring, None), 4, 1)
+        grid.addLayout(row_of(self._begin, self._why_not, None), 5, 1)
+        card.body.addLayout(grid)
         self._progress = ProgressStrip()
         self._progress.stopped.connect(self.stop_wished)
         card.body.addWidget(self._progress)
@@ -174,7 +173,7 @@ class SegmentPage(QWidget):
         split.setStretchFactor(0, 1)
         split.setStretchFactor(1, 1)
         split.setSizes([540, 500])
-        split.setMinimumHeight(240)
+        split.setMinimumHeight(224)
         card.body.addWidget(split, 1)
         return card
 

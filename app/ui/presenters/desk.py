@@ -38,6 +38,7 @@ from app.control.messages import (
 )
 from app.domain.errors import FednnunetError
 from app.domain.segmentation import Verdict
+from app.review.errors import ErrorComponent
 from app.review.report import ReviewReport, csv_report, html_report
 from app.system.atomic import write_atomic
 from app.system.clock import Clock
@@ -57,6 +58,7 @@ from app.ui.presenters.volumes import (
     FileStamp,
     LoadedCase,
     file_stamp,
+    lesions_of,
     read_case,
 )
 from app.ui.text import listed, sentence_case
@@ -99,6 +101,9 @@ class Desk(QObject):
 
     case_read = Signal(str, object)
     """For whom (a place's name), and a `LoadedCase` or a `Message`."""
+
+    lesions_found = Signal(str, object)
+    """For whom, and the places to step through: `ErrorComponent`s, the largest first."""
 
     picture_read = Signal(object)
     """A `CasePicture`; without pixels when the case cannot be read."""
@@ -400,6 +405,7 @@ class Desk(QObject):
             self._keep(paths, loaded)
             if self._wanted.get(place) == paths:
                 self.case_read.emit(place, loaded)
+                self._find_lesions(place, paths, loaded)
                 if then is not None:
                     self._read_ahead(then)
 
@@ -457,6 +463,20 @@ class Desk(QObject):
 
         if self._kept_case(paths) is None:
             self._service.compute(work, read, lambda _error: None)
+
+    def _find_lesions(self, place: str, paths: CasePaths, loaded: LoadedCase) -> None:
+        """Look for the errors of a case that is on the screen; `lesions_found` follows."""
+
+        def found(lesions: tuple[ErrorComponent, ...]) -> None:
+            if self._wanted.get(place) == paths:
+                self.lesions_found.emit(place, lesions)
+
+        def work() -> tuple[ErrorComponent, ...]:
+            return lesions_of(paths, loaded)
+
+        if paths.labels:
+            # What cannot be told of a case is no reason to hide it.
+            self._service.compute(work, found, lambda _error: None)
 
     def _kept_case(self, paths: CasePaths) -> LoadedCase | None:
         """Return a case that was read before, if its files are still those that were read."""

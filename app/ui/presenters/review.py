@@ -49,7 +49,6 @@ SCORE_COLUMNS: Final = (
         hint="Share of the surface within 1 mm of the reference's, 1 is perfect",
         figures=True,
     ),
-    Column(title="ml", hint="Volume: segmented / reference", figures=True),
 )
 
 
@@ -319,10 +318,6 @@ def _score_row(label: LabelScore) -> Row:
             number(label.dice, figure(label.dice, 2)),
             number(label.hausdorff95_mm, figure(label.hausdorff95_mm, 1)),
             number(label.surface_dice, figure(label.surface_dice, 2)),
-            number(
-                label.prediction_ml,
-                f"{label.prediction_ml:.1f} / {label.reference_ml:.1f}",
-            ),
         ),
     )
 

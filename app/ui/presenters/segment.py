@@ -23,7 +23,7 @@ from app.ui.text import Tone, count, duration, figure, listed, moment, sentence_
 
 KIND_WORDS: Final = {
     ModelKind.FINAL: "Final model of the study",
-    ModelKind.BEST: "Best average of the study",
+    ModelKind.BEST: "Best average on this site's validation cases",
     ModelKind.ROUND: "Present average of the study",
     ModelKind.PERSONAL: "Personalised for this site",
     ModelKind.BASELINE: "Local baseline, trained here alone",

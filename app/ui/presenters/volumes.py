@@ -37,9 +37,7 @@ class CasePaths:
 class LoadedCase:
     """An image with label maps (z, y, x) of its shape; `remark` says what could not be shown.
 
-    `lesions` are the places to step through, largest first: connected errors where there is a
-    reference, else the parts of what was segmented. `worst` is a voxel in the worst slice of the
-    worst structure; `voxel` is where to look now.
+    `worst` is a voxel in the worst slice of the worst structure; `voxel` is where to look now.
     """
 
     case: str
@@ -50,7 +48,6 @@ class LoadedCase:
     remark: str = ""
     source: str = ""
     worst: tuple[int, int, int] | None = None
-    lesions: tuple[ErrorComponent, ...] = ()
 
     @property
     def bytes_held(self) -> int:
@@ -104,30 +101,28 @@ def read_case(paths: CasePaths) -> LoadedCase:
         worst=worst,
         remark=" ".join(remarks),
         source=paths.image,
-        lesions=lesions_of(paths, prediction, reference),
     )
 
 
-def lesions_of(
-    paths: CasePaths, prediction: Volume | None, reference: Volume | None
-) -> tuple[ErrorComponent, ...]:
-    """Return the places to step through, largest first; none without a segmentation or labels."""
+def lesions_of(paths: CasePaths, loaded: LoadedCase) -> tuple[ErrorComponent, ...]:
+    """Return the places of a case to step through, largest first.
+
+    Connected errors where there is a reference, else the parts of what was segmented. Takes
+    seconds for a large volume of many structures: after the case is on the screen, never in the
+    Qt thread.
+    """
     from dataclasses import replace
 
     import numpy as np
 
     from app.review.errors import find_errors
 
-    if prediction is None or not paths.labels:
+    if loaded.prediction is None or not paths.labels:
         return ()
-    if reference is None:
-        # Against nothing, every part of the segmentation counts.
-        reference = replace(prediction, array=np.zeros_like(prediction.array))
-    elif reference.array.shape != prediction.array.shape:
-        return ()
-    else:
-        # A header that differs by rounding is no reason not to look.
-        reference = replace(prediction, array=reference.array)
+    # On the grid of the image, on which both are shown: headers may differ by rounding.
+    prediction = replace(loaded.image, array=loaded.prediction)
+    empty = np.broadcast_to(np.zeros((), loaded.prediction.dtype), loaded.prediction.shape)
+    reference = replace(prediction, array=empty if loaded.reference is None else loaded.reference)
     labels: dict[str, int | tuple[int, ...]] = dict(paths.labels)
     return find_errors(paths.case, reference, prediction, labels)
 

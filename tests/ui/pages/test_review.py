@@ -193,19 +193,19 @@ def test_it_opens_where_it_is_worst_and_steps_through_the_errors(reviewing):
     shown = reviewing
     page = shown.page(Page.REVIEW)
     loaded = page._loaded
-    assert loaded.lesions
-    assert [one.voxels for one in loaded.lesions] == sorted(
-        (one.voxels for one in loaded.lesions), reverse=True
+    assert page._lesions
+    assert [one.voxels for one in page._lesions] == sorted(
+        (one.voxels for one in page._lesions), reverse=True
     )
     opened = page.viewer.view.crosshair
     assert loaded.prediction[opened] != loaded.reference[opened]
     QTest.keyClick(page, Qt.Key.Key_L)
-    assert page.viewer.view.crosshair == loaded.lesions[0].voxel
-    assert page._lesion_words.text().startswith(f"Error 1 of {len(loaded.lesions)}: ")
+    assert page.viewer.view.crosshair == page._lesions[0].voxel
+    assert page._lesion_words.text().startswith(f"Error 1 of {len(page._lesions)}: ")
     QTest.keyClick(page, Qt.Key.Key_L)
-    assert page.viewer.view.crosshair == loaded.lesions[1].voxel
+    assert page.viewer.view.crosshair == page._lesions[1].voxel
     QTest.keyClick(page, Qt.Key.Key_L, Qt.KeyboardModifier.ShiftModifier)
-    assert page.viewer.view.crosshair == loaded.lesions[0].voxel
+    assert page.viewer.view.crosshair == page._lesions[0].voxel
     QTest.keyClick(page, Qt.Key.Key_W)
     assert page.viewer.view.crosshair == opened
 

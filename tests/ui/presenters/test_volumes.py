@@ -11,6 +11,7 @@ from app.domain.errors import DataProblem
 from app.ui.presenters.volumes import (
     CasePaths,
     file_stamp,
+    lesions_of,
     place_to_look,
     read_case,
     worst_place,
@@ -96,19 +97,23 @@ LABELS = (("anterior", (1,)), ("posterior", (2,)))
 
 
 def test_the_errors_are_there_largest_first(tmp_path):
-    loaded = read_case(paths(prediction=moved(tmp_path), labels=LABELS))
-    sizes = [one.voxels for one in loaded.lesions]
+    wanted = paths(prediction=moved(tmp_path), labels=LABELS)
+    loaded = read_case(wanted)
+    lesions = lesions_of(wanted, loaded)
+    sizes = [one.voxels for one in lesions]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes
-    for one in loaded.lesions[:4]:
+    for one in lesions[:4]:
         assert loaded.prediction[one.voxel] != loaded.reference[one.voxel]
-    assert read_case(paths(prediction=moved(tmp_path))).lesions == ()
+    assert lesions_of(paths(), loaded) == ()
 
 
 def test_without_a_reference_parts_of_the_segmentation_are_stepped_through():
-    loaded = read_case(paths(reference=None, labels=LABELS))
-    assert {one.label for one in loaded.lesions} == {"anterior", "posterior"}
-    assert all(loaded.prediction[one.voxel] for one in loaded.lesions)
+    wanted = paths(reference=None, labels=LABELS)
+    loaded = read_case(wanted)
+    lesions = lesions_of(wanted, loaded)
+    assert {one.label for one in lesions} == {"anterior", "posterior"}
+    assert all(loaded.prediction[one.voxel] for one in lesions)
 
 
 def test_it_opens_at_the_worst_slice_of_the_worst_structure(tmp_path):
