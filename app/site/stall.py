@@ -20,7 +20,8 @@ _TIMES_MEDIAN: Final = 3.0
 _SHORTEST_STALL_S: Final = 10.0
 """A step of a tenth of a second may well take two: nobody wants to read of that."""
 _UNKNOWN_STALL_S: Final = 300.0
-"""Before the first step nobody knows how long one takes; libraries tune themselves in it."""
+"""Before the first step nobody knows how long one takes: libraries tune themselves, an average may
+be scored. Then only a worker that does nothing at all is told."""
 _STARVED_SHARE: Final = 0.5
 _FEWEST_STEPS: Final = 5
 _IDLE_PERCENT: Final = 2.0
@@ -149,7 +150,7 @@ def _no_step(facts: StallFacts) -> Iterable[_Finding]:
         allowed_s = max(_SHORTEST_STALL_S, _TIMES_MEDIAN * facts.step_s)
         if facts.epoch_ends:
             allowed_s += _TIMES_MEDIAN * facts.overhead_s
-    if facts.sign_s <= allowed_s:
+    if facts.sign_s <= allowed_s or (not facts.step_s and not _at_rest(facts.readings)):
         return
     usual = f"; a step usually takes {_short(facts.step_s)}" if facts.step_s else ""
     since = time_of_day(facts.now - facts.sign_s, now=facts.now)

@@ -88,7 +88,8 @@ class WatchDesk:
             training=self._trains() and study.session is not None and study.session.stands,
             device=study.device,
             sign_s=now - study.sign_at,
-            step_s=study.pace.step_s,
+            # Before a round's first step its base may be scored, for as long as that takes.
+            step_s=0.0 if step is None else study.pace.step_s,
             overhead_s=study.pace.overhead_s,
             epoch_ends=step is not None and step.step == step.steps_per_epoch,
             steps=self._site.board.snapshot.training.steps[-_LOOKED_AT_STEPS:],

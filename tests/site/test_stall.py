@@ -94,9 +94,11 @@ def test_no_step_in_three_times_the_median_is_told_with_what_the_computer_does()
         # Validation and checkpoint at an epoch's end take their time.
         ({"sign_s": 60.0, "epoch_ends": True}, False),
         ({"sign_s": 75.0, "epoch_ends": True}, True),
-        # Nobody knows how long the first step takes.
+        # Nobody knows how long the first step takes; only one that does nothing is told.
         ({"sign_s": 200.0, "step_s": 0.0}, False),
-        ({"sign_s": 301.0, "step_s": 0.0}, True),
+        ({"sign_s": 3000.0, "step_s": 0.0}, False),
+        ({"sign_s": 200.0, "step_s": 0.0, "readings": readings(worker_cpu_percent=0.0)}, False),
+        ({"sign_s": 301.0, "step_s": 0.0, "readings": readings(worker_cpu_percent=0.0)}, True),
         ({"sign_s": 500.0, "training": False}, False),
     ],
 )

@@ -84,7 +84,8 @@ def test_a_training_that_stands_still_is_told_in_time_and_once():
     place = Place()
     place.trains = True
     for step in (1, 2, 3):
-        place.study.pace.stepped(step_record(1, 1, step))
+        place.study.step = step_record(1, 1, step)
+        place.study.pace.stepped(place.study.step)
     assert place.pass_seconds(WITHIN_S, worker_cpu_percent=0.0) <= WITHIN_S
     assert place.codes == ["no-step"]
     place.pass_seconds(5, worker_cpu_percent=0.0)
