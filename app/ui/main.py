@@ -13,6 +13,7 @@ from PySide6.QtCore import QEvent, QObject, QSettings, Qt, QTimer
 from PySide6.QtGui import QFileOpenEvent, QGuiApplication
 from PySide6.QtWidgets import QApplication
 
+from app.ui.qt_log import logging_qt
 from app.ui.text import NAME, site_title
 from app.ui.theme import Look, Theme
 from app.ui.window import Window
@@ -51,7 +52,7 @@ def main(
     application.installEventFilter(sites)
     window.show()
     try:
-        with closing_on_interrupt(application):
+        with logging_qt(), closing_on_interrupt(application):
             return application.exec()
     finally:
         sites.close()

@@ -44,10 +44,11 @@ import time; begun = time.perf_counter()
 import sys
 from pathlib import Path
 from typing import ClassVar
+from PySide6.QtCore import QObject
 from PySide6.QtWidgets import QApplication
 from app.ui import main, window
-class Sites:
-    def __init__(self, *args, **kwargs): pass
+class Sites(QObject):
+    def __init__(self, *args, **kwargs): super().__init__()
     def open(self):
         print(time.perf_counter() - begun)
         print(" ".join(sorted(sys.modules)))
@@ -161,7 +162,7 @@ class QuietBridge(main_module.QObject):
     snapshot_changed = Signal(object)
     away_changed = Signal(str)
 
-    def __init__(self, home, *, start_service):
+    def __init__(self, home, *, start_service, forwarded=None):
         super().__init__()
         self.home, self.snapshot, self.away, self.commands = home, None, "", []
         self.is_open = False
