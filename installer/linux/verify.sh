@@ -21,6 +21,9 @@ as_user() {
     su tester -s /bin/sh -c "cd; export LC_ALL=C.UTF-8 XDG_CURRENT_DESKTOP=GNOME; $1"
 }
 
+# Every installed system has this; a bare one has not been through its installer.
+[ -f /etc/hosts ] || echo "127.0.0.1 localhost" >/etc/hosts
+
 # What the test itself needs; its packages are here before the list of files is made.
 apt-get update -q
 apt-get install -q -y --no-install-recommends xvfb xauth x11-utils x11-apps dbus libglib2.0-bin procps

@@ -1,5 +1,6 @@
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -52,3 +53,13 @@ def test_a_foreign_program_does_not_find_our_libraries(tmp_path, monkeypatch):
     pid = start_foreign([sys.executable, "-c", words], log=log)
     wait_for(lambda: log.is_file() and log.read_text() == "[]\n")
     assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_a_frozen_program_answers_to_the_words_that_start_a_worker():
+    program = (
+        "import sys; sys.frozen = True; sys.argv = ['fednnunet', '-m', 'app.worker'];"
+        "from app.__main__ import main; sys.exit(main())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "usage: python -m app.worker SPEC\n"
