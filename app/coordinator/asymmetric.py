@@ -14,6 +14,7 @@ from pathlib import Path
 
 from app.coordinator.averaging import UnfitUpdate
 from app.coordinator.planning import UnfitFingerprint
+from app.coordinator.server_steps import ServerFiles, next_model
 from app.coordinator.spool import Spool
 from app.coordinator.translation import reference
 from app.domain.errors import FednnunetError
@@ -92,22 +93,31 @@ class SharedLayers:
             late = [(site, blob) for site, blob in effect.networks if site in effect.newcomers]
             return self._cut(late, networks, effect.model)
 
-    def average(self, effect: AverageRound) -> tuple[BlobRef, tuple[SiteShare, ...]]:
+    def average(
+        self, effect: AverageRound, server: ServerFiles | None = None
+    ) -> tuple[BlobRef, tuple[SiteShare, ...]]:
         """Average the shared tensors of a round and cut every site's share for the next one.
 
         A group of which fewer sites delivered than the study's minimum is not in the average; its
-        sites go on with their own.
+        sites go on with their own. With `server` each group takes a step of the coordinator's
+        optimiser.
 
         Raises:
             UnfitUpdate: one site's update cannot be used.
+            DataProblem: the optimiser's step leaves the range of numbers.
             SetupProblem: the disk refuses.
         """
         with self._working:
             networks = read_networks(self._terms, effect.networks, self._spool)
-            model = self._averaged(effect, networks)
+            model = self._averaged(effect, networks, server)
             return model, self._cut(effect.networks, networks, model)
 
-    def _averaged(self, effect: AverageRound, networks: Mapping[SiteName, NetworkPlan]) -> BlobRef:
+    def _averaged(
+        self,
+        effect: AverageRound,
+        networks: Mapping[SiteName, NetworkPlan],
+        server: ServerFiles | None,
+    ) -> BlobRef:
         parts = {share.site: share.part for share in effect.shares}
         readers: dict[SiteName, TensorFile] = {}
         delivered: dict[SiteName, frozenset[str]] = {}
@@ -126,13 +136,17 @@ class SharedLayers:
             if len(group.members) >= least
         ]
         target = self._folder / f"average-{effect.round}.safetensors"
-        with disk_errors(target), TensorFileWriter(target, _specs(groups)) as output:
+        before = self._spool.path(effect.base.sha256)
+        with (
+            disk_errors(target),
+            next_model(target, _specs(groups), before=before, files=server) as write,
+        ):
             try:
                 average_groups(
                     groups,
                     readers,
                     {update.site: update.cases for update in effect.updates},
-                    output.write,
+                    write,
                     minimum_sites=least,
                     rule=rule,
                 )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from app.coordinator.server_steps import ServerFiles, next_model
 from app.coordinator.spool import Spool
 from app.coordinator.translation import reference
 from app.domain.errors import FednnunetError, PeerMistake
@@ -60,14 +61,17 @@ def average_updates(
     spool: Spool,
     target: Path,
     transfer: Transfer = Transfer.FP32,
+    server: ServerFiles | None = None,
 ) -> BlobRef:
     """Average the updates of a round into a new blob of the spool. Belongs in a thread.
 
     `base` is the exact average of the round before; where changes travel they are added to it.
-    Every update is read again and held against its digest first: a disk may have changed it.
+    With `server` the average takes a step of the coordinator's optimiser from there. Every update
+    is read again and held against its digest first: a disk may have changed it.
 
     Raises:
         UnfitUpdate: one site's update cannot be used.
+        DataProblem: the optimiser's step leaves the range of numbers.
         OSError: the disk refuses.
     """
     manifest = read_manifest(spool.path(base.sha256))
@@ -82,13 +86,16 @@ def average_updates(
         readers.append(
             file if transfer is Transfer.FP32 else ChangedTensors(before, file, manifest, transfer)
         )
-    with disk_errors(target), TensorFileWriter(target, manifest) as output:
+    with (
+        disk_errors(target),
+        next_model(target, manifest, before=spool.path(base.sha256), files=server) as write,
+    ):
         try:
             average(
                 readers,
                 [float(update.cases) for update in updates],
                 manifest,
-                output.write,
+                write,
                 sites=[update.site for update in updates],
                 rule=rule,
             )

@@ -42,6 +42,7 @@ from app.coordinator.averaging import UnfitUpdate, average_updates, check_weight
 from app.coordinator.members import MemberState, MemberStore
 from app.coordinator.planning import UnfitFingerprint, plan_study
 from app.coordinator.server import CoordinatorServer
+from app.coordinator.server_steps import ServerFiles
 from app.coordinator.spool import Spool
 from app.coordinator.store import StudyStore
 from app.coordinator.workspace import CoordinatorHome, load_certificate, open_members
@@ -50,6 +51,7 @@ from app.domain.ids import SiteName, digest, site_name
 from app.domain.rounds import BlobRef, TensorSpec
 from app.domain.study import Method, Transfer
 from app.federation import identity, shared_codec, shared_network
+from app.federation.server_optimiser import rule_of
 from app.federation.study import Study
 from app.federation.study_events import (
     AlignSites,
@@ -372,14 +374,43 @@ class CoordinatorService:
 
     async def _averaged(self, effect: AverageRound) -> tuple[BlobRef, tuple[SiteShare, ...]]:
         if self._asymmetric:
-            return await asyncio.to_thread(self._layers.average, effect)
+            server = self._server_files(effect)
+            model, shares = await asyncio.to_thread(self._layers.average, effect, server)
+            await self._keep_server_state(effect, server)
+            return model, shares
         return await self._average_of(effect), ()
+
+    def _server_files(self, effect: AverageRound) -> ServerFiles | None:
+        """Return the files of the coordinator's optimiser for a round, None where there is none."""
+        rule = rule_of(self._terms)
+        if rule is None:
+            return None
+        kept = self._store.artefact(f"server-{effect.round - 1}")
+        return ServerFiles(
+            rule=rule,
+            kept=None if kept is None else self._spool.path(kept[0]),
+            keeps=self._home.folder / f"server-{effect.round}.safetensors",
+        )
+
+    async def _keep_server_state(self, effect: AverageRound, files: ServerFiles | None) -> None:
+        """Make durable what the optimiser keeps of a round, before the average is announced.
+
+        Of earlier rounds it is needed no more, but the one before: this round may be averaged again.
+        """
+        if files is None:
+            return
+        state = await asyncio.to_thread(self._spool.keep_file, files.keeps)
+        self._store.keep_artefact(f"server-{effect.round}", state.sha256, state.size)
+        old = self._store.artefact(f"server-{effect.round - 2}")
+        if old is not None and old[0] != state.sha256:
+            self._spool.discard(old[0])
 
     async def _average_of(self, effect: AverageRound) -> BlobRef:
         """Average, and return the model that sites get; doing it again gives the same."""
         transfer = self._terms.transfer
         target = self._home.folder / f"average-{effect.round}.safetensors"
         before = self._store.artefact(f"master-{effect.round - 1}")
+        server = self._server_files(effect)
         master = await asyncio.to_thread(
             average_updates,
             effect.updates,
@@ -388,7 +419,9 @@ class CoordinatorService:
             spool=self._spool,
             target=target,
             transfer=transfer,
+            server=server,
         )
+        await self._keep_server_state(effect, server)
         if transfer is Transfer.FP32 or effect.round >= self._terms.rounds:
             # The study's last model goes to everyone as it is.
             return master

@@ -35,6 +35,14 @@ class Transfer(enum.Enum):
     INT8 = "int8"
 
 
+class ServerOptimiser(enum.Enum):
+    """What the coordinator makes of an average (see `app.federation.server_optimiser`)."""
+
+    NONE = "none"
+    FEDAVGM = "fedavgm"
+    FEDADAM = "fedadam"
+
+
 class Admission(enum.Enum):
     """Whether a valid invitation is enough, or the coordinator also approves each site by hand."""
 
@@ -49,7 +57,8 @@ class StudyTerms:
     `channel_names` and `labels` are as in nnU-Net's dataset.json (labels: name -> value, or
     several values for a region). `planner` is an nnU-Net planner class name. `fold` is "0".."4"
     or "all". `progress_deadline_minutes` is the time without any sign of progress after which a
-    round closes without a late site; it never bounds a round's total time.
+    round closes without a late site; it never bounds a round's total time. `proximal_mu` is FedProx's
+    weight of the distance to a round's base (Li et al. 2020), 0 leaves it out.
     """
 
     name: str
@@ -61,6 +70,10 @@ class StudyTerms:
     method: Method = Method.FFE
     aggregation: Aggregation = Aggregation.CASES
     transfer: Transfer = Transfer.FP32
+    proximal_mu: float = 0.0
+    server_optimiser: ServerOptimiser = ServerOptimiser.NONE
+    server_learning_rate: float = 1.0
+    server_momentum: float = 0.9
     configuration: str = "3d_fullres"
     planner: str = "ExperimentPlanner"
     gpu_memory_target_gb: float | None = None

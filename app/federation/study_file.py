@@ -18,7 +18,15 @@ import msgspec
 
 from app.domain.dataset import BACKGROUND, IGNORE
 from app.domain.errors import DataProblem, ErrorCode, PeerMistake
-from app.domain.study import Admission, Aggregation, Method, Policy, StudyTerms, Transfer
+from app.domain.study import (
+    Admission,
+    Aggregation,
+    Method,
+    Policy,
+    ServerOptimiser,
+    StudyTerms,
+    Transfer,
+)
 from app.federation.canonical import Json, canonical, parse
 
 CONFIGURATIONS: Final = ("2d", "3d_lowres", "3d_fullres", "3d_cascade_fullres")
@@ -55,6 +63,10 @@ channel_names = ["MRI"]
 method = "ffe"              # (default) one plan for all sites | "asymfedavg": each site its own plan
 aggregation = "cases"       # (default) "cases": by training cases | "paper": unweighted, as published
 transfer = "fp32"           # (default) "fp32": 4 bytes a weight | "fp16": 2 | "int8": 1, see below
+# proximal_mu = 0.01        # (default 0) FedProx: keeps each site near the model it began the round from
+server_optimiser = "none"   # (default) the average is the next model | "fedavgm" | "fedadam"
+# server_learning_rate = 1.0  # (default 1; fedadam has none) how far the coordinator goes each round
+# server_momentum = 0.9     # (default) how much of earlier rounds' direction it keeps
 configuration = "3d_fullres"     # (default) "2d" | "3d_lowres" | "3d_fullres"
 planner = "ExperimentPlanner"    # (default) or "nnUNetPlannerResEncM", "...L", "...XL"
 # gpu_memory_target_gb = 8.0     # (default: the planner's own) smaller makes smaller patches
@@ -183,6 +195,7 @@ def _terms(table: Mapping[str, object]) -> StudyTerms:
         if required and field.name not in table:
             raise StudyFileProblem(field.name, "is missing")
     values = {entry: readers[entry](entry, value) for entry, value in table.items()}
+    _check_server(table)
     terms = msgspec.convert(values, StudyTerms)
     _check_together(terms)
     return terms
@@ -233,6 +246,21 @@ def _one_of(allowed: tuple[str, ...]) -> Callable[[str, object], str]:
 
 def _member(kind: type[enum.Enum]) -> Callable[[str, object], str]:
     return _one_of(tuple(member.value for member in kind))
+
+
+def _real(least: float, most: float) -> Callable[[str, object], float]:
+    def read(entry: str, value: object) -> float:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not least <= value <= most
+        ):
+            raise StudyFileProblem(
+                entry, f"is {_shown(value)}; allowed is a number from {least:g} to {most:g}"
+            )
+        return float(value)
+
+    return read
 
 
 def _gigabytes(entry: str, value: object) -> float:
@@ -337,6 +365,17 @@ def _check_together(terms: StudyTerms) -> None:
         )
 
 
+def _check_server(table: Mapping[str, object]) -> None:
+    """Refuse a coordinator's optimiser whose defaults would wreck a study."""
+    optimiser = table.get("server_optimiser", ServerOptimiser.NONE.value)
+    if optimiser == ServerOptimiser.FEDADAM.value and "server_learning_rate" not in table:
+        raise StudyFileProblem(
+            "server_learning_rate",
+            "is missing; 'fedadam' moves every weight by about as much in each round, so there is "
+            "no default (0.001 is where to begin)",
+        )
+
+
 def _refuse_unfinished(terms: StudyTerms) -> None:
     """Refuse what a study may ask for one day, rather than run something else in its name."""
     if terms.configuration == "3d_cascade_fullres":
@@ -362,6 +401,10 @@ _READERS: Final[dict[str, Callable[[str, object], object]]] = {
     "method": _member(Method),
     "aggregation": _member(Aggregation),
     "transfer": _member(Transfer),
+    "proximal_mu": _real(0.0, 100.0),
+    "server_optimiser": _member(ServerOptimiser),
+    "server_learning_rate": _real(1e-6, 10.0),
+    "server_momentum": _real(0.0, 0.999),
     "configuration": _one_of(CONFIGURATIONS),
     "planner": _one_of(PLANNERS),
     "gpu_memory_target_gb": _gigabytes,

@@ -224,6 +224,8 @@ class TrainRound(Command, frozen=True):
     and the weights themselves go to `own`.
 
     With `score_base` the base is first scored on the fold's held-out cases.
+
+    With `proximal_mu` above 0 training is held near the tensors of `anchor` (FedProx).
     """
 
     round: int
@@ -237,6 +239,8 @@ class TrainRound(Command, frozen=True):
     remainder: str | None = None
     own: str | None = None
     score_base: bool = False
+    proximal_mu: float = 0.0
+    anchor: str | None = None
 
 
 class Finish(Command, frozen=True):

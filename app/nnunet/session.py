@@ -56,6 +56,7 @@ from app.nnunet.convert import PlanDocument, fold_of, read_plan
 from app.nnunet.environment import enter
 from app.nnunet.held_out import score_held_out
 from app.nnunet.preprocessing import ALL
+from app.nnunet.proximal import held_near
 from app.nnunet.ranks import Place, Ranks, distributed_trainer, gathered, join, wrapping
 from app.nnunet.weights import (
     CheckpointDamaged,
@@ -255,7 +256,8 @@ class TrainingSession:
         while len(progress.epochs) < command.epochs:
             last = len(progress.epochs) + 1 == command.epochs
             began = time.monotonic()
-            self._train_epoch(command.round)
+            with self._held_near(command):
+                self._train_epoch(command.round)
             if last:
                 # No validation changes a weight: the update leaves while the epoch is validated.
                 update = self._write_update(command)
@@ -278,6 +280,18 @@ class TrainingSession:
         )
         self._tell(trained)
         return trained
+
+    def _held_near(self, command: TrainRound) -> contextlib.AbstractContextManager[None]:
+        """Hold the steps of an epoch near the round's anchor, where the study asks for it."""
+        if command.anchor is None:
+            return contextlib.nullcontext()
+        trainer = self._trainer
+        return held_near(
+            trainer.network,
+            trainer.optimizer,
+            anchor=Path(command.anchor),
+            mu=command.proximal_mu,
+        )
 
     def _score_base(self, command: TrainRound) -> HeldOutScore | None:
         """Score the average on the held-out cases; a round does not fail because this does.

@@ -765,6 +765,13 @@ class StudyDesk:
             base=str(base),
             update=str(home.update(task.round, task.base)),
         )
+        if joined.terms.proximal_mu:
+            # Only what came from the coordinator holds: layers of this site's own are free.
+            command = msgspec.structs.replace(
+                command,
+                proximal_mu=joined.terms.proximal_mu,
+                anchor=str(home.weights(task.base)),
+            )
         if transfer is Transfer.FP32:
             return command
         remainders = self._site.store.get(Remainders)

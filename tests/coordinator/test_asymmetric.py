@@ -60,6 +60,8 @@ channel_names = ["MRI", "T2"]
 method = "asymfedavg"
 aggregation = "{rule}"
 rounds = {rounds}
+server_optimiser = "{optimiser}"
+server_learning_rate = 0.5
 minimum_sites = 2
 minimum_cases = 5
 seed = 7
@@ -204,9 +206,15 @@ class PlayedSite:
 
 
 def make_study(
-    tmp_path: Path, port: int, *, rule: str = "cases", rounds: int = 2, invited=tuple(CASES)
+    tmp_path: Path,
+    port: int,
+    *,
+    rule: str = "cases",
+    rounds: int = 2,
+    invited=tuple(CASES),
+    optimiser: str = "none",
 ) -> Path:
-    text = STUDY.format(rule=rule, rounds=rounds)
+    text = STUDY.format(rule=rule, rounds=rounds, optimiser=optimiser)
     tmp_path.mkdir(exist_ok=True)
     (tmp_path / "study.toml").write_text(text, encoding="utf-8")
     folder = tmp_path / "coordinator"
@@ -293,6 +301,24 @@ async def test_unlike_networks_are_averaged_where_they_are_alike(tmp_path, unuse
         np.testing.assert_array_equal(north.bases[1][tensor], sites["valley"].bases[1][tensor])
 
 
+async def test_momentum_of_the_coordinator_carries_over_rounds(tmp_path, unused_tcp_port):
+    """With equal changes each round the change is 1, then 1.9, then 2.71 times half of it."""
+    folder = make_study(tmp_path, unused_tcp_port, rounds=3, optimiser="fedavgm")
+    async with serving(folder, unused_tcp_port, PlayedRunner(pytest.fail)):
+        sites = await join(tmp_path, *CASES)
+        async with living(*sites.values()):
+            await until(lambda: all(s.model.exists() for s in sites.values()), within_s=60)
+    groups = group_networks(networks(), minimum_sites=2, rule=Aggregation.CASES)
+    models = [load_file(artefact_file(folder, f"model-{number}")) for number in (1, 2, 3)]
+    for group in groups:
+        weights = [CASES[site] for site in group.sites]
+        change = np.average(weights, weights=weights)
+        begin = first_values(group, 7)
+        for model, factor in zip(models, (1, 2.9, 5.61), strict=True):
+            expected = begin + 0.5 * factor * change
+            np.testing.assert_allclose(model[group.key], expected, rtol=1e-5)
+
+
 def model_names(site: PlayedSite) -> set[str]:
     return set(load_file(site.model))
 
@@ -306,11 +332,14 @@ async def models_of(folder: Path) -> list[str]:
         store.close()
 
 
-async def test_a_coordinator_that_comes_again_gives_the_same_bits(tmp_path, unused_tcp_port):
+@pytest.mark.parametrize("optimiser", ["none", "fedadam"])
+async def test_a_coordinator_that_comes_again_gives_the_same_bits(
+    tmp_path, unused_tcp_port, optimiser
+):
     digests = []
     for number, restarted in enumerate((False, True)):
         root = tmp_path / str(number)
-        folder = make_study(root, unused_tcp_port, rounds=3)
+        folder = make_study(root, unused_tcp_port, rounds=3, optimiser=optimiser)
         async with contextlib.AsyncExitStack() as stack:
             async with serving(folder, unused_tcp_port, PlayedRunner(pytest.fail)):
                 sites = await join(root, *CASES)
@@ -331,7 +360,7 @@ async def test_a_coordinator_that_comes_again_gives_the_same_bits(tmp_path, unus
         digests.append(await models_of(folder))
         # Bases of rounds that are over do not pile up.
         blobs = list((folder / "spool" / "blobs").iterdir())
-        assert len(blobs) <= 4 + 1 + 3 * len(CASES)
+        assert len(blobs) <= 4 + 1 + 3 * len(CASES) + 2
     assert len(digests[0]) == 4
     assert digests[0] == digests[1]
 

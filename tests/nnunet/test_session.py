@@ -314,6 +314,39 @@ def test_a_round_does_not_fail_because_its_base_cannot_be_scored(study, monkeypa
     assert "could not be scored" in noted.text
 
 
+def test_a_round_is_held_near_its_anchor_by_nnunets_own_optimizer(study):
+    """FedProx in one step of Nesterov's SGD: a pull of -mu d moves a weight by 1.99 lr mu d."""
+    from safetensors.torch import save_file
+
+    distance, mu = 0.5, 0.1
+    near = {name: tensor + distance for name, tensor in weights_of_file(study.base).items()}
+    local = min(near)
+    anchor = study.folder / "anchor.safetensors"
+    save_file({name: tensor for name, tensor in near.items() if name != local}, anchor)
+    trained = {}
+    for held in (False, True):
+        changes = {"proximal_mu": mu, "anchor": str(anchor)} if held else {}
+        session = study.session(iterations_per_epoch=1)
+        session.open()
+        session.train(study.round(1, base=study.base, epochs=1, **changes))
+        trained[held] = weights_of(session.network)
+        session.close()
+        Path(study.job().checkpoint).unlink()
+    rate = study.told(EpochEnded)[0].record.learning_rate
+    for name, free in trained[False].items():
+        moved = trained[True][name] - free
+        # The lowest head has no part in the loss (deep supervision), so no step touches it.
+        still = name == local or name.startswith("decoder.seg_layers.0.")
+        expected = 0.0 if still else 1.99 * rate * mu * distance
+        torch.testing.assert_close(
+            moved,
+            torch.full_like(moved, expected),
+            rtol=1e-3,
+            atol=2e-7,
+            msg=lambda m, name=name: f"{name}: {m}",
+        )
+
+
 def test_with_fold_all_no_case_is_held_out(study, monkeypatch):
     monkeypatch.setattr("app.nnunet.session.score_held_out", None)
     session = study.session(fold="all")

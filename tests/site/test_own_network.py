@@ -91,7 +91,7 @@ class Asymmetric:
     """A site harness in an asymmetric study."""
 
     def __init__(self, site):
-        self.site = site
+        self.site, self.terms = site, {}
         site.runner.plan_of = lambda _: DOCUMENT
         site.runner.update_of = one_more
         site.runner.drawn = weights(100.0)
@@ -101,7 +101,7 @@ class Asymmetric:
         self.part = site.coordinator.keep(encode_part(PART))
 
     async def to_prepared(self):
-        self.site.join(method=Method.ASYM)
+        self.site.join(method=Method.ASYM, **self.terms)
         await self.site.start()
         self.site.coordinator.direct(Step.SEND_FINGERPRINT)
         await self.site.until(lambda: self.site.coordinator.told(FingerprintOffered), "network")
@@ -251,3 +251,18 @@ async def test_a_base_that_holds_what_is_not_shared_is_refused(site, asymmetric,
     asymmetric.train(1, weights(1.0))
     await site.until(lambda: "none that this site shares" in site.snapshot.service.problem)
     assert site.runner.asked == []
+
+
+@pytest.mark.parametrize("mu", [0.0, 0.25])
+async def test_only_what_came_from_the_coordinator_holds_training_near(site, asymmetric, mu):
+    """FedProx pulls towards the shared model; layers of this site's own stay free."""
+    asymmetric.terms = {"proximal_mu": mu}
+    await asymmetric.to_prepared()
+    asymmetric.train(1, weights(1.0, SHARED))
+    await asymmetric.delivered(1)
+    (command,) = site.runner.asked
+    assert command.proximal_mu == mu
+    if mu:
+        assert values(Path(command.anchor).read_bytes()) == dict.fromkeys(SHARED, 1.0)
+    else:
+        assert command.anchor is None
