@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Final
 
 HOME_VARIABLE: Final = "FEDNNUNET_HOME"
+WINDOW_SOCKET: Final = "window.socket"
+"""In a site's home while a window shows it; a later start of the program calls that window."""
 _NAME: Final = "FednnU-Net"
 
 

@@ -30,6 +30,8 @@ class Action(enum.Enum):
     OPEN_INVITATION = "open-invitation"
     SWITCH_THEME = "switch-theme"
     KEYS = "keys"
+    REPORT = "report"
+    ABOUT = "about"
     CLOSE = "close"
     CHECK_AGAIN = "check-again"
     SHOW_CASE = "show-case"
@@ -83,6 +85,10 @@ SHORTCUTS: Final[dict[Action, Shortcut]] = {
         scope=Scope.WINDOW, keys="Ctrl+Shift+L", text="Switch between light and dark"
     ),
     Action.KEYS: Shortcut(scope=Scope.WINDOW, keys="F1", text="Show all keys"),
+    Action.REPORT: Shortcut(scope=Scope.WINDOW, keys="Ctrl+Shift+R", text="Report a problem"),
+    Action.ABOUT: Shortcut(
+        scope=Scope.WINDOW, keys="Shift+F1", text="Show versions, licences and the purpose"
+    ),
     Action.CLOSE: Shortcut(
         scope=Scope.WINDOW, keys="Ctrl+Q", text="Close the window (training goes on)"
     ),

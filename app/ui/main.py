@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -9,10 +10,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from PySide6.QtCore import QEvent, QObject, QSettings, Qt, QTimer
+from PySide6.QtCore import (
+    QCoreApplication,
+    QEvent,
+    QObject,
+    QSettings,
+    Qt,
+    QTimer,
+)
 from PySide6.QtGui import QFileOpenEvent, QGuiApplication
 from PySide6.QtWidgets import QApplication
 
+from app.system.paths import WINDOW_SOCKET
 from app.ui.qt_log import logging_qt
 from app.ui.text import NAME, site_title
 from app.ui.theme import Look, Theme
@@ -20,8 +29,14 @@ from app.ui.window import Window
 
 if TYPE_CHECKING:
     from app.control.address import ForwardedService
+    from app.control.messages import Snapshot
     from app.ui.bridge import ServiceBridge
+    from app.ui.instance import WindowInstance
+    from app.ui.notifier import Notifier
     from app.ui.presenters.verdicts import SiteVerdicts
+
+logger = logging.getLogger(__name__)
+
 
 _WAKE_MS: Final = 500
 
@@ -41,6 +56,8 @@ def main(
     the window shows another computer's site; `home` then keeps this window's own things only.
     """
     application = make_application()
+    if _handed_over(home, invitation):
+        return 0
     settings = window_settings()
     look = Look(application, chosen_theme(theme, settings))
     offered = tuple(homes) or (home,)
@@ -49,13 +66,25 @@ def main(
     if home in offered:
         window.header.sites.setCurrentIndex(offered.index(home))
     window.first_frame_shown.connect(sites.open)
+    window.first_frame_shown.connect(lambda: sites.listen(home))
     application.installEventFilter(sites)
     window.show()
     try:
         with logging_qt(), closing_on_interrupt(application):
             return application.exec()
     finally:
+        window.remember_place()
         sites.close()
+
+
+def _handed_over(home: Path, invitation: Path | None) -> bool:
+    """Return whether a window of `home` runs already and has taken this start over."""
+    # Most starts find nobody: they should not load the network library before the first frame.
+    if sys.platform != "win32" and not (home / WINDOW_SOCKET).exists():
+        return False
+    from app.ui.instance import WindowInstance
+
+    return WindowInstance(home).hand_over(invitation)
 
 
 @contextmanager
@@ -68,7 +97,7 @@ def closing_on_interrupt(application: QApplication) -> Iterator[None]:
     awake = QTimer()
     awake.timeout.connect(lambda: None)
     awake.start(_WAKE_MS)
-    before = signal.signal(signal.SIGINT, lambda *_: application.quit())
+    before = signal.signal(signal.SIGINT, lambda *_: application.exit())
     try:
         yield
     finally:
@@ -120,14 +149,49 @@ class Sites(QObject):
         self._window, self._homes, self._invitation = window, tuple(homes), invitation
         self._bridge: ServiceBridge | None = None
         self._verdicts: SiteVerdicts | None = None
+        self._notifier: Notifier | None = None
+        self._instance: WindowInstance | None = None
+        self._before: Snapshot | None = None
         window.site_chosen.connect(self._attach)
 
     def open(self) -> None:
-        """Attach to the site that the header names."""
+        """Attach to the site that the header names, and begin to tell what happens there."""
+        from app.ui.notifier import Notifier
+
+        self._notifier = Notifier()
+        self._notifier.opened.connect(self._window.come_forward)
+        self._notifier.quit_wished.connect(lambda: QCoreApplication.exit(0))
+        self._window.in_tray = self._notifier.in_tray
         self._attach(max(0, self._window.header.sites.currentIndex()))
+
+    def listen(self, home: Path) -> None:
+        """Wait for later starts of the program for `home`."""
+        from app.ui.instance import WindowInstance
+
+        self._instance = WindowInstance(home)
+        self._instance.called.connect(self.take_call)
+        self._instance.listen()
 
     def close(self) -> None:
         """Detach; the service goes on."""
+        self._detach()
+        if self._instance is not None:
+            self._instance.close()
+            self._instance = None
+        if self._notifier is not None:
+            self._notifier.close()
+            self._notifier = None
+
+    def take_call(self, invitation: Path | None) -> None:
+        """Come to the front; show an invitation that a second start was given."""
+        self._window.come_forward()
+        if invitation is not None:
+            self._invitation = invitation
+            if self._bridge is not None and self._bridge.snapshot is not None:
+                self._read_invitation()
+
+    def _detach(self) -> None:
+        self._before = None
         if self._bridge is not None:
             self._bridge.close()
             self._bridge = None
@@ -137,19 +201,26 @@ class Sites(QObject):
 
     def _attach(self, number: int) -> None:
         from app.system.clock import SystemClock
+        from app.system.problem_report import texts_of
         from app.ui.bridge import ServiceBridge
         from app.ui.presenters.desk import Desk
         from app.ui.presenters.verdicts import SiteVerdicts
 
-        self.close()
+        self._detach()
         home = self._homes[number]
         bridge = ServiceBridge(home, start_service=start_service, forwarded=self._forwarded)
         self._verdicts = SiteVerdicts(home, clock=SystemClock())
-        desk = Desk(bridge, clock=SystemClock(), verdicts=self._verdicts)
+        desk = Desk(
+            bridge,
+            clock=SystemClock(),
+            verdicts=self._verdicts,
+            collect=lambda: texts_of(home),
+        )
         desk.setParent(self)
         bridge.snapshot_changed.connect(lambda _snapshot: desk.changed.emit())
         bridge.away_changed.connect(lambda _sentence: desk.changed.emit())
         bridge.snapshot_changed.connect(self._read_invitation)
+        bridge.snapshot_changed.connect(self._tell_events)
         self._bridge = bridge
         self._window.attach(desk)
         bridge.open()
@@ -159,6 +230,25 @@ class Sites(QObject):
         path, self._invitation = self._invitation, None
         if path is not None:
             self._window.read_invitation(str(path.absolute()))
+
+    def _tell_events(self, snapshot: Snapshot) -> None:
+        """Tell outside the window what happened, or inside while a person looks at it."""
+        from app.control.notices import notices
+        from app.ui.notifier import message_of
+        from app.ui.presenters.home import is_finished
+        from app.ui.presenters.training import training_brief
+
+        before, self._before = self._before, snapshot
+        if self._notifier is None:
+            return
+        for notice in notices(before, snapshot):
+            if not self._window.isActiveWindow():
+                self._notifier.tell(notice)
+            self._window.toasts.tell(message_of(notice))
+        self._notifier.show_state(training_brief(snapshot.training))
+        # With nothing to wait for, an icon that stays would only be in the way.
+        waits = snapshot.federation.study is not None and not is_finished(snapshot)
+        QGuiApplication.setQuitOnLastWindowClosed(not (self._notifier.in_tray and waits))
 
     # Qt overrides
 

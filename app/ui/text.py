@@ -8,6 +8,21 @@ from typing import Final
 
 NAME: Final = "FednnU-Net Desktop"
 RESEARCH_USE: Final = "Research use only"
+PURPOSE_OF_PROGRAM: Final = (
+    "Hospitals train one nnU-Net together; every image stays at home. The program tells what would "
+    "leave, and nothing leaves before a person allows it."
+)
+NOT_FOR_CARE: Final = (
+    "For research use only. Not a medical device: nothing it shows may guide the care of a patient."
+)
+GOES_ON: Final = (
+    "Training goes on without this window. Open the program again whenever you like: it shows "
+    "everything that happened meanwhile."
+)
+GOES_ON_IN_TRAY: Final = (
+    "Training goes on without this window. The icon in the tray shows how it stands and tells when "
+    "somebody is needed; click it to open the window again."
+)
 ESTIMATE: Final = "Estimate on patches, not a clinical result"
 NOTHING: Final = "–"
 

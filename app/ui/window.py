@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from PySide6.QtCore import QEvent, QSettings, QStandardPaths, Qt, QTimer, QUrl, Signal
-from PySide6.QtGui import QAction, QCloseEvent, QDesktopServices, QKeySequence
+from PySide6.QtGui import QAction, QCloseEvent, QDesktopServices, QKeySequence, QShowEvent
 from PySide6.QtWidgets import (
+    QCheckBox,
     QFileDialog,
     QHBoxLayout,
     QMainWindow,
@@ -26,12 +27,13 @@ from app.ui.messages import Message, told
 from app.ui.pages.home import HomePage
 from app.ui.presenters.home import NextStep, Wish, present_home
 from app.ui.presenters.shell import present_shell
-from app.ui.text import NAME, PURPOSE, Page
+from app.ui.text import GOES_ON, GOES_ON_IN_TRAY, NAME, PURPOSE, Page
 from app.ui.theme import Look, Theme
 from app.ui.widgets.frame import Banner, Header, Navigation, StatusLine
 from app.ui.widgets.toasts import ToastStack
 
 if TYPE_CHECKING:
+    from app.system.problem_report import ReportText
     from app.ui.models.pictures import CasePicture
     from app.ui.pages.data import DataPage
     from app.ui.pages.federation import FederationPage
@@ -76,6 +78,8 @@ class Asking:
     sure: Callable[[QWidget, str, str], bool]
     choice: Callable[[QWidget, str, Sequence[tuple[str, str, str]]], str]
     """One of several ways: title, and for each way its key, its name and what it costs."""
+    closing: Callable[[QWidget, str], tuple[bool, bool]]
+    """Whether to close after this sentence, and whether to say it no more."""
 
 
 def _ask_folder(parent: QWidget, title: str) -> str:
@@ -107,8 +111,26 @@ def _ask_choice(parent: QWidget, title: str, options: Sequence[tuple[str, str, s
     return dialog.chosen
 
 
+def _ask_closing(parent: QWidget, sentence: str) -> tuple[bool, bool]:
+    box = QMessageBox(QMessageBox.Icon.Information, NAME, sentence, parent=parent)
+    never = QCheckBox("Do not say this again")
+    box.setCheckBox(never)
+    close = box.addButton("Close the window", QMessageBox.ButtonRole.AcceptRole)
+    box.addButton("Keep it open", QMessageBox.ButtonRole.RejectRole)
+    box.setDefaultButton(close)
+    box.exec()
+    chosen = box.clickedButton() is close
+    box.deleteLater()
+    return chosen, chosen and never.isChecked()
+
+
 DIALOGS: Final = Asking(
-    folder=_ask_folder, file=_ask_file, save=_ask_save, sure=_ask_sure, choice=_ask_choice
+    folder=_ask_folder,
+    file=_ask_file,
+    save=_ask_save,
+    sure=_ask_sure,
+    choice=_ask_choice,
+    closing=_ask_closing,
 )
 
 
@@ -172,7 +194,10 @@ class Window(QMainWindow):
         self._timer.setSingleShot(True)
         self._timer.setInterval(REDRAW_MS)
         self._timer.timeout.connect(self._draw_if_stale)
+        self.in_tray = False
+        """An icon in the tray stands for the program while this window is closed."""
         self._make_actions()
+        self._fill_menu()
         self.page = Page.HOME
         self.go_to(Page.HOME)
         geometry = settings.value("geometry")
@@ -190,6 +215,7 @@ class Window(QMainWindow):
             before.case_read.disconnect(self._show_case)
             before.lesions_found.disconnect(self._show_lesions)
             before.picture_read.disconnect(self._show_picture)
+            before.report_read.disconnect(self._show_report)
         self._desk = desk
         desk.changed.connect(self.refresh)
         desk.message_told.connect(self._tell)
@@ -197,12 +223,13 @@ class Window(QMainWindow):
         desk.case_read.connect(self._show_case)
         desk.lesions_found.connect(self._show_lesions)
         desk.picture_read.connect(self._show_picture)
+        desk.report_read.connect(self._show_report)
         self._draw()
 
     def refresh(self) -> None:
-        """Draw anew: now, or when the last drawing is old enough."""
+        """Draw anew: now, or when the last drawing is old enough; not while nobody can see it."""
         self._stale = True
-        if not self._timer.isActive():
+        if self.isVisible() and not self._timer.isActive():
             self._draw_if_stale()
 
     def go_to(self, page: Page) -> None:
@@ -221,6 +248,22 @@ class Window(QMainWindow):
             self._pages[page] = self._make(page)
             self._stack.addWidget(self._pages[page])
         return self._pages[page]
+
+    def come_forward(self, page: Page | None = None) -> None:
+        """Show the window in front of others, on `page` if one is given."""
+        self.setWindowState(
+            (self.windowState() & ~Qt.WindowState.WindowMinimized) | Qt.WindowState.WindowActive
+        )
+        self.show()
+        self.raise_()
+        self.activateWindow()
+        if page is not None:
+            self.go_to(page)
+
+    def remember_place(self) -> None:
+        """Keep where the window is for the next time."""
+        self._settings.setValue("geometry", self.saveGeometry())
+        self._settings.sync()
 
     def _draw_if_stale(self) -> None:
         if self._stale:
@@ -694,6 +737,7 @@ class Window(QMainWindow):
 
     def _make_actions(self) -> None:
         # `triggered` carries a bool that none of these wants.
+        self._actions: dict[Action, QAction] = {}
         wishes: dict[Action, Callable[[], None]] = {
             action: partial(self.go_to, page) for page, action in _PAGE_ACTIONS.items()
         }
@@ -702,6 +746,8 @@ class Window(QMainWindow):
             Action.OPEN_INVITATION: self.open_invitation,
             Action.SWITCH_THEME: self.switch_theme,
             Action.KEYS: self.show_keys,
+            Action.REPORT: lambda: self._wish(lambda desk: desk.prepare_report()),
+            Action.ABOUT: self.show_about,
             Action.CLOSE: self._close,
         }
         for name, wish in wishes.items():
@@ -710,6 +756,50 @@ class Window(QMainWindow):
             action.setShortcut(QKeySequence(shortcut.keys))
             action.triggered.connect(lambda _checked=False, do=wish: do())
             self.addAction(action)
+            self._actions[name] = action
+
+    def _fill_menu(self) -> None:
+        menu = self.header.menu
+        self._at_login = menu.addAction("Start at login")
+        self._at_login.setCheckable(True)
+        self._at_login.triggered.connect(
+            lambda on: self._wish(lambda desk: desk.set_start_at_login(on=on))
+        )
+        menu.addSeparator()
+        for action in (Action.REPORT, Action.KEYS, Action.ABOUT):
+            menu.addAction(self._actions[action])
+        menu.aboutToShow.connect(self._draw_menu)
+
+    def _draw_menu(self) -> None:
+        snapshot = self._desk.snapshot if self._desk is not None else None
+        service = snapshot.service if snapshot is not None else None
+        self._at_login.setEnabled(service is not None)
+        self._at_login.setChecked(service is not None and service.starts_at_login)
+
+    def _show_report(self, texts: tuple[ReportText, ...]) -> None:
+        from app.ui.widgets.about import ReportDialog
+
+        dialog = ReportDialog(self, [(one.name, one.text) for one in texts])
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.save_wished.connect(lambda: self._save_problem_report(texts))
+        dialog.open()
+
+    def _save_problem_report(self, texts: tuple[ReportText, ...]) -> None:
+        path = self._ask_where("Save the report", "fednnunet-report.zip", "Zip files (*.zip)")
+        if path is not None:
+            self._wish(lambda desk: desk.save_problem_report(path, texts))
+
+    def show_about(self) -> None:
+        """Show versions, licences and what the program is for."""
+        from app.ui.presenters.about import present_about
+        from app.ui.widgets.about import AboutDialog
+
+        about = present_about()
+        dialog = AboutDialog(
+            self, version=about.version, facts=about.facts, licences=dict(about.licences)
+        )
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.open()
 
     def switch_theme(self) -> None:
         """Change from light to dark or back, and remember it."""
@@ -746,7 +836,23 @@ class Window(QMainWindow):
             QTimer.singleShot(0, self, self.first_frame_shown.emit)
         return done
 
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        self._draw_if_stale()
+
     def closeEvent(self, event: QCloseEvent) -> None:
-        self._settings.setValue("geometry", self.saveGeometry())
-        self._settings.sync()
+        self.remember_place()
+        if self._trains() and self._settings.value("closing_told") is None:
+            sentence = GOES_ON_IN_TRAY if self.in_tray else GOES_ON
+            closes, never_again = self._asking.closing(self, sentence)
+            if never_again:
+                self._settings.setValue("closing_told", "yes")
+            if not closes:
+                event.ignore()
+                return
         super().closeEvent(event)
+
+    def _trains(self) -> bool:
+        snapshot = self._desk.snapshot if self._desk is not None else None
+        job = snapshot.training.job if snapshot is not None else None
+        return job is not None and job.running

@@ -38,7 +38,7 @@ def take(homes: list[Path], out: Path, theme: str, pages: list[Page]) -> int:
 
     def show(window: Window, left: list[Page]) -> None:
         if not left:
-            window.close()
+            application.exit()  # closing would first say that training goes on
             return
         window.go_to(left[0])
         QTimer.singleShot(SETTLE_MS, lambda: write(window, left))

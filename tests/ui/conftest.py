@@ -21,9 +21,11 @@ from app.ui.window import Asking, Window
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # The offscreen platform says so of smallest sizes and of windows that come to the front.
+    # The offscreen platform says so of smallest sizes, of windows that come to the front, and of a
+    # tray that it has not.
     quiet = pytest.mark.qt_log_ignore(
-        r"This plugin does not support (propagateSizeHints|raise|grabbing)"
+        r"This plugin does not support (propagateSizeHints|raise|grabbing)",
+        r"No such signal QPlatformNativeInterface::systemTrayWindowChanged",
     )
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
@@ -64,6 +66,7 @@ class Answers:
     save: str = ""
     sure: bool = True
     choice: str = ""
+    closing: tuple[bool, bool] = (True, False)
     asked: list[str] = field(default_factory=list)
     """Sentences and costs that were shown before an answer."""
 
@@ -103,6 +106,7 @@ def open_window(qtbot, look, tmp_path) -> Callable[..., Shown]:
             file=lambda _parent, _title, _kinds: answers.file,
             save=lambda _parent, _title, _suggested, _kinds: answers.save,
             sure=lambda _parent, _title, sentence: answers.asked.append(sentence) or answers.sure,
+            closing=lambda _parent, sentence: answers.asked.append(sentence) or answers.closing,
             choice=lambda _parent, _title, options: (
                 answers.asked.extend(cost for _, _, cost in options) or answers.choice
             ),

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from msgspec.structs import replace
 from PySide6.QtCore import QSettings, QTimer
 
 from app.control.messages import Snapshot
+from app.system.paths import WINDOW_SOCKET
 from app.ui import main as main_module
 from app.ui.main import Sites, chosen_theme, closing_on_interrupt, start_service
 from app.ui.theme import Theme
@@ -41,7 +43,7 @@ application.exec()
 
 OURS = """
 import time; begun = time.perf_counter()
-import sys
+import os, sys
 from pathlib import Path
 from typing import ClassVar
 from PySide6.QtCore import QObject
@@ -53,9 +55,10 @@ class Sites(QObject):
         print(time.perf_counter() - begun)
         print(" ".join(sorted(sys.modules)))
         QApplication.instance().exit()
+    def listen(self, home): pass
     def close(self): pass
 main.Sites = Sites
-main.main(Path("nowhere"), theme="dark")
+main.main(Path(os.environ["XDG_CONFIG_HOME"]) / "nowhere", theme="dark")
 """
 
 TOO_HEAVY = {
@@ -68,6 +71,7 @@ TOO_HEAVY = {
     "pyqtgraph",
     "numpy",
     "websockets",
+    "PySide6.QtNetwork",
     "app.control.client",
 }
 
@@ -246,3 +250,122 @@ def test_an_interrupt_in_the_terminal_closes_the_window(qapp):
     with closing_on_interrupt(qapp):
         assert qapp.exec() == 0
     assert signal.getsignal(signal.SIGINT) is before
+
+
+class HeardNotifier(main_module.QObject):
+    """A notifier that keeps what it is told."""
+
+    from PySide6.QtCore import Signal
+
+    opened = Signal(object)
+    quit_wished = Signal()
+
+    def __init__(self, *, in_tray=False):
+        super().__init__()
+        self.in_tray, self.told, self.states = in_tray, [], []
+
+    def tell(self, notice):
+        self.told.append(notice.title)
+
+    def show_state(self, sentence):
+        self.states.append(sentence)
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def notifiers(monkeypatch):
+    made = []
+
+    def make():
+        made.append(HeardNotifier(in_tray=len(made) == 0))
+        return made[-1]
+
+    monkeypatch.setattr("app.ui.notifier.Notifier", make)
+    quits = main_module.QGuiApplication.quitOnLastWindowClosed()
+    yield made
+    main_module.QGuiApplication.setQuitOnLastWindowClosed(quits)
+
+
+@pytest.mark.parametrize("looks", [False, True])
+def test_events_are_told_outside_unless_somebody_looks(
+    open_window, bridges, notifiers, tmp_path, monkeypatch, looks
+):
+    from helpers import snapshots
+
+    shown = open_window(None)
+    monkeypatch.setattr(shown.window, "isActiveWindow", lambda: looks)
+    sites = Sites(shown.window, (tmp_path,))
+    sites.open()
+    before = snapshots.training()
+    bridges[0].tell(before)
+    assert notifiers[0].told == []
+    closed = replace(before, federation=replace(before.federation, rounds=snapshots.rounds(3)))
+    bridges[0].tell(closed)
+    bridges[0].tell(closed)
+    assert notifiers[0].told == ([] if looks else ["Round 3 is done"])
+    assert [toast.message.sentence for toast in shown.window.toasts.toasts()] == ["Round 3 is done"]
+    assert notifiers[0].states[-1] == "Training round 3 of 6, 38 s left"
+    sites.close()
+
+
+def test_the_program_stays_in_the_tray_while_a_study_runs(
+    open_window, bridges, notifiers, tmp_path
+):
+    from helpers import snapshots
+
+    shown = open_window(None)
+    sites = Sites(shown.window, (tmp_path,))
+    sites.open()
+    assert shown.window.in_tray
+    for snapshot, stays in (
+        (snapshots.checked(), False),
+        (snapshots.training(), True),
+        (snapshots.finished(), False),
+    ):
+        bridges[0].tell(snapshot)
+        assert main_module.QGuiApplication.quitOnLastWindowClosed() is not stays
+    sites.close()
+
+
+def test_a_second_start_brings_the_window_forward_with_its_invitation(
+    open_window, bridges, notifiers, tmp_path
+):
+    from helpers import snapshots
+
+    shown = open_window(None)
+    sites = Sites(shown.window, (tmp_path,))
+    sites.open()
+    shown.window.hide()
+    sites.take_call(None)
+    assert shown.window.isVisible()
+    sites.take_call(tmp_path / "early.fedjoin")
+    assert bridges[0].commands == [], "no service can read it yet"
+    bridges[0].tell(snapshots.empty())
+    sites.take_call(tmp_path / "late.fedjoin")
+    assert [Path(command.path).name for command in bridges[0].commands] == [
+        "early.fedjoin",
+        "late.fedjoin",
+    ]
+    sites.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes have no file")
+def test_a_start_asks_for_a_running_window_only_where_one_may_be(tmp_path, monkeypatch):
+    asked = []
+
+    class Running:
+        def __init__(self, home):
+            self.home = home
+
+        def hand_over(self, invitation):
+            asked.append((self.home, invitation))
+            return True
+
+    monkeypatch.setattr("app.ui.instance.WindowInstance", Running)
+    assert not main_module._handed_over(tmp_path, None)
+    assert asked == []
+    (tmp_path / WINDOW_SOCKET).touch()
+    assert main_module._handed_over(tmp_path, tmp_path / "a.fedjoin")
+    assert asked == [(tmp_path, tmp_path / "a.fedjoin")]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import zipfile
+
 import pytest
 from helpers import snapshots
 from msgspec.structs import replace
@@ -14,16 +16,22 @@ from app.control.messages import (
     JoinStudy,
     LeaveStudy,
     PauseTraining,
+    PrepareReport,
     ReadInvitation,
     Refused,
+    ReportFile,
+    ReportView,
     ResumeTraining,
     SetSchedule,
+    SetStartAtLogin,
     StopJob,
     WithdrawAllowance,
 )
 from app.ui import theme
-from app.ui.text import Page
+from app.ui.actions import Action
+from app.ui.text import GOES_ON, GOES_ON_IN_TRAY, Page
 from app.ui.theme import DARK, LIGHT
+from app.ui.widgets.about import AboutDialog, ReportDialog
 from app.ui.widgets.labels import Button
 
 
@@ -387,3 +395,76 @@ def test_from_the_folder_to_the_permission_by_keyboard_alone(open_window, qtbot,
     assert shown.service.commands[-1] == AllowFingerprint(
         operator="A. Operator", digest=snapshots.to_allow().fingerprint.outgoing_digest
     )
+
+
+def test_closing_says_that_training_goes_on_until_told_not_to(open_window):
+    shown = open_window(snapshots.training())
+    shown.answers.closing = (False, False)
+    shown.window.close()
+    assert shown.window.isVisible(), "the operator keeps it open"
+    assert shown.answers.asked == [GOES_ON]
+    shown.window.in_tray = True
+    shown.answers.closing = (True, True)
+    shown.window.close()
+    assert not shown.window.isVisible()
+    assert shown.answers.asked[1:] == [GOES_ON_IN_TRAY]
+    shown.window.show()
+    shown.window.close()
+    assert len(shown.answers.asked) == 2
+
+
+def test_closing_is_quiet_while_nothing_trains(open_window):
+    shown = open_window(snapshots.checked())
+    shown.window.close()
+    assert shown.answers.asked == []
+    assert not shown.window.isVisible()
+
+
+def test_a_window_that_nobody_sees_draws_nothing_until_it_comes_back(open_window):
+    shown = open_window(snapshots.checked())
+    shown.window.go_to(Page.TRAINING)
+    page = shown.window.page_widget(Page.TRAINING)
+    shown.window.hide()
+    shown.service.snapshot = snapshots.training()
+    shown.desk.changed.emit()
+    assert page._state is not None
+    assert not page._state.begun
+    shown.window.come_forward()
+    assert page._state.begun
+    assert shown.window.isVisible()
+
+
+def test_start_at_login_is_offered_and_shows_how_it_is(open_window):
+    base = snapshots.checked()
+    shown = open_window(replace(base, service=replace(base.service, starts_at_login=True)))
+    shown.window._draw_menu()
+    at_login = shown.window.header.menu.actions()[0]
+    assert at_login.isChecked()
+    at_login.trigger()
+    assert shown.service.commands == [SetStartAtLogin(on=False)]
+
+
+def test_a_report_is_seen_before_it_is_saved(open_window, qtbot, tmp_path):
+    shown = open_window(snapshots.checked())
+    files = (ReportFile(name="README.txt", text="read me"), ReportFile(name="a.log", text="line"))
+    shown.service.replies = [ReportView(files=files)]
+    shown.window._actions[Action.REPORT].trigger()
+    assert shown.service.commands == [PrepareReport()]
+    dialog = shown.window.findChild(ReportDialog)
+    assert [dialog.names.item(n).text() for n in range(2)] == ["README.txt", "a.log"]
+    shown.answers.save = str(tmp_path / "report")
+    dialog.save_wished.emit()
+    with zipfile.ZipFile(tmp_path / "report.zip") as saved:
+        assert {name: saved.read(name).decode() for name in saved.namelist()} == {
+            "README.txt": "read me",
+            "a.log": "line",
+        }
+    dialog.close()
+
+
+def test_about_opens_and_closes(open_window):
+    shown = open_window(None)
+    shown.window.show_about()
+    dialog = shown.window.findChild(AboutDialog)
+    assert dialog.isVisible()
+    dialog.close()

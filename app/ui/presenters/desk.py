@@ -23,14 +23,17 @@ from app.control.messages import (
     JoinStudy,
     LeaveStudy,
     PauseTraining,
+    PrepareReport,
     ProposeLayout,
     ReadInvitation,
     Refused,
+    ReportView,
     ResumeTraining,
     RunDoctor,
     RunView,
     SegmentCases,
     SetSchedule,
+    SetStartAtLogin,
     Snapshot,
     StopJob,
     TrainBaseline,
@@ -42,6 +45,7 @@ from app.review.errors import ErrorComponent
 from app.review.report import ReviewReport, csv_report, html_report
 from app.system.atomic import write_atomic
 from app.system.clock import Clock
+from app.system.problem_report import ReportText, write_report
 from app.ui.messages import Message, of_error, refusal, told
 from app.ui.models.layout import LayoutAnswers
 from app.ui.models.pictures import CasePicture, PictureWish
@@ -108,10 +112,20 @@ class Desk(QObject):
     picture_read = Signal(object)
     """A `CasePicture`; without pixels when the case cannot be read."""
 
+    report_read = Signal(object)
+    """A tuple of `ReportText`: what a problem report would hold, not saved yet."""
+
     def __init__(
-        self, service: Service, *, clock: Clock, verdicts: VerdictBook | None = None
+        self,
+        service: Service,
+        *,
+        clock: Clock,
+        verdicts: VerdictBook | None = None,
+        collect: Callable[[], tuple[ReportText, ...]] | None = None,
     ) -> None:
+        """Make the desk; `collect` makes a problem report while no service can be asked for it."""
         super().__init__()
+        self._collect = collect
         self._service, self._clock, self._verdicts = service, clock, verdicts
         self._wanted: dict[str, CasePaths] = {}
         self._kept: OrderedDict[CasePaths, tuple[FileStamp, LoadedCase]] = OrderedDict()
@@ -134,6 +148,41 @@ class Desk(QObject):
     def away(self) -> str:
         """Why no service is attached, empty when one is."""
         return self._service.away
+
+    # --- the program itself --------------------------------------------------------------------
+
+    def prepare_report(self) -> None:
+        """Collect what a problem report would hold; `report_read` follows."""
+
+        def read(reply: Reply) -> None:
+            if isinstance(reply, ReportView):
+                texts = tuple(ReportText(name=one.name, text=one.text) for one in reply.files)
+                self.report_read.emit(texts)
+            elif self._collect is not None:
+                # A service that does not come up is what such a report is most needed for.
+                self._service.compute(
+                    self._collect,
+                    self.report_read.emit,
+                    lambda error: self.message_told.emit(of_error(error)),
+                )
+            else:
+                self._tell(reply, "")
+
+        self._service.request(PrepareReport(), read)
+
+    def save_problem_report(self, path: Path, texts: tuple[ReportText, ...]) -> None:
+        """Write the report that a person has seen, and say so, or why it could not be."""
+        try:
+            write_report(path, texts)
+        except FednnunetError as exc:
+            self.message_told.emit(of_error(exc))
+            return
+        self.message_told.emit(told(f"Saved as {path.name}. Nothing was sent."))
+
+    def set_start_at_login(self, *, on: bool) -> None:
+        """Start this site's service when the user logs in, or no longer."""
+        done = "This site starts when you log in." if on else "It no longer starts at login."
+        self._ask(SetStartAtLogin(on=on), done)
 
     # --- data ----------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QLabel,
+    QMenu,
     QSizePolicy,
     QStatusBar,
     QToolButton,
@@ -146,6 +147,11 @@ class Header(QWidget):
             line.addWidget(widget)
         line.addWidget(IconButton("keyboard", keys_hint, clicked=self.keys_wished.emit))
         line.addWidget(IconButton("theme", theme_hint, clicked=self.theme_wished.emit))
+        self.menu = QMenu(self)
+        more = IconButton("more", "Report a problem, start at login, versions and licences")
+        more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        more.setMenu(self.menu)
+        line.addWidget(more)
 
     def draw(self, study: str, site: str) -> None:
         """Show study and site."""

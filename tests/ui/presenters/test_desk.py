@@ -25,6 +25,7 @@ from app.control.messages import (
 )
 from app.domain.errors import ErrorCode, SetupProblem
 from app.domain.segmentation import CaseSource, Verdict
+from app.system.problem_report import ReportText
 from app.ui.messages import Message
 from app.ui.presenters.desk import Desk
 from app.ui.presenters.review import Opinion, present_review
@@ -217,3 +218,20 @@ def test_another_runs_segmentation_of_the_same_image_is_found(service):
     beside = desk.paths_beside(detail, 1, voxel=(1, 2, 3))
     assert (beside.image, beside.voxel) == (detail.channels[0], (1, 2, 3))
     assert desk.paths_beside(detail, 99, voxel=None) is None
+
+
+def test_a_report_is_made_here_while_no_service_can_be_asked(service, heard):
+    texts = (ReportText(name="README.txt", text="read me"),)
+    lonely = Desk(service, clock=StillClock(0.0), collect=lambda: texts)
+    read = []
+    lonely.report_read.connect(read.append)
+    service.replies = [Refused(code="x", sentence="no service is attached", remedy="")]
+    lonely.prepare_report()
+    assert read == [texts]
+
+
+def test_a_report_that_cannot_be_saved_is_told(desk, heard, tmp_path):
+    desk.save_problem_report(tmp_path / "a" / "b" / "c.zip", ())
+    (tmp_path / "file").touch()
+    desk.save_problem_report(tmp_path / "file" / "c.zip", ())
+    assert heard[-1].tone is Tone.DANGER
