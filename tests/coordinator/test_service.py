@@ -51,6 +51,7 @@ from app.wire.messages import (
     BlobKind,
     Directive,
     FingerprintOffered,
+    Left,
     PlanAccepted,
     Report,
     SitePhase,
@@ -470,6 +471,43 @@ async def test_a_fingerprint_of_too_few_cases_is_refused(
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         assert site.refusals[0].code is ErrorCode.FINGERPRINT_REFUSED
+
+
+@pytest.mark.asyncio
+async def test_a_site_that_left_comes_back_by_a_new_invitation_and_catches_up(
+    tmp_path, unused_tcp_port
+):
+    folder = make_study(tmp_path, unused_tcp_port, dataclasses.replace(terms(), rounds=3))
+    async with serving(folder, unused_tcp_port, PlayedRunner(play)) as service:
+        held = asyncio.Event()
+        async with joined(tmp_path) as sites:
+            valley, north = sites["valley"], sites["north"]
+            train = valley._train
+
+            async def in_round_two(wish: Directive, base: Blob) -> None:
+                if wish.round == 2 and not held.is_set():
+                    await valley.link.deliver(Left())
+                    held.set()
+                    return
+                await train(wish, base)
+
+            valley._train = in_round_two
+            await held.wait()
+            await until(lambda: "valley" not in service._study.members())
+            # The round is short of sites, and waits: visibly.
+            row = next(s for s in service.snapshot().sites if s.name == "valley")
+            assert row.state == "withdrawn"
+            again = tmp_path / "again.fedjoin"
+            write_invitation(folder, site="valley", out=again, days=1, clock=SystemClock())
+            back = PlayedSite("valley", tmp_path / "valley again")
+            await back.join(again)
+            living = asyncio.create_task(back.live())
+            await until(lambda: has_model({"north": north, "valley": back}), within_s=30)
+            living.cancel()
+            await asyncio.gather(living, return_exceptions=True)
+    assert [number for number, _ in back.trained] == [2, 3]
+    closed = resting_status(folder).closed_rounds
+    assert [one.contributors for one in closed] == [("north", "valley")] * 3
 
 
 @pytest.mark.asyncio

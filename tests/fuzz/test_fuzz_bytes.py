@@ -9,7 +9,7 @@ import struct
 
 import msgspec
 import pytest
-from helpers.strategies import any_message
+from helpers.strategies import any_message, harmed, jsonable
 from hypothesis import example, given, strategies as st
 
 from app.domain.errors import PeerMistake
@@ -65,31 +65,6 @@ plain = st.recursive(
     ),
     max_leaves=20,
 )
-jsonable = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: (
-        st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=9), inner, max_size=5)
-    ),
-    max_leaves=20,
-)
-
-
-@st.composite
-def harmed(draw, sound: st.SearchStrategy[bytes]) -> bytes:
-    """Sound bytes with a few changed, cut out or put in."""
-    data = bytearray(draw(sound))
-    for _ in range(draw(st.integers(1, 4))):
-        at = draw(st.integers(0, len(data)))
-        match draw(st.sampled_from(("flip", "cut", "put", "drop"))):
-            case "flip" if at < len(data):
-                data[at] ^= draw(st.integers(1, 255))
-            case "cut":
-                del data[at:]
-            case "drop":
-                del data[at : at + draw(st.integers(1, 8))]
-            case _:
-                data[at:at] = draw(st.binary(max_size=8))
-    return bytes(data)
 
 
 @given(
