@@ -30,7 +30,7 @@ def open_window(parsed: argparse.Namespace) -> int:
             raise SetupProblem("--attach needs --token-file", code=ErrorCode.STUDY_STATE)
         forwarded = ForwardedService.parse(parsed.attach, parsed.token_file.absolute())
         # What a person notes about another computer's cases stays apart from this site's.
-        home = home / "attached" / str(forwarded.port)
+        home = home / "attached" / f"port-{forwarded.port}"
     with window_log(home):
         return main(home, invitation=parsed.invitation, theme=parsed.theme, forwarded=forwarded)
 

@@ -17,6 +17,7 @@ import msgspec
 import psutil
 
 from app.control.messages import Interruption
+from app.domain.errors import SetupProblem
 from app.domain.training import StepRecord
 from app.site.spoken import span, time_of_day
 from app.site.state import Interruptions, SiteStore
@@ -196,7 +197,11 @@ class WorkAtRisk:
 
     def _put(self, *items: Interruption) -> None:
         logger.info("%s", items[0].sentence)
-        self._store.put(Interruptions(items=items[:KEPT]))
+        try:
+            self._store.put(Interruptions(items=items[:KEPT]))
+        except SetupProblem as exc:
+            # A full disk may be why it ended; the account must not keep the service from starting.
+            logger.warning("the interruption is not kept: %s", exc)
 
 
 def _when(what: str, at: float, now: float) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Final
 
 from app.control.messages import SpeedView
+from app.domain.errors import SetupProblem
 from app.site.context import SiteContext
 from app.site.speed import SpeedFacts, speed_view, with_epoch
 from app.site.state import PaceEntry, PaceHistory, Plan
 from app.site.study_desk import StudyDesk
+
+logger = logging.getLogger(__name__)
 
 _CARD: Final = re.compile(r"cuda \((.*)\)")
 
@@ -39,7 +43,11 @@ class SpeedDesk:
         if key:
             history = self._site.store.get(PaceHistory) or PaceHistory(items=())
             entry = PaceEntry(key=key, step_s=study.pace.step_s, at=self._site.clock.now())
-            self._site.store.put(with_epoch(history, entry))
+            try:
+                self._site.store.put(with_epoch(history, entry))
+            except SetupProblem as exc:
+                # The alarm about the disk says it; a history may lack an epoch.
+                logger.info("the step time is not kept: %s", exc)
 
     def view(self) -> SpeedView:
         """Return how the present speed compares; nothing while nothing is trained."""

@@ -162,6 +162,14 @@ def _load_nvml() -> NvmlLibrary:
     return library
 
 
+def _asked(read: Callable[[], object]) -> object:
+    """Return what psutil counts, None where this system does not tell."""
+    try:
+        return read()
+    except (OSError, RuntimeError, NotImplementedError):
+        return None
+
+
 def _read_card(nvml: NvmlLibrary, handle: object) -> CardReading:
     name = nvml.nvmlDeviceGetName(handle)
     return CardReading(
@@ -276,7 +284,7 @@ class MachineProbe:
         )
 
     def _counters(self) -> _Counters:
-        disk, network = psutil.disk_io_counters(), psutil.net_io_counters()
+        disk, network = _asked(psutil.disk_io_counters), _asked(psutil.net_io_counters)
         # Against their types, both are None in a container that hides disks or network.
         return _Counters(
             self._clock.monotonic(),

@@ -30,7 +30,7 @@ def test_the_window_attaches_to_a_forwarded_port(monkeypatch, tmp_path, capsys):
     token = tmp_path / "control.json"
     assert run([*words, "--token-file", str(token)]) == 0
     where = ForwardedService(port=7777, token_file=token)
-    assert opened == [(tmp_path / "attached" / "7777", where)]
+    assert opened == [(tmp_path / "attached" / "port-7777", where)]
 
 
 def test_what_a_window_says_when_it_dies_is_kept(monkeypatch, tmp_path):

@@ -4,6 +4,7 @@ import pytest
 from helpers.clock import HandClock
 from helpers.scripted_runner import step_record
 
+from app.domain.errors import ErrorCode, SetupProblem
 from app.site.interruptions import (
     COMPUTER_LOST,
     KEPT,
@@ -146,6 +147,16 @@ def test_the_account_is_bounded(place):
     for _ in range(KEPT + 3):
         place.service()
     assert len(place.service(unclean=False).account) == KEPT
+
+
+def test_a_full_disk_does_not_keep_the_service_from_starting(place, monkeypatch, expected_log):
+    def full(*_records):
+        raise SetupProblem("the disk is full", code=ErrorCode.DISK_FULL)
+
+    steps(place.service(unclean=False), 3)
+    monkeypatch.setattr(place.store, "put", full)
+    expected_log("app.site.interruptions", "the disk is full")
+    assert place.service().account == ()
 
 
 def test_a_full_disk_does_not_stop_the_bookkeeping(place):

@@ -110,7 +110,10 @@ def test_rates_are_those_between_two_readings(tmp_path, monkeypatch):
 
 
 def test_a_computer_that_hides_disks_and_network_is_read_all_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr("psutil.disk_io_counters", lambda: None)
+    def hidden():
+        raise NotImplementedError("no /proc/diskstats")
+
+    monkeypatch.setattr("psutil.disk_io_counters", hidden)
     monkeypatch.setattr("psutil.net_io_counters", lambda: None)
     clock = HandClock(now=5.0)
     probe = MachineProbe(home=tmp_path, clock=clock, card=NvmlProbe(RecordedNvml(present=False)))
