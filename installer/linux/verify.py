@@ -122,7 +122,7 @@ def judge(found: Path, version: str) -> list[Answer]:
     ask("the program is its default", "fednnunet.desktop" in text("file-type"))
     ask(
         "xdg-open opens the window with the invitation, and its service runs",
-        "/opt/fednnunet/fednnunet" in text("opened-by.txt")
+        "fednnunet /home/tester/clinic.fedjoin" in text("opened-by.txt")
         and "FednnU-Net" in text("windows.txt")
         and '"study": null' in text("status.json"),
         "\n".join(text(name) for name in ("opened.log", "opened-by.txt", "status.json")),

@@ -16,6 +16,14 @@ files() {
         -o -path /home \) -prune -o -print | sort
 }
 
+running() {
+    for process in /proc/[0-9]*; do
+        if [ "$(readlink "$process/exe" 2>/dev/null)" = /opt/fednnunet/fednnunet ]; then
+            echo "${process#/proc/}"
+        fi
+    done
+}
+
 as_user() {
     # A clean environment, as after logging in.
     su tester -s /bin/sh -c "cd; export LC_ALL=C.UTF-8 XDG_CURRENT_DESKTOP=GNOME; $1"
@@ -77,13 +85,14 @@ rm /tmp/open.sh
 
 # Update over a running service: it is asked to end, and its state is there afterwards.
 as_user "find .local/share/fednnunet -type f | sort | xargs sha256sum" >"$out/home-before-update"
-pgrep -f '/opt/fednnunet/fednnunet site run' | wc -l >"$out/services-before-update"
+running | wc -l >"$out/services-before-update"
 apt-get install -q -y --reinstall --no-install-recommends "/verify/$PACKAGE"
-pgrep -f '/opt/fednnunet/fednnunet' | wc -l >"$out/processes-after-update"
+running | wc -l >"$out/processes-after-update"
 as_user "find .local/share/fednnunet -type f | sort" >"$out/home-after-update"
 
 apt-get purge -q -y fednnunet
-apt-get autoremove -q -y --purge
+# Without this, apt keeps what other packages only recommend.
+apt-get autoremove -q -y --purge -o APT::AutoRemove::RecommendsImportant=false
 dpkg-query -W -f '${Package}\n' | sort >"$out/packages-after"
 files >"$out/files-after"
 as_user "find . -path ./.cache -prune -o -type f -print | sort" >"$out/home-after"
