@@ -248,7 +248,7 @@ class TrainingSession:
             self._align(command.start_epoch)
             progress = RoundProgress(round=command.round, attempt=command.attempt, epochs=[])
             self._progress = progress
-            if command.score_base and command.base is not None:
+            if command.score_base and command.base is not None and self._writes:
                 progress.base_score = self._score_base(command)
         else:
             _log.info("round %d goes on after %d epochs", command.round, len(progress.epochs))

@@ -39,6 +39,7 @@ from app.control.messages import (
     SpeedView,
     StopCosts,
     StudyView,
+    TrafficView,
     TrainingView,
 )
 from app.domain.dataset import Case, DatasetDescription, DatasetFolder
@@ -266,6 +267,7 @@ def study() -> StudyView:
         iterations_per_epoch=STEPS,
         validation_iterations=5,
         minimum_sites=3,
+        traffic=traffic(finish_at=NOW + 40 * 86_400),
     )
 
 
@@ -321,6 +323,21 @@ def invitation(problem: str = "", remedy: str = "") -> InvitationView:
         method=about.method,
         problem=problem,
         remedy=remedy,
+        traffic=traffic(),
+    )
+
+
+def traffic(*, finish_at: float | None = None) -> TrafficView:
+    """A study of 50 rounds with 31 million weights, sent as changes of 1 byte each."""
+    return TrafficView(
+        transfer="int8",
+        round_up=31_300_000,
+        round_down=31_300_000,
+        study_up=1_565_000_000,
+        study_down=1_783_000_000,
+        estimated=finish_at is None,
+        sentence="",
+        finish_at=finish_at,
     )
 
 

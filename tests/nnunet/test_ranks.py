@@ -61,10 +61,10 @@ class Study:
         }  # fmt: skip
         return TrainingSession(TrainJob(**(facts | changes)), tell=self.events.append)
 
-    def round(self, number: int, base: Path) -> TrainRound:
+    def round(self, number: int, base: Path, **changes) -> TrainRound:
         return TrainRound(
             round=number, attempt=1, epochs=1, start_epoch=number - 1, base=str(base),
-            update=str(self.folder / f"update-{number}.safetensors"),
+            update=str(self.folder / f"update-{number}.safetensors"), **changes,
         )  # fmt: skip
 
     def told(self, kind: type) -> list:

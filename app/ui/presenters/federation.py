@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from app.control.messages import FederationView, InvitationView, LinkState, SiteRow, Snapshot
+from app.control.messages import (
+    FederationView,
+    InvitationView,
+    LinkState,
+    SiteRow,
+    Snapshot,
+    TrafficView,
+)
 from app.ui import text
 from app.ui.models.doctor import DoctorLine, DoctorState
 from app.ui.models.rows import Cell, Column, Row, Table, number, words
@@ -41,6 +48,11 @@ DOCTOR_SIGNS: Final = {
 METHOD_WORDS: Final = {
     "ffe": "One common plan, all layers averaged",
     "asymfedavg": "Own plan at each site, common layers averaged",
+}
+TRANSFER_WORDS: Final = {
+    "fp32": "all weights, 4 bytes each",
+    "fp16": "changes of weights, 2 bytes each",
+    "int8": "changes of weights, 1 byte each",
 }
 SITE_COLUMNS: Final = (
     Column(title="Site"),
@@ -117,12 +129,35 @@ def present_invitation(path: str, view: InvitationView, *, now: float) -> Invita
             Fact(name="This site is called", value=site_title(view.site)),
             Fact(name="How it trains", value=method_words(view.method)),
             Fact(name="Length", value=count(view.rounds, "round")),
+            *traffic_facts(view.traffic),
             Fact(name="Valid until", value=until),
         ),
         sharing=POLICY_SENTENCES.get(view.policy, ""),
         problem=sentence_case(view.problem),
         remedy=view.remedy,
         can_join=not view.problem,
+    )
+
+
+def traffic_facts(view: TrafficView | None) -> tuple[Fact, ...]:
+    """Return what the study moves over this site's line, and when it would end here."""
+    if view is None:
+        return ()
+    upto = "up to " if view.estimated else ""
+    ends = "Not known yet: this computer's pace has not been measured"
+    if view.finish_at is not None:
+        ends = f"{moment(view.finish_at)} at this computer's pace; waiting for others comes on top"
+    return (
+        Fact(
+            name="Each round",
+            value=f"Sends {upto}{size(view.round_up)}, receives {upto}{size(view.round_down)} "
+            f"({TRANSFER_WORDS.get(view.transfer, view.transfer)})",
+        ),
+        Fact(
+            name="Whole study",
+            value=f"Sends {upto}{size(view.study_up)}, receives {upto}{size(view.study_down)}",
+        ),
+        Fact(name="Ends", value=ends),
     )
 
 
@@ -178,6 +213,7 @@ def present_federation(snapshot: Snapshot | None) -> FederationState:
                 f"{count(study.iterations_per_epoch, 'step')} per epoch",
             ),
             Fact(name="Begins with", value=f"{count(study.minimum_sites, 'site')} or more"),
+            *traffic_facts(study.traffic),
         )
     return FederationState(
         attached=snapshot is not None,

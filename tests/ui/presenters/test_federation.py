@@ -3,9 +3,14 @@ from __future__ import annotations
 from helpers import snapshots
 from msgspec.structs import replace
 
-from app.control.messages import LinkState
-from app.ui.presenters.federation import LINK_WORDS, present_federation, present_invitation
-from app.ui.text import Tone
+from app.control.messages import LinkState, TrafficView
+from app.ui.presenters.federation import (
+    LINK_WORDS,
+    present_federation,
+    present_invitation,
+    traffic_facts,
+)
+from app.ui.text import Tone, moment
 
 
 def test_every_link_state_has_words():
@@ -79,3 +84,29 @@ def test_invitation_with_a_problem_cannot_be_joined():
     assert not state.can_join
     assert state.problem == "The invitation expired"
     assert "from now" not in {fact.name: fact.value for fact in state.facts}["Valid until"]
+
+
+def test_what_a_study_costs_is_said_before_joining():
+    view = TrafficView(
+        transfer="int8", round_up=31_300_000, round_down=31_300_000, study_up=1_565_000_000,
+        study_down=1_783_000_000, estimated=True, sentence="", finish_at=None,
+    )  # fmt: skip
+    shown = {fact.name: fact.value for fact in traffic_facts(view)}
+    assert shown == {
+        "Each round": "Sends up to 31.3 MB, receives up to 31.3 MB (changes of weights, 1 byte each)",
+        "Whole study": "Sends up to 1.6 GB, receives up to 1.8 GB",
+        "Ends": "Not known yet: this computer's pace has not been measured",
+    }
+    known = replace(view, estimated=False, transfer="fp32", finish_at=0.0)
+    shown = {fact.name: fact.value for fact in traffic_facts(known)}
+    assert shown["Each round"] == "Sends 31.3 MB, receives 31.3 MB (all weights, 4 bytes each)"
+    assert shown["Ends"].startswith(moment(0.0))
+    assert traffic_facts(None) == ()
+
+
+def test_an_invitation_shows_its_costs():
+    shown = present_invitation("/f", snapshots.invitation(), now=snapshots.NOW)
+    names = [fact.name for fact in shown.facts]
+    assert names[-4:] == ["Each round", "Whole study", "Ends", "Valid until"]
+    joined = present_federation(snapshots.joined())
+    assert [fact.name for fact in joined.facts][-3:] == ["Each round", "Whole study", "Ends"]
