@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -205,6 +205,61 @@ def read_volume(
     if path.is_dir():  # the slice distance of a series is known only now
         geometry = _geometry(image, known=geometry.known)
     return Volume(array=array, geometry=geometry)
+
+
+def read_reduced(
+    path: Path,
+    *,
+    largest_bytes: int,
+    free_bytes: int,
+    step: int | None = None,
+) -> tuple[Volume, int]:
+    """Read an image to be looked at: of a larger one than `largest_bytes` only a part of the voxels.
+
+    Returns the volume and its step: every so manieth voxel along each axis was taken, the first
+    one first; 1 is the whole image. `step` asks for one, so that a label map fits its image. Of
+    an uncompressed NIfTI, MetaImage or NRRD file no more than that is ever in memory; any other
+    file must fit into `free_bytes` while it is read.
+
+    Raises:
+        ImageProblem: as `read_volume`.
+        DataProblem: with the code MEMORY_FULL when the memory does not suffice.
+    """
+    header = read_header(path)
+    step = step or reduction(header.bytes_in_memory, largest_bytes)
+    whole = None
+    if step > 1 and path.is_file():
+        _refuse_cut_off(path, header)
+        whole = _map(path, header)
+    if whole is None:
+        if header.bytes_in_memory > free_bytes:
+            raise _too_large(path)
+        whole = read_volume(path, header=header)
+    return (whole if step == 1 else _thinned(whole, step)), step
+
+
+def reduction(size: int, largest: int) -> int:
+    """Return the least step along three axes that brings `size` bytes below `largest`."""
+    step = 1
+    while size > largest * step**3:
+        step += 1
+    return step
+
+
+def _thinned(volume: Volume, step: int) -> Volume:
+    grid = volume.geometry
+    z, y, x = (-(-count // step) for count in grid.shape)
+    array = np.empty((z, y, x), volume.array.dtype.newbyteorder("="))
+    for target, number in zip(array, range(0, grid.shape[0], step), strict=True):
+        target[...] = volume.array[number, ::step, ::step]
+    array.flags.writeable = False
+    depth, height, width = grid.spacing_mm
+    return Volume(
+        array=array,
+        geometry=replace(
+            grid, shape=(z, y, x), spacing_mm=(depth * step, height * step, width * step)
+        ),
+    )
 
 
 def _refuse_absent(path: Path) -> None:

@@ -65,6 +65,17 @@ class Shortcut:
     scope: Scope
     keys: str
     text: str
+    also: str = ""
+
+    @property
+    def every(self) -> tuple[str, ...]:
+        """The keys, each of which does it."""
+        return (self.keys, self.also) if self.also else (self.keys,)
+
+    @property
+    def shown(self) -> str:
+        """The keys as the sheet shows them."""
+        return " / ".join(self.every)
 
 
 SHORTCUTS: Final[dict[Action, Shortcut]] = {
@@ -84,7 +95,7 @@ SHORTCUTS: Final[dict[Action, Shortcut]] = {
     Action.SWITCH_THEME: Shortcut(
         scope=Scope.WINDOW, keys="Ctrl+Shift+L", text="Switch between light and dark"
     ),
-    Action.KEYS: Shortcut(scope=Scope.WINDOW, keys="F1", text="Show all keys"),
+    Action.KEYS: Shortcut(scope=Scope.WINDOW, keys="F1", also="?", text="Show all keys"),
     Action.REPORT: Shortcut(scope=Scope.WINDOW, keys="Ctrl+Shift+R", text="Report a problem"),
     Action.ABOUT: Shortcut(
         scope=Scope.WINDOW, keys="Shift+F1", text="Show versions, licences and the purpose"

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from app.ui.presenters.volumes import LoadedCase
     from app.ui.widgets.case_viewer import CaseViewer
     from app.ui.widgets.dialogs import CaseWindow
+    from app.ui.widgets.viewer_habits import ViewerHabits
+    from app.ui.widgets.volume_view import VolumeView
 
 REDRAW_MS: Final = 250
 """Shortest time between two drawings of a page; plots are slower still."""
@@ -152,6 +154,7 @@ class Window(QMainWindow):
     ) -> None:
         super().__init__()
         self._look, self._settings, self._asking = look, settings, asking
+        self._habits: ViewerHabits | None = None
         self._desk: Desk | None = None
         self._painted = False
         self._case_window: CaseWindow | None = None
@@ -433,6 +436,8 @@ class Window(QMainWindow):
 
         page = ReviewPage()
         page.case_wished.connect(self._read_reviewed)
+        for viewer in (page.viewer, page.second):
+            viewer.view_made.connect(self._adopt_view)
         page.judged.connect(
             lambda case, verdict, comment, voxel, reason: self._wish(
                 lambda desk: desk.judge(case, verdict, comment, voxel, reason)
@@ -661,12 +666,15 @@ class Window(QMainWindow):
             return
         if self._case_window is None:
             self._case_window = CaseWindow(self)
+            self._case_window.viewer.view_made.connect(self._adopt_view)
         self._case_window.begin(files.case)
         self._desk.read_case(
             _DATA_VIEWER,
             CasePaths(
                 case=files.case,
                 image=files.channels[0],
+                more=files.channels[1:],
+                channel_names=self._desk.channel_names,
                 reference=files.label,
                 voxel=files.voxel,
             ),
@@ -707,13 +715,22 @@ class Window(QMainWindow):
             viewer.show_sentence(f"{loaded.sentence}\n{loaded.remedy}".strip())
             return
         viewer.show_case(
-            loaded.image,
-            loaded.prediction,
-            loaded.reference,
+            loaded.channels,
+            *loaded.maps,
             names=self._folder_labels(),
             voxel=loaded.voxel,
             remark=loaded.remark,
+            channel_names=loaded.channel_names,
+            coded=loaded.coded,
+            step=loaded.step,
         )
+
+    def _adopt_view(self, view: VolumeView) -> None:
+        if self._habits is None:
+            from app.ui.widgets.viewer_habits import ViewerHabits
+
+            self._habits = ViewerHabits(self._settings, self)
+        self._habits.adopt(view)
 
     def _show_picture(self, picture: CasePicture) -> None:
         data: Any = self._pages.get(Page.DATA)
@@ -753,7 +770,7 @@ class Window(QMainWindow):
         for name, wish in wishes.items():
             shortcut = SHORTCUTS[name]
             action = QAction(shortcut.text, self)
-            action.setShortcut(QKeySequence(shortcut.keys))
+            action.setShortcuts([QKeySequence(keys) for keys in shortcut.every])
             action.triggered.connect(lambda _checked=False, do=wish: do())
             self.addAction(action)
             self._actions[name] = action
@@ -810,13 +827,19 @@ class Window(QMainWindow):
     def show_keys(self) -> None:
         """Show the sheet of all keys."""
         from app.ui.widgets.dialogs import KeySheet
+        from app.ui.widgets.viewer_keys import VIEWER_SHORTCUTS, MouseProfile, mouse_lines
 
         groups = [
             (
                 scope.value,
-                [(s.keys, s.text) for s in SHORTCUTS.values() if s.scope is scope],
+                [(s.shown, s.text) for s in SHORTCUTS.values() if s.scope is scope],
             )
             for scope in Scope
+        ]
+        groups.append(("Images", list(VIEWER_SHORTCUTS)))
+        groups += [
+            (f"Mouse on images: {profile.value}", list(mouse_lines(profile)))
+            for profile in MouseProfile
         ]
         KeySheet(self, groups).open()
 

@@ -362,13 +362,15 @@ class ReviewPage(QWidget):
 
     def _show(self, viewer: CaseViewer, loaded: LoadedCase) -> None:
         viewer.show_case(
-            loaded.image,
-            loaded.prediction,
-            loaded.reference,
+            loaded.channels,
+            *loaded.maps,
             names=self.label_names,
             voxel=loaded.voxel,
             remark=loaded.remark,
             source=loaded.source,
+            channel_names=loaded.channel_names,
+            coded=loaded.coded,
+            step=loaded.step,
         )
         view = viewer.view
         if view is not None and view not in self._linked:

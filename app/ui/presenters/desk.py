@@ -482,7 +482,15 @@ class Desk(QObject):
             voxel=voxel,
             labels=structures_of(self.run),
             worst=detail.worst,
+            more=detail.channels[1:],
+            channel_names=self.channel_names,
         )
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """What the channels of this site's images are called."""
+        dataset = self.snapshot.data.dataset if self.snapshot is not None else None
+        return () if dataset is None else dataset.description.channel_names
 
     def paths_beside(
         self, detail: CaseDetail, serial: int, *, voxel: Voxel | None
@@ -498,6 +506,8 @@ class Desk(QObject):
                         prediction=result.prediction,
                         reference=result.reference,
                         voxel=voxel,
+                        more=detail.channels[1:],
+                        channel_names=self.channel_names,
                     )
         return None
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     import numpy as np
@@ -12,14 +12,20 @@ if TYPE_CHECKING:
 
     from app.datasets.images import Volume
     from app.review.errors import ErrorComponent
+    from app.ui.widgets.viewer_volumes import CodedVolume, LabelVolume
 
     Labels = npt.NDArray[np.generic]
+
+_LARGEST_BYTES: Final = 2 << 30
+_SHARE_OF_MEMORY: Final = 8
+"""A larger image than this share of the memory is reduced: the viewer holds up to four times it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CasePaths:
     """What to read: absolute paths. `voxel` (z, y, x) is where to look first, None to choose.
 
+    `more` are further channels of the image, `channel_names` what all of them are called.
     `labels` are (name, values) of the structures to judge; `worst` names the one whose worst slice
     is shown first (empty: that with most errors).
     """
@@ -31,6 +37,8 @@ class CasePaths:
     voxel: tuple[int, int, int] | None = None
     labels: tuple[tuple[str, tuple[int, ...]], ...] = ()
     worst: str = ""
+    more: tuple[str, ...] = ()
+    channel_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -38,6 +46,9 @@ class LoadedCase:
     """An image with label maps (z, y, x) of its shape; `remark` says what could not be shown.
 
     `worst` is a voxel in the worst slice of the worst structure; `voxel` is where to look now.
+    `coded` and `maps` are channels and label maps (prediction, reference) as the viewer wants them.
+    Of an image that is too large every `step`-th voxel along each axis was read; all places count
+    the voxels of the file.
     """
 
     case: str
@@ -48,12 +59,30 @@ class LoadedCase:
     remark: str = ""
     source: str = ""
     worst: tuple[int, int, int] | None = None
+    more: tuple[Volume, ...] = ()
+    channel_names: tuple[str, ...] = ()
+    coded: tuple[CodedVolume, ...] = ()
+    maps: tuple[LabelVolume | None, ...] = (None, None)
+    step: int = 1
+
+    @property
+    def channels(self) -> tuple[Volume, ...]:
+        """All channels, that of the `image` first."""
+        return (self.image, *self.more)
 
     @property
     def bytes_held(self) -> int:
-        """Memory of image and label maps."""
-        arrays = (self.image.array, self.prediction, self.reference)
-        return sum(array.nbytes for array in arrays if array is not None)
+        """Memory of image and label maps, and of the copies that viewers made of them."""
+        import numpy as np
+
+        held = 0
+        sources = (*self.coded, *self.maps)
+        arrays = (*(volume.array for volume in self.channels), self.prediction, self.reference)
+        for source, array in zip(sources, arrays, strict=True):
+            held += 0 if source is None else source.bytes_held
+            if array is not None and (source is None or not np.shares_memory(array, source.codes)):
+                held += array.nbytes
+        return held
 
 
 FileStamp = tuple[int | None, ...]
@@ -68,7 +97,7 @@ def file_stamp(paths: CasePaths) -> FileStamp:
         except OSError:
             return None
 
-    return tuple(map(changed, (paths.image, paths.prediction, paths.reference)))
+    return tuple(map(changed, (paths.image, *paths.more, paths.prediction, paths.reference)))
 
 
 def read_case(paths: CasePaths) -> LoadedCase:
@@ -77,24 +106,39 @@ def read_case(paths: CasePaths) -> LoadedCase:
     Raises:
         DataProblem: the image or a label map cannot be read.
     """
-    from app.datasets.images import read_volume
+    from app.ui.widgets.viewer_volumes import CodedVolume, label_volumes
 
-    image = read_volume(Path(paths.image))
+    image, step = _read(paths.image)
+    remarks = [] if step == 1 else [_reduced(image, step)]
+    channels, names = [image], list(paths.channel_names[:1])
+    for number, path in enumerate(paths.more, start=1):
+        name = dict(enumerate(paths.channel_names)).get(number, f"Channel {number}")
+        channel, _ = _read(path, step)
+        if channel.array.shape != image.array.shape:
+            remarks.append(f"{name} has another size than the first channel and is not shown.")
+            continue
+        channels.append(channel)
+        names.append(name)
     maps: list[Volume | None] = []
-    remarks = []
-    for name, path in (("segmentation", paths.prediction), ("label", paths.reference)):
-        volume = None if path is None else read_volume(Path(path))
+    for word, file in (("segmentation", paths.prediction), ("label", paths.reference)):
+        volume = None if file is None else _read(file, step)[0]
         if volume is not None and volume.array.shape != image.array.shape:
-            remarks.append(f"The {name} has another size than the image and is not shown.")
+            remarks.append(f"The {word} has another size than the image and is not shown.")
             volume = None
         maps.append(volume)
     prediction, reference = maps
     shown = None if prediction is None else prediction.array
     truth = None if reference is None else reference.array
     worst = worst_place(shown, truth, dict(paths.labels).get(paths.worst))
+    worst = None if worst is None else _times(worst, step)
     return LoadedCase(
         case=paths.case,
         image=image,
+        more=tuple(channels[1:]),
+        channel_names=tuple(names),
+        coded=tuple(CodedVolume(channel.array) for channel in channels),
+        maps=tuple(label_volumes([shown, truth])),
+        step=step,
         prediction=shown,
         reference=truth,
         voxel=paths.voxel or worst,
@@ -111,8 +155,6 @@ def lesions_of(paths: CasePaths, loaded: LoadedCase) -> tuple[ErrorComponent, ..
     seconds for a large volume of many structures: after the case is on the screen, never in the
     Qt thread.
     """
-    from dataclasses import replace
-
     import numpy as np
 
     from app.review.errors import find_errors
@@ -124,7 +166,10 @@ def lesions_of(paths: CasePaths, loaded: LoadedCase) -> tuple[ErrorComponent, ..
     empty = np.broadcast_to(np.zeros((), loaded.prediction.dtype), loaded.prediction.shape)
     reference = replace(prediction, array=empty if loaded.reference is None else loaded.reference)
     labels: dict[str, int | tuple[int, ...]] = dict(paths.labels)
-    return find_errors(paths.case, reference, prediction, labels)
+    return tuple(
+        replace(error, voxel=_times(error.voxel, loaded.step))
+        for error in find_errors(paths.case, reference, prediction, labels)
+    )
 
 
 def worst_place(
@@ -167,3 +212,31 @@ def place_to_look(
     distance = (rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2
     nearest = int(distance.argmin())
     return (z, int(rows[nearest]), int(columns[nearest]))
+
+
+def _times(voxel: tuple[int, int, int], step: int) -> tuple[int, int, int]:
+    return voxel[0] * step, voxel[1] * step, voxel[2] * step
+
+
+def _read(path: str, step: int | None = None) -> tuple[Volume, int]:
+    """Read an image, by `step` or as much of it as there is room for."""
+    import psutil
+
+    from app.datasets.images import read_reduced
+
+    memory = psutil.virtual_memory()
+    return read_reduced(
+        Path(path),
+        largest_bytes=min(_LARGEST_BYTES, memory.total // _SHARE_OF_MEMORY),
+        free_bytes=memory.available,
+        step=step,
+    )
+
+
+def _reduced(image: Volume, step: int) -> str:
+    size = image.array.nbytes * step**3 / 1e9
+    which = {2: "second", 3: "third"}.get(step, f"{step}th")
+    return (
+        f"This image of {size:.1f} GB is too large to be shown whole: "
+        f"every {which} voxel along each axis is shown."
+    )

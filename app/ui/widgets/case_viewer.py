@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QStackedWidget, QVBoxLayout, QWidget
 
 from app.ui.theme import GRID
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from app.datasets.images import Volume
+    from app.ui.widgets.viewer_volumes import CodedVolume, LabelVolume
     from app.ui.widgets.volume_view import VolumeView
 
 _WAITING = "Choose a case to see it here."
@@ -22,6 +23,9 @@ _WAITING = "Choose a case to see it here."
 
 class CaseViewer(QWidget):
     """Holds the three linked planes, made when the first case is shown."""
+
+    view_made = Signal(object)
+    """The `VolumeView`, once."""
 
     def __init__(self, sentence: str = _WAITING) -> None:
         super().__init__()
@@ -47,16 +51,19 @@ class CaseViewer(QWidget):
 
     def show_case(
         self,
-        image: Volume,
-        prediction: npt.NDArray[Any] | None,
-        reference: npt.NDArray[Any] | None,
+        channels: Sequence[Volume],
+        prediction: npt.NDArray[Any] | LabelVolume | None,
+        reference: npt.NDArray[Any] | LabelVolume | None,
         *,
         names: Mapping[int, str],
         voxel: tuple[int, int, int] | None,
         remark: str = "",
         source: str = "",
+        channel_names: Sequence[str] = (),
+        coded: Sequence[CodedVolume] = (),
+        step: int = 1,
     ) -> None:
-        """Show a case, its crosshair at `voxel` (z, y, x).
+        """Show a case, its crosshair at `voxel` (z, y, x); see `VolumeView` for the last three.
 
         `source` names the image: when it is the one on screen, zoom, window and place stay, and
         only the labels change.
@@ -67,8 +74,9 @@ class CaseViewer(QWidget):
 
             self.view = VolumeView()
             self._stack.addWidget(self.view)
+            self.view_made.emit(self.view)
         if not source or source != self._source:
-            self.view.set_volume(image)
+            self.view.set_volumes(channels, channel_names, coded=coded, step=step)
         self._source = source
         self.view.set_labels(prediction, reference, names)
         if voxel is not None:

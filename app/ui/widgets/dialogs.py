@@ -96,8 +96,7 @@ class KeySheet(QDialog):
             grid.setColumnStretch(1, 1)
             grid.setHorizontalSpacing(3 * GRID)
             for row, (key, text) in enumerate(keys):
-                native = QKeySequence(key).toString(QKeySequence.SequenceFormat.NativeText)
-                grid.addWidget(label(native, "words", wraps=False), row, 0)
+                grid.addWidget(label(_native(key), "words", wraps=False), row, 0)
                 grid.addWidget(label(text), row, 1)
             card.body.addLayout(grid)
             column.addWidget(card)
@@ -106,3 +105,12 @@ class KeySheet(QDialog):
         buttons.rejected.connect(self.reject)
         layout.addWidget(buttons)
         self.resize(560, 640)
+
+
+def _native(keys: str) -> str:
+    """Write keys as this platform does; what is no key, such as "Left button", stays as it is."""
+    written = (
+        QKeySequence(key).toString(QKeySequence.SequenceFormat.NativeText) or key
+        for key in keys.split(" / ")
+    )
+    return " / ".join(written)

@@ -8,7 +8,6 @@ crosshair has moved, because the picture under it is kept.
 
 from __future__ import annotations
 
-import enum
 import math
 from dataclasses import dataclass
 from functools import lru_cache
@@ -50,6 +49,7 @@ from app.ui.widgets.rendering import (
     line_parts,
     slice_pixels,
 )
+from app.ui.widgets.viewer_keys import BUTTONS, MouseProfile, Tool
 from app.ui.widgets.viewer_volumes import CodedVolume, LabelVolume
 
 PLANE_COLOURS: Final = {
@@ -75,37 +75,6 @@ _STILL_PIXELS: Final = 4
 """A press that moves less is a click."""
 _NARROW: Final = 280
 """Panes narrower than this show only what must be on screen."""
-
-
-class Tool(enum.Enum):
-    """What a drag does."""
-
-    CROSSHAIR = "crosshair"
-    WINDOW = "window"
-    PAN = "pan"
-    ZOOM = "zoom"
-
-
-class MouseProfile(enum.Enum):
-    """Which button does what: reading rooms and research tools disagree."""
-
-    PACS = "PACS"
-    RESEARCH = "Research (ITK-SNAP, 3D Slicer)"
-
-
-_BUTTONS: Final = {
-    MouseProfile.PACS: {
-        Qt.MouseButton.LeftButton: (Tool.CROSSHAIR, Tool.PAN),
-        Qt.MouseButton.RightButton: (Tool.WINDOW, Tool.ZOOM),
-        Qt.MouseButton.MiddleButton: (Tool.PAN, Tool.PAN),
-    },
-    MouseProfile.RESEARCH: {
-        Qt.MouseButton.LeftButton: (Tool.CROSSHAIR, Tool.PAN),
-        Qt.MouseButton.RightButton: (Tool.ZOOM, Tool.WINDOW),
-        Qt.MouseButton.MiddleButton: (Tool.PAN, Tool.PAN),
-    },
-}
-"""The tool of each button: plain, and with Shift held."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -572,7 +541,7 @@ class SliceView(QWidget):
     def mousePressEvent(self, event: QMouseEvent) -> None:
         self._pressed_at = self._last = event.position().toPoint()
         self._clicking = True
-        plain, shifted = _BUTTONS[self.profile].get(event.button(), (None, None))
+        plain, shifted = BUTTONS[self.profile].get(event.button(), (None, None))
         shift = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
         self._tool = shifted if shift else plain
         if self._tool is Tool.CROSSHAIR:

@@ -161,18 +161,77 @@ BINDINGS: Final = (
     ),
 )
 
-MOUSE: Final = (
-    ("Wheel", "Next or previous slice; with Shift five; with Ctrl zoom"),
-    ("Left button", "Move the crosshair; with Shift move the image; twice: one plane only"),
-    ("Right button", "Drag: grey window (width across, level up and down); click: menu"),
-    ("Middle button", "Move the image"),
-)
+
+class Tool(enum.Enum):
+    """What a drag does; the value says it."""
+
+    CROSSHAIR = "move the crosshair"
+    WINDOW = "grey window: width across, level up and down"
+    PAN = "move the image"
+    ZOOM = "zoom"
+
+
+class MouseProfile(enum.Enum):
+    """Which button does what: reading rooms and research tools disagree."""
+
+    PACS = "PACS"
+    RESEARCH = "Research (ITK-SNAP, 3D Slicer)"
+
+
+BUTTONS: Final = {
+    MouseProfile.PACS: {
+        Qt.MouseButton.LeftButton: (Tool.CROSSHAIR, Tool.PAN),
+        Qt.MouseButton.RightButton: (Tool.WINDOW, Tool.ZOOM),
+        Qt.MouseButton.MiddleButton: (Tool.PAN, Tool.PAN),
+    },
+    MouseProfile.RESEARCH: {
+        Qt.MouseButton.LeftButton: (Tool.CROSSHAIR, Tool.PAN),
+        Qt.MouseButton.RightButton: (Tool.ZOOM, Tool.WINDOW),
+        Qt.MouseButton.MiddleButton: (Tool.PAN, Tool.PAN),
+    },
+}
+"""The tool of each button: plain, and with Shift held."""
+
+
+def mouse_lines(profile: MouseProfile) -> tuple[tuple[str, str], ...]:
+    """Return (what is moved or pressed, what it does) of a profile."""
+    further = {
+        Qt.MouseButton.LeftButton: "; twice: one plane only",
+        Qt.MouseButton.RightButton: "; without dragging: menu",
+        Qt.MouseButton.MiddleButton: "",
+    }
+    names = {
+        Qt.MouseButton.LeftButton: "Left button",
+        Qt.MouseButton.RightButton: "Right button",
+        Qt.MouseButton.MiddleButton: "Middle button",
+    }
+    lines = [("Wheel", "Next or previous slice; with Shift five; with Ctrl zoom")]
+    for button, (plain, shifted) in BUTTONS[profile].items():
+        text = plain.value[0].upper() + plain.value[1:]
+        if shifted is not plain:
+            text += f"; with Shift {shifted.value}"
+        lines.append((names[button], text + further[button]))
+    return tuple(lines)
+
+
+def keys_of(wish: Wish, number: int | None = None) -> str:
+    """Return the keys of a wish, for tooltips and menus; with `number` those that hand it over."""
+    binding = next(binding for binding in BINDINGS if binding.wish is wish)
+    if number is None:
+        return binding.shown
+    return next(keys for keys, handed in binding.keys if handed == number)
+
+
+def described(wish: Wish) -> str:
+    """Return a tooltip: what the keys of a wish do, and which they are."""
+    binding = next(binding for binding in BINDINGS if binding.wish is wish)
+    return f"{binding.text} ({binding.shown})"
+
 
 VIEWER_SHORTCUTS: Final[tuple[tuple[str, str], ...]] = (
     *((binding.shown, binding.text) for binding in BINDINGS if binding.shown),
     ("Page Up / Page Down", "Five slices further or back"),
     ("Home / End", "First or last slice"),
-    *MOUSE,
 )
 """(keys, what they do) for the keyboard sheet."""
 

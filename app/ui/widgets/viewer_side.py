@@ -6,17 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from PySide6.QtCore import QSignalBlocker, Qt, Signal
+from PySide6.QtCore import QPoint, QSignalBlocker, Qt, Signal
 from PySide6.QtGui import QColor, QIcon, QPainter, QPixmap
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
+    QColorDialog,
     QComboBox,
     QDoubleSpinBox,
     QGridLayout,
     QHBoxLayout,
     QHeaderView,
     QLabel,
+    QMenu,
     QPushButton,
     QSizePolicy,
     QSlider,
@@ -26,7 +28,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app.ui.widgets.rendering import OverlayStyle
+from app.ui.widgets.rendering import LABEL_COLOURS, OverlayStyle
+from app.ui.widgets.viewer_keys import Wish, described, keys_of
 from app.ui.widgets.viewer_volumes import Window
 
 SIDE_WIDTH: Final = 232
@@ -51,6 +54,10 @@ class ViewerSide(QWidget):
     """Draws what it is told and says what was wished; decides nothing."""
 
     label_toggled = Signal(int)
+    colour_wished = Signal(int, object)
+    """A label and the 0xRRGGBB that it shall have, None for that of the palette."""
+    only_wished = Signal(int)
+    """The one label that is to be shown; 0 for all."""
     style_wished = Signal(OverlayStyle)
     window_wished = Signal(Window)
     automatic_wished = Signal()
@@ -142,7 +149,7 @@ class ViewerSide(QWidget):
         self._channel = QComboBox(self)
         self._channel.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self._channel.setAccessibleName("Channel of the image")
-        self._channel.setToolTip("Which channel of the image to show (, and .)")
+        self._channel.setToolTip(described(Wish.CHANNEL))
         self._channel.currentIndexChanged.connect(self.channel_wished)
         row.addWidget(self._channel_label)
         row.addWidget(self._channel, 1)
@@ -154,7 +161,7 @@ class ViewerSide(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         self._legend = QTreeWidget(holder)
         self._legend.setAccessibleName("Labels")
-        self._legend.setToolTip("Tick the labels to show (Alt+1 to Alt+9)")
+        self._legend.setToolTip(f"{described(Wish.LABEL)}. Right click or menu key: colour")
         self._legend.setRootIsDecorated(False)
         self._legend.setHeaderLabels(["Label", "Pred. ml", "Ref. ml"])
         header = self._legend.headerItem()
@@ -169,6 +176,8 @@ class ViewerSide(QWidget):
         self._legend.itemChanged.connect(
             lambda item, _: self.label_toggled.emit(item.data(0, Qt.ItemDataRole.UserRole))
         )
+        self._legend.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        self._legend.customContextMenuRequested.connect(self._open_menu)
         self._legend.setMinimumHeight(60)
         self._legend.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Ignored)
         column.addWidget(self._legend, 1)
@@ -186,16 +195,16 @@ class ViewerSide(QWidget):
             "fill": QCheckBox("Fill", self),
             "errors": QCheckBox("Errors", self),
         }
-        tips = {
-            "prediction": "Show the prediction, solid outlines (H)",
-            "reference": "Show the reference, dashed outlines (G)",
-            "fill": "Fill labels, or outlines only (O)",
-            "errors": "False positives blue, false negatives orange (E)",
+        wishes = {
+            "prediction": Wish.PREDICTION,
+            "reference": Wish.REFERENCE,
+            "fill": Wish.FILL,
+            "errors": Wish.ERRORS,
         }
         grid = QGridLayout()
         grid.setVerticalSpacing(4)
         for index, (name, box) in enumerate(self._boxes.items()):
-            box.setToolTip(tips[name])
+            box.setToolTip(described(wishes[name]))
             box.setFocusPolicy(Qt.FocusPolicy.TabFocus)
             box.toggled.connect(self._wish_style)
             grid.addWidget(box, index // 2, index % 2)
@@ -204,7 +213,7 @@ class ViewerSide(QWidget):
         self._opacity.setRange(0, 100)
         self._opacity.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self._opacity.setAccessibleName("Opacity of the labels")
-        self._opacity.setToolTip("Opacity of the fill (- and =)")
+        self._opacity.setToolTip(described(Wish.OPACITY))
         self._opacity.valueChanged.connect(self._wish_style)
         grid.addWidget(self._opacity, 2, 1)
         self._lines = QLabel("", self)
@@ -230,15 +239,46 @@ class ViewerSide(QWidget):
             box.valueChanged.connect(self._wish_window)
             grid.addWidget(QLabel(name, self), row, 0)
             grid.addWidget(box, row, 1)
-        self._width.setToolTip("Width of the grey window: drag with the right button, or [ and ]")
-        self._level.setToolTip("Centre of the grey window: drag with the right button, or ; and '")
+        self._width.setToolTip(described(Wish.WIDTH))
+        self._level.setToolTip(described(Wish.LEVEL))
         automatic = QPushButton("Auto", self)
         automatic.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        automatic.setToolTip("Window over the 0.5th to 99.5th percentile (0)")
+        automatic.setToolTip(
+            f"Window over the 0.5th to 99.5th percentile ({keys_of(Wish.PRESET, 0)})"
+        )
         automatic.clicked.connect(self.automatic_wished)
         grid.addWidget(automatic, 0, 2, 2, 1)
         grid.setColumnStretch(1, 1)
         return grid
+
+    def _open_menu(self, at: QPoint) -> None:
+        item = self._legend.itemAt(at) or self._legend.currentItem()
+        if item is not None:
+            menu = self.label_menu(item.data(0, Qt.ItemDataRole.UserRole), item.text(0))
+            menu.popup(self._legend.viewport().mapToGlobal(at))
+
+    def label_menu(self, value: int, name: str) -> QMenu:
+        """Return the menu of one label."""
+        menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        for text, wish in (
+            (f"Only {name}", lambda: self.only_wished.emit(value)),
+            ("All labels", lambda: self.only_wished.emit(0)),
+            ("Colour…", lambda: self._ask_colour(value)),
+            ("Colour of the palette", lambda: self.colour_wished.emit(value, None)),
+        ):
+            menu.addAction(text).triggered.connect(lambda _=False, wish=wish: wish())
+        return menu
+
+    def _ask_colour(self, value: int) -> None:
+        dialog = QColorDialog(QColor(0xFF000000 | self._style.colour(value)), self)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        for place, colour in enumerate(LABEL_COLOURS):
+            dialog.setStandardColor(place, QColor(0xFF000000 | colour))
+        dialog.colorSelected.connect(
+            lambda colour: self.colour_wished.emit(value, colour.rgb() & 0xFFFFFF)
+        )
+        dialog.open()
 
     def _wish_style(self) -> None:
         self.style_wished.emit(

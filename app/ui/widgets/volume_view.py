@@ -38,10 +38,22 @@ from app.datasets.geometry import (
     plane_view,
 )
 from app.ui.widgets.rendering import GreyPaint, OverlayPaint, OverlayStyle
-from app.ui.widgets.slice_view import MouseProfile, PlaneScene, SliceContent, SliceView
-from app.ui.widgets.viewer_keys import CT_PRESETS, VIEWER_SHORTCUTS, Wish, wish_of
+from app.ui.widgets.slice_view import PlaneScene, SliceContent, SliceView
+from app.ui.widgets.viewer_keys import (
+    CT_PRESETS,
+    VIEWER_SHORTCUTS,
+    MouseProfile,
+    Wish,
+    keys_of,
+    wish_of,
+)
 from app.ui.widgets.viewer_side import SIDE_WIDTH, LegendRow, ViewerSide
-from app.ui.widgets.viewer_volumes import CodedVolume, LabelVolume, Window, label_volumes
+from app.ui.widgets.viewer_volumes import (
+    CodedVolume,
+    LabelVolume,
+    Window,
+    label_volumes,
+)
 
 if TYPE_CHECKING:
     from app.datasets.images import Volume
@@ -105,6 +117,7 @@ class VolumeView(QWidget):
         self._overlay_shown = True
         self._peeking = False
         self._crosshair: Voxel = (0, 0, 0)
+        self._step = 1
         self._crosshair_shown = True
         self._convention = Convention.RADIOLOGICAL
         self._profile = MouseProfile.PACS
@@ -131,12 +144,15 @@ class VolumeView(QWidget):
         names: Sequence[str] = (),
         *,
         coded: Sequence[CodedVolume] = (),
+        step: int = 1,
         empty_text: str | None = None,
     ) -> None:
         """Show an image of several channels, the first one first.
 
         `coded` are the channels as the renderer wants them: made by the reader in its own
-        thread they spare this one a second for a large image of fractions.
+        thread they spare this one a second for a large image of fractions. Of a file that is too
+        large only every `step`-th voxel along each axis was read: the view says so, and counts
+        in voxels of the file.
 
         Raises:
             ValueError: the channels have different shapes.
@@ -144,6 +160,7 @@ class VolumeView(QWidget):
         if any(volume.array.shape != volumes[0].array.shape for volume in volumes):
             raise ValueError("the channels of an image must have one shape")
         self._prediction = self._reference = None
+        self._step = step
         self._channels = [
             _Channel(
                 name=names[index] if index < len(names) else f"Channel {index}",
@@ -183,21 +200,27 @@ class VolumeView(QWidget):
 
     def set_labels(
         self,
-        prediction: npt.NDArray[Any] | None,
-        reference: npt.NDArray[Any] | None,
+        prediction: npt.NDArray[Any] | LabelVolume | None,
+        reference: npt.NDArray[Any] | LabelVolume | None,
         names: Mapping[int, str] | None = None,
     ) -> None:
         """Lay label maps (z, y, x) over the image; each must have its shape.
 
-        Labels without a name are shown as well.
+        They are arrays, or `label_volumes` of them, made in another thread. Labels without a name
+        are shown as well.
 
         Raises:
             ValueError: a map has another shape than the image.
         """
-        for array in (prediction, reference):
-            if array is not None and array.shape != self._shape:
-                raise ValueError(f"labels of shape {array.shape} over another image")
-        self._prediction, self._reference = label_volumes([prediction, reference])
+        for labels in (prediction, reference):
+            if labels is not None and labels.shape != self._shape:
+                raise ValueError(f"labels of shape {labels.shape} over another image")
+        maps = [m for m in (prediction, reference) if isinstance(m, np.ndarray)]
+        coded = iter(label_volumes(maps))
+        self._prediction, self._reference = (
+            next(coded) if isinstance(labels, np.ndarray) else labels
+            for labels in (prediction, reference)
+        )
         if names is not None:
             self._names = {value: name for value, name in names.items() if value != 0}
         self._prepare_later()
@@ -211,7 +234,11 @@ class VolumeView(QWidget):
         self._prepare_some()
 
     def go_to(self, voxel: Voxel) -> None:
-        """Move the crosshair to a voxel (z, y, x), clamped into the image."""
+        """Move the crosshair to a voxel (z, y, x) of the file, clamped into the image."""
+        z, y, x = voxel
+        self._move_to((z // self._step, y // self._step, x // self._step))
+
+    def _move_to(self, voxel: Voxel) -> None:
         shape = self._shape
         if shape is None:
             return
@@ -220,13 +247,14 @@ class VolumeView(QWidget):
         )
         if (z, y, x) != self._crosshair:
             self._crosshair = (z, y, x)
-            self.crosshair_moved.emit(z, y, x)
+            self.crosshair_moved.emit(*self.crosshair)
             self._refresh()
 
     @property
     def crosshair(self) -> Voxel:
-        """The voxel (z, y, x) under the crosshair."""
-        return self._crosshair
+        """The voxel (z, y, x) of the file under the crosshair."""
+        z, y, x = self._crosshair
+        return z * self._step, y * self._step, x * self._step
 
     @property
     def window_level(self) -> Window:
@@ -259,8 +287,15 @@ class VolumeView(QWidget):
             self._refresh()
             self.convention_changed.emit(convention)
 
+    @property
+    def profile(self) -> MouseProfile:
+        """What the mouse buttons do."""
+        return self._profile
+
     def set_profile(self, profile: MouseProfile) -> None:
         """Choose what the mouse buttons do."""
+        if profile is self._profile:
+            return
         self._profile = profile
         for pane in self._panes.values():
             pane.profile = profile
@@ -296,7 +331,9 @@ class VolumeView(QWidget):
             view = self._views[plane]
             number, row, column = view.pixel_of(self._shape, self._crosshair)
             last = self._shape[view.slice_axis] - 1
-            self.go_to(view.voxel_at(self._shape, min(max(number + steps, 0), last), row, column))
+            self._move_to(
+                view.voxel_at(self._shape, min(max(number + steps, 0), last), row, column)
+            )
 
     def maximise(self, plane: Plane) -> None:
         """Give the whole view to one plane, or take it back."""
@@ -321,6 +358,18 @@ class VolumeView(QWidget):
         """Hide or show one label."""
         self.set_style(replace(self._style, hidden=self._style.hidden ^ {value}))
 
+    def show_only(self, value: int) -> None:
+        """Hide every label but one; 0 shows all."""
+        others = frozenset(self._label_values()) - {value} if value else frozenset()
+        self.set_style(replace(self._style, hidden=others))
+
+    def set_label_colour(self, value: int, colour: int | None) -> None:
+        """Draw a label in 0xRRGGBB; None gives it its colour of the palette again."""
+        colours = {key: one for key, one in self._style.colours.items() if key != value}
+        if colour is not None:
+            colours[value] = colour
+        self.set_style(replace(self._style, colours=colours))
+
     # Layout
 
     def _lay_out(self) -> None:
@@ -328,6 +377,8 @@ class VolumeView(QWidget):
         self._grid.setSpacing(2)
         self._side = ViewerSide()
         self._side.label_toggled.connect(self.toggle_label)
+        self._side.colour_wished.connect(self.set_label_colour)
+        self._side.only_wished.connect(self.show_only)
         self._side.style_wished.connect(self.set_style)
         self._side.window_wished.connect(self.set_window)
         self._side.automatic_wished.connect(self.automatic_window)
@@ -404,7 +455,7 @@ class VolumeView(QWidget):
             self._active = plane
             view = self._views[plane]
             number, _, _ = view.pixel_of(self._shape, self._crosshair)
-            self.go_to(view.voxel_at(self._shape, number, row, column))
+            self._move_to(view.voxel_at(self._shape, number, row, column))
 
     def _drag_window(self, wider: float, higher: float) -> None:
         window = self.window_level
@@ -418,14 +469,17 @@ class VolumeView(QWidget):
         """Return the menu of grey windows, convention and mouse."""
         menu = QMenu(self)
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        menu.addAction("Automatic window\t0").triggered.connect(self.automatic_window)
+        menu.addAction(f"Automatic window\t{keys_of(Wish.PRESET, 0)}").triggered.connect(
+            self.automatic_window
+        )
         for number, (name, window) in CT_PRESETS.items():
             action = menu.addAction(
-                f"CT {name.lower()}  {window.width:g} / {window.level:g}\t{number}"
+                f"CT {name.lower()}  {window.width:g} / {window.level:g}"
+                f"\t{keys_of(Wish.PRESET, number)}"
             )
             action.triggered.connect(lambda _=False, window=window: self.set_window(window))
         menu.addSeparator()
-        menu.addAction("Fit images\tR").triggered.connect(self._fit)
+        menu.addAction(f"Fit images\t{keys_of(Wish.RESET)}").triggered.connect(self._fit)
         self._add_choice(menu.addMenu("Sides"), list(Convention), self._convention, self._ask_convention)  # fmt: skip
         self._add_choice(menu.addMenu("Mouse"), list(MouseProfile), self._profile, self.set_profile)
         return menu
@@ -467,7 +521,7 @@ class VolumeView(QWidget):
         channel = self._channels[self._chosen]
         value = self._coded(channel).value_at(voxel)
         parts = [
-            f"voxel {voxel[2]}, {voxel[1]}, {voxel[0]}",
+            "voxel " + ", ".join(str(place * self._step) for place in reversed(voxel)),
             "no value" if np.isnan(value) else f"value {value:.6g}",
         ]
         for word, labels in (("prediction", self._prediction), ("reference", self._reference)):
@@ -582,7 +636,7 @@ class VolumeView(QWidget):
         if self._shape is not None:
             view = self._views[plane]
             number, row, column = view.pixel_of(self._shape, self._crosshair)
-            self.go_to(view.voxel_at(self._shape, number, row + down, column + right))
+            self._move_to(view.voxel_at(self._shape, number, row + down, column + right))
 
     def _fit(self) -> None:
         for pane in self._panes.values():
@@ -737,7 +791,11 @@ class VolumeView(QWidget):
             overlay=self._overlay if shown else None,
             corner=", ".join(
                 word
-                for word, holds in ((self._convention.value, sided), ("oblique", self._oblique))
+                for word, holds in (
+                    (self._convention.value, sided),
+                    ("oblique", self._oblique),
+                    (f"1/{self._step} resolution", self._step > 1),
+                )
                 if holds
             ),
             banner=self._banner,

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import SimpleITK
 from helpers import snapshots
 
+from app.datasets.geometry import Plane
 from app.domain.errors import DataProblem
 from app.ui.presenters.volumes import (
     CasePaths,
@@ -16,6 +19,7 @@ from app.ui.presenters.volumes import (
     read_case,
     worst_place,
 )
+from app.ui.widgets.case_viewer import CaseViewer
 
 
 def paths(**changes) -> CasePaths:
@@ -134,3 +138,101 @@ def test_a_file_that_changed_has_another_stamp(tmp_path):
     os.utime(path, (1, 1))
     assert file_stamp(paths(prediction=path)) != before
     assert file_stamp(paths(image="/gone"))[0] is None
+
+
+def test_further_channels_have_their_names():
+    case = snapshots.dataset().held_out[0]
+    other = snapshots.dataset().held_out[1]
+    loaded = read_case(paths(more=case.channels, channel_names=("T1", "T2")))
+    assert loaded.channel_names == ("T1", "T2")
+    assert [volume.array.shape for volume in loaded.channels] == [loaded.coded[0].shape] * 2
+    loaded = read_case(paths(more=other.channels, channel_names=("T1", "T2")))
+    assert loaded.channel_names == ("T1",)
+    assert loaded.remark == "T2 has another size than the first channel and is not shown."
+
+
+def test_the_memory_of_a_case_counts_the_copies_of_the_viewer():
+    loaded = read_case(paths(prediction=None))
+    before = loaded.bytes_held
+    assert before >= loaded.image.array.nbytes + loaded.reference.nbytes
+    loaded.coded[0].prepare()
+    assert loaded.bytes_held == before + loaded.coded[0].codes.nbytes
+
+
+def huge(path: Path, size: tuple[int, int, int], kind: str = "MET_SHORT", width: int = 2) -> str:
+    """Write a MetaImage of zeros that takes no room on the disk."""
+    header = (
+        f"ObjectType = Image\nNDims = 3\nDimSize = {size[0]} {size[1]} {size[2]}\n"
+        "TransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = 0 0 0\nElementSpacing = 0.5 0.5 0.7\n"
+        f"BinaryData = True\nBinaryDataByteOrderMSB = False\nElementType = {kind}\n"
+        "ElementDataFile = LOCAL\n"
+    )
+    with path.open("wb") as file:
+        file.write(header.encode())
+        file.truncate(len(header) + width * size[0] * size[1] * size[2])
+    return str(path)
+
+
+def shown_in_part(tmp_path, size, qtbot, *, with_label):
+    """Read an image of that size with one bright voxel, and show it."""
+    image, label = huge(tmp_path / "image.mha", size), None
+    x, y, z = (count // 4 * 2 for count in size)
+    spots = [(image, 2, 1000)]
+    if with_label:
+        label = huge(tmp_path / "label.mha", size, "MET_UCHAR", 1)
+        spots.append((label, 1, 1))
+    for path, width, value in spots:
+        voxels = size[0] * size[1] * (size[2] - z) - y * size[0] - x
+        with Path(path).open("r+b") as file:
+            file.seek(-width * voxels, os.SEEK_END)
+            file.write(value.to_bytes(width, "little"))
+    wanted = CasePaths(
+        case="huge", image=image, prediction=label, labels=(("Spot", (1,)),), voxel=(z, y, x)
+    )
+    loaded = read_case(wanted)
+    viewer = CaseViewer()
+    qtbot.addWidget(viewer)
+    viewer.resize(900, 700)
+    viewer.show()
+    viewer.show_case(
+        loaded.channels, *loaded.maps, coded=loaded.coded, names={1: "Spot"},
+        voxel=loaded.voxel, step=loaded.step, remark=loaded.remark,
+    )  # fmt: skip
+    view = viewer.view
+    assert loaded.step == 2
+    assert loaded.voxel == view.crosshair == (z, y, x)
+    assert "every second voxel" in viewer._remark.text()
+    assert viewer._remark.isVisible()
+    internal = (z // 2, y // 2, x // 2)
+    text = f"voxel {x}, {y}, {z}   value 1000"
+    assert view.describe(internal) == text + ("   prediction Spot" if with_label else "")
+    assert "1/2 resolution" in view.panes[Plane.AXIAL].scene.content.corner
+    assert loaded.image.geometry.point_of(internal) == pytest.approx((x / 2, y / 2, z * 0.7))
+    if with_label:
+        assert loaded.worst == (z, y, x)
+        assert [one.voxel for one in lesions_of(wanted, loaded)] == [(z, y, x)]
+    return loaded
+
+
+def test_an_image_that_is_too_large_is_shown_in_part_and_that_is_said(tmp_path, qtbot, monkeypatch):
+    monkeypatch.setattr("app.ui.presenters.volumes._LARGEST_BYTES", 40_000)
+    loaded = shown_in_part(tmp_path, (41, 50, 60), qtbot, with_label=True)
+    assert loaded.image.array.shape == (30, 25, 21)
+
+
+@pytest.mark.slow
+def test_15_gigabytes_are_shown_at_half_resolution(tmp_path, qtbot):
+    loaded = shown_in_part(tmp_path, (2000, 2000, 1900), qtbot, with_label=False)
+    assert loaded.bytes_held < 15.2e9 / 8 * 1.1
+    assert "15.2 GB" in loaded.remark
+
+
+def test_a_packed_image_that_does_not_fit_into_memory_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "packed.nii.gz"
+    SimpleITK.WriteImage(SimpleITK.Image(40, 40, 40, SimpleITK.sitkInt16), str(path))
+    memory = SimpleNamespace(available=1000, total=10**6)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: memory)
+    with pytest.raises(DataProblem) as caught:
+        read_case(paths(image=str(path)))
+    assert "does not fit into memory" in str(caught.value)
+    assert caught.value.remedy

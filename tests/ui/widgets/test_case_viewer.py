@@ -25,7 +25,7 @@ def test_shows_a_case_at_its_place(qtbot, look):
     qtbot.addWidget(viewer)
     viewer.show()
     viewer.show_case(
-        loaded.image,
+        loaded.channels,
         loaded.prediction,
         None,
         names={1: "Anterior", 2: "Posterior"},
@@ -39,6 +39,8 @@ def test_shows_a_case_at_its_place(qtbot, look):
     first = viewer.view
     viewer.show_sentence("Reading another…")
     assert not first.isVisible()
-    viewer.show_case(loaded.image, loaded.prediction, loaded.prediction, names={1: "A"}, voxel=None)
+    viewer.show_case(
+        loaded.channels, loaded.prediction, loaded.prediction, names={1: "A"}, voxel=None
+    )
     assert viewer.view is first
     assert viewer._remark.isHidden()

@@ -6,8 +6,18 @@ import pytest
 from PySide6.QtCore import QEvent, Qt
 from PySide6.QtGui import QKeyEvent, QKeySequence
 
-from app.ui.actions import SHORTCUTS
-from app.ui.widgets.viewer_keys import BINDINGS, VIEWER_SHORTCUTS, Wish, wish_of
+from app.ui.actions import SHORTCUTS, Scope
+from app.ui.widgets.viewer_keys import (
+    BINDINGS,
+    BUTTONS,
+    VIEWER_SHORTCUTS,
+    MouseProfile,
+    Wish,
+    described,
+    keys_of,
+    mouse_lines,
+    wish_of,
+)
 
 KEYS = [(keys, binding.wish, number) for binding in BINDINGS for keys, number in binding.keys]
 
@@ -19,11 +29,18 @@ def test_every_key_is_understood(qapp, keys, wish, number):
     assert wish_of(event) == (wish, number)
 
 
-def test_no_key_means_two_things_here_or_in_the_window():
-    used = Counter(QKeySequence(keys).toString() for keys, _, _ in KEYS)
-    used.update(QKeySequence(shortcut.keys).toString() for shortcut in SHORTCUTS.values())
-    scopes = Counter(QKeySequence(shortcut.keys).toString() for shortcut in SHORTCUTS.values())
-    assert {keys for keys, count in used.items() if count > max(1, scopes[keys])} == set()
+def test_no_key_means_two_things_here_or_where_a_viewer_is():
+    mine = [QKeySequence(keys).toString() for keys, _, _ in KEYS]
+    assert {keys for keys, count in Counter(mine).items() if count > 1} == set()
+    # The viewer stands on Review and in a window of its own that Data opens.
+    with_viewer = (Scope.WINDOW, Scope.DATA, Scope.REVIEW)
+    others = {
+        QKeySequence(keys).toString()
+        for shortcut in SHORTCUTS.values()
+        if shortcut.scope in with_viewer
+        for keys in shortcut.every
+    }
+    assert others & set(mine) == set()
 
 
 def test_every_wish_has_a_key():
@@ -44,3 +61,23 @@ def test_signs_are_found_with_shift_and_on_the_number_pad(qapp):
 def test_keys_of_others_are_left_alone(qapp):
     event = QKeyEvent(QEvent.Type.KeyPress, Qt.Key.Key_S, Qt.KeyboardModifier.ControlModifier)
     assert wish_of(event) is None
+
+
+def test_menus_and_tooltips_take_their_keys_from_the_table(qapp):
+    assert keys_of(Wish.PRESET, 3) == "3"
+    assert keys_of(Wish.RESET) == "R"
+    assert described(Wish.FILL) == "Filled labels or outlines only (O)"
+
+
+@pytest.mark.parametrize("profile", list(MouseProfile))
+def test_the_sheet_says_what_each_button_does(profile):
+    lines = dict(mouse_lines(profile))
+    for button, name in (
+        ("LeftButton", "Left"),
+        ("RightButton", "Right"),
+        ("MiddleButton", "Middle"),
+    ):
+        plain, shifted = BUTTONS[profile][getattr(Qt.MouseButton, button)]
+        text = lines[f"{name} button"]
+        assert text.casefold().startswith(plain.value)
+        assert (f"with Shift {shifted.value}" in text) == (plain is not shifted)

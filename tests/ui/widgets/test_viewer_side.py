@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QColor
+from PySide6.QtWidgets import QColorDialog
 
 from app.ui.widgets.rendering import OverlayStyle
 from app.ui.widgets.viewer_side import LegendRow, ViewerSide
@@ -73,3 +75,29 @@ def test_channels_are_offered_when_there_are_several(side, qtbot):
     with qtbot.waitSignal(side.channel_wished) as wished:
         side._channel.setCurrentIndex(1)
     assert wished.args == [1]
+
+
+def test_a_label_has_a_menu_with_its_colour(side, qtbot):
+    side.show_labels([LegendRow(value=2, name="Liver", colour=0x112233, shown=True)])
+    menu = side.label_menu(2, "Liver")
+    only, every, colour, palette = menu.actions()
+    assert only.text() == "Only Liver"
+    for action, signal, values in (
+        (only, side.only_wished, [2]),
+        (every, side.only_wished, [0]),
+        (palette, side.colour_wished, [2, None]),
+    ):
+        with qtbot.waitSignal(signal) as wished:
+            action.trigger()
+        assert wished.args == values
+    colour.trigger()
+    (dialog,) = side.findChildren(QColorDialog)
+    dialog.setCurrentColor(QColor(0xFF445566))
+    with qtbot.waitSignal(side.colour_wished) as wished:
+        dialog.accept()
+    assert wished.args == [2, 0x445566]
+
+
+def test_tooltips_name_the_keys_of_the_table(side):
+    assert side._boxes["errors"].toolTip().endswith("(E)")
+    assert side._opacity.toolTip() == "Opacity of the labels (- / =)"

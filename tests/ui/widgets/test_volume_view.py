@@ -16,7 +16,7 @@ from PySide6.QtWidgets import QApplication
 from app.datasets.geometry import Convention, Geometry, Plane
 from app.datasets.images import Volume
 from app.ui.widgets.rendering import label_colour
-from app.ui.widgets.slice_view import MouseProfile
+from app.ui.widgets.viewer_keys import MouseProfile
 from app.ui.widgets.viewer_volumes import Window
 from app.ui.widgets.volume_view import VIEWER_SHORTCUTS, VolumeView
 
@@ -451,6 +451,37 @@ def test_unknown_keys_are_left_to_the_window(filled):
     event.setAccepted(True)
     filled.keyPressEvent(event)
     assert not event.isAccepted()
+
+
+def test_one_label_has_another_colour_and_gets_its_own_back(filled):
+    pane = filled.panes[Plane.AXIAL]
+    filled.set_label_colour(1, 0x123456)
+    assert pane.scene.content.overlay.lines[1] == 0xFF123456
+    filled.set_label_colour(1, None)
+    assert pane.scene.content.overlay.lines[1] == 0xFF000000 | label_colour(1)
+
+
+def test_only_one_label_and_all_again(view):
+    view.set_volume(make_volume())
+    labels = make_labels(1)
+    labels[3, 4, 5], labels[3, 4, 6] = 2, 3
+    view.set_labels(labels, None, {1: "A", 2: "B", 3: "C"})
+    view.show_only(2)
+    assert view.style_in_force.hidden == {1, 3}
+    view.show_only(0)
+    assert view.style_in_force.hidden == set()
+
+
+def test_a_reduced_image_counts_in_voxels_of_the_file(view, qtbot):
+    view.set_volumes([make_volume()], step=3)
+    assert view.crosshair == (18, 21, 24)
+    with qtbot.waitSignal(view.crosshair_moved) as moved:
+        view.go_to((9, 10, 11))
+    assert moved.args == [9, 9, 9]
+    assert view._crosshair == (3, 3, 3)
+    assert view.describe((3, 3, 3)).startswith("voxel 9, 9, 9 ")
+    view.set_volume(make_volume())
+    assert view.crosshair == (6, 7, 8)
 
 
 def test_the_sheet_of_keys_is_exported():
