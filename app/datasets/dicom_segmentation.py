@@ -29,6 +29,19 @@ _LONGEST_LABEL: Final = 64
 """Characters of a segment's label (VR LO)."""
 # A series of ours must sort behind those of the scanner.
 _SERIES_NUMBER: Final = 9000
+# Must be there though they may say nothing (type 2); de-identified series often lack them.
+_MAY_BE_EMPTY: Final = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "PositionReferenceIndicator",
+)
 _COLOURS: Final = (
     (43, 118, 176),
     (230, 159, 0),
@@ -80,12 +93,16 @@ def write_segmentation(
         sources: list[Dataset] = []
         for path in slices:
             try:
-                sources.append(pydicom.dcmread(path, stop_before_pixels=True))
+                source = pydicom.dcmread(path, stop_before_pixels=True)
             except (OSError, ValueError, KeyError, EOFError) as exc:
                 raise DataProblem(
                     f"{path.name} of the DICOM series cannot be read any more",
                     code=ErrorCode.CASE_UNREADABLE,
                 ) from exc
+            for keyword in _MAY_BE_EMPTY:
+                if keyword not in source:
+                    setattr(source, keyword, "")
+            sources.append(source)
         algorithm = AlgorithmIdentificationSequence(
             name=model[:_LONGEST_LABEL],
             version=model_digest[:16],

@@ -132,6 +132,23 @@ def test_without_a_name_in_the_source_there_is_none_in_the_segmentation(tmp_path
     assert b"Quillfeather" not in output.read_bytes()
 
 
+def test_a_series_that_says_nothing_of_its_patient_is_enough(tmp_path):
+    """As de-identified ones are: what may be empty is not there at all."""
+    study = DicomStudy(tmp_path / "images")
+    study.series("ct", noise(SHAPE))
+    for path in (study.folder / "ct").iterdir():
+        one = pydicom.dcmread(path)
+        for keyword in ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID",
+                        "StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName",
+                        "PositionReferenceIndicator", "InstitutionName"):  # fmt: skip
+            delattr(one, keyword)
+        one.save_as(path)
+    series, output = write(tmp_path)
+    masks = by_position(output, series.geometry)
+    assert (masks["anterior"] == (prediction() == 1)).all()
+    assert str(pydicom.dcmread(output).PatientName) == ""
+
+
 def test_regions_are_segments_that_overlap(tmp_path):
     DicomStudy(tmp_path / "images").series("ct", noise(SHAPE))
     labels = {"background": 0, "whole": (1, 5), "core": (5,)}
