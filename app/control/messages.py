@@ -219,6 +219,28 @@ class DoctorRow(Struct, frozen=True):
     remedy: str = ""
 
 
+class NetworkLayer(Struct, frozen=True):
+    """Layers of this site's network of one role at one resolution.
+
+    `role` is a value of `app.federation.network.Role`, `scale` the stride to full resolution per
+    axis. Of `weights` numbers `shared` go round, with `sites` other sites.
+    """
+
+    role: str
+    scale: tuple[int, ...]
+    weights: int
+    shared: int
+    sites: int
+
+
+class NetworkView(Struct, frozen=True):
+    """How much of this site's own network goes round, where every site has one of its own."""
+
+    sentence: str
+    percent: int
+    layers: tuple[NetworkLayer, ...]
+
+
 class FederationView(Struct, frozen=True):
     """Study, link and sites."""
 
@@ -231,6 +253,7 @@ class FederationView(Struct, frozen=True):
     rounds: tuple[RoundRow, ...] = ()
     plan: PlanSummary | None = None
     plan_digest: str | None = None
+    network: NetworkView | None = None
     sent_bytes: int = 0
     received_bytes: int = 0
     doctor: tuple[DoctorRow, ...] = ()

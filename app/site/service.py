@@ -701,6 +701,7 @@ class SiteService:
                         rounds=study.closed_rounds.rounds,
                         plan=plan,
                         summary=study.plan_summary,
+                        coverage=None if study.network is None else study.network.coverage,
                         transfer=study.link,
                         heard_at=study.heard_at,
                         traffic=None

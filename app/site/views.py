@@ -8,6 +8,8 @@ from typing import Final
 from app.control.messages import (
     FederationView,
     LinkState,
+    NetworkLayer,
+    NetworkView,
     RoundRow,
     SiteRow,
     StudyView,
@@ -16,6 +18,7 @@ from app.control.messages import (
 from app.domain.errors import safe_text
 from app.domain.plans import PlanSummary
 from app.domain.training import StepRecord
+from app.federation.alignment import Coverage
 from app.site.agenda import Work, WorkKind
 from app.site.context import JoinedStudy, SiteLink
 from app.site.rounds import RoundState, RoundTask
@@ -57,6 +60,7 @@ def federation_view(
     rounds: Sequence[RoundSummary],
     plan: Plan | None,
     summary: PlanSummary | None,
+    coverage: Coverage | None = None,
     transfer: SiteLink | None,
     heard_at: float | None = None,
     traffic: TrafficView | None = None,
@@ -89,6 +93,7 @@ def federation_view(
             for one in rounds
         ),
         plan=summary,
+        network=None if coverage is None else network_view(coverage),
         plan_digest=None if plan is None else plan.sha256,
         sent_bytes=0 if transfer is None else transfer.sent_bytes,
         received_bytes=0 if transfer is None else transfer.received_bytes,
@@ -162,6 +167,24 @@ def _share_done(site: SiteSummary, epochs_per_round: int) -> float:
     before = (site.round - 1) * epochs_per_round
     steps = (site.epoch - 1 - before) * site.steps + site.step
     return min(1.0, max(0.0, steps / (epochs_per_round * site.steps)))
+
+
+def network_view(coverage: Coverage) -> NetworkView:
+    """Return how much of this site's network goes round, for the picture of it."""
+    return NetworkView(
+        sentence=str(coverage),
+        percent=coverage.percent,
+        layers=tuple(
+            NetworkLayer(
+                role=layer.role.value,
+                scale=layer.scale,
+                weights=layer.weights,
+                shared=layer.shared,
+                sites=layer.sites,
+            )
+            for layer in coverage.layers
+        ),
+    )
 
 
 def training_sentence(

@@ -93,6 +93,8 @@ DOCTOR_HINT: Final = (
     "of its program. It joins nothing and sends nothing of yours."
 )
 DOCTOR_RUNS: Final = "The connection is being tested; this takes up to a minute."
+COMMON_PLAN: Final = "The plan all sites use"
+OWN_PLAN: Final = "The plan of this site"
 EMPTY_SITES: Final = "The sites of the study are listed here once the coordinator has told them."
 EMPTY_ROUNDS: Final = "Each closed round adds a row: who took part and how well the model did."
 EMPTY_TRAINING: Final = "Training has not begun."

@@ -27,6 +27,8 @@ from app.control.messages import (
     LinkState,
     LogLine,
     ModelView,
+    NetworkLayer,
+    NetworkView,
     OutgoingField,
     ReviewView,
     RoundRow,
@@ -376,6 +378,46 @@ def joined(base: Snapshot | None = None) -> Snapshot:
             received_bytes=9_712,
         ),
     )
+
+
+def layer(role: str, scale: int, weights: int, shared: int, sites: int) -> NetworkLayer:
+    return NetworkLayer(
+        role=role, scale=(scale, scale, scale), weights=weights, shared=shared, sites=sites
+    )
+
+
+NETWORK = NetworkView(
+    sentence="78 % of your network is shared with 4 of 5 other sites.",
+    percent=78,
+    layers=(
+        layer("stem", 1, 960, 96, 4),
+        layer("encoder", 1, 27_744, 27_744, 4),
+        layer("encoder", 2, 166_272, 166_272, 4),
+        layer("encoder", 4, 664_320, 664_320, 3),
+        layer("encoder", 8, 2_655_744, 2_655_744, 2),
+        layer("bottleneck", 16, 5_531_520, 0, 0),
+        layer("decoder", 8, 5_309_952, 5_309_952, 2),
+        layer("decoder", 4, 1_327_872, 1_327_872, 3),
+        layer("decoder", 2, 332_160, 332_160, 4),
+        layer("decoder", 1, 83_136, 83_136, 4),
+        layer("upsampling", 8, 655_616, 0, 0),
+        layer("upsampling", 4, 262_272, 262_272, 3),
+        layer("upsampling", 2, 65_600, 65_600, 4),
+        layer("upsampling", 1, 16_416, 16_416, 4),
+        layer("head", 1, 99, 0, 0),
+    ),
+)
+
+
+def asymmetric() -> Snapshot:
+    """A study in which every site has a network of its own, while it trains."""
+    made = training()
+    federation = replace(
+        made.federation,
+        study=replace(study(), method="asymfedavg", policy="network"),
+        network=NETWORK,
+    )
+    return replace(made, federation=federation)
 
 
 OUTGOING = {
@@ -1049,6 +1091,7 @@ STAGES = {
     "fingerprinting": fingerprinting,
     "to-allow": to_allow,
     "training": training,
+    "asymmetric": asymmetric,
     "paused": paused,
     "refused": refused,
     "troubled": troubled,

@@ -10,13 +10,14 @@ from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 from app.ui.actions import Action, described
 from app.ui.models.rows import Table
 from app.ui.presenters.federation import SITE_COLUMNS, FederationState, InvitationState
-from app.ui.text import EMPTY_FEDERATION, EMPTY_FEDERATION_HINT, PURPOSE, Page
+from app.ui.text import COMMON_PLAN, EMPTY_FEDERATION, EMPTY_FEDERATION_HINT, PURPOSE, Page
 from app.ui.theme import GRID
 from app.ui.widgets.card import Card, FactGrid, page_layout, row_of, scrolling
 from app.ui.widgets.doctor_card import DoctorCard
 from app.ui.widgets.drop_zone import DropZone
 from app.ui.widgets.empty_state import EmptyState
 from app.ui.widgets.labels import BadgeLabel, Button, IconLabel, label, show_text
+from app.ui.widgets.network_picture import NetworkPicture
 from app.ui.widgets.record_table import RecordTable
 
 SUFFIX = ".fedjoin"
@@ -172,7 +173,14 @@ class FederationPage(QWidget):
         rounds.body.addWidget(self._footnote)
         layout.addWidget(rounds)
 
-        self._plan_card = Card("The plan all sites use")
+        self._network_card = Card("What of your network is shared")
+        self._network_sentence = label("", "sentence")
+        self.network = NetworkPicture()
+        self._network_card.body.addWidget(self._network_sentence)
+        self._network_card.body.addWidget(self.network)
+        layout.addWidget(self._network_card)
+
+        self._plan_card = Card(COMMON_PLAN)
         self._plan = FactGrid()
         self._plan_card.body.addWidget(self._plan)
         layout.addWidget(self._plan_card)
@@ -210,6 +218,10 @@ class FederationPage(QWidget):
         show_text(self._sentence, state.sentence)
         self.sites.show_table(state.sites)
         self.rounds.show_table(state.rounds)
+        self._network_card.setVisible(bool(state.network.sentence))
+        self._network_sentence.setText(state.network.sentence)
+        self.network.draw(state.network)
+        self._plan_card.heading.setText(state.plan_title)
         self._plan_card.setVisible(bool(state.plan))
         self._plan.show_facts(state.plan)
 

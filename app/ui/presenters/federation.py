@@ -15,8 +15,10 @@ from app.control.messages import (
 )
 from app.ui import text
 from app.ui.models.doctor import DoctorLine, DoctorState
+from app.ui.models.network import NetworkState
 from app.ui.models.rows import Cell, Column, Row, Table, number, words
 from app.ui.presenters.fingerprint import POLICY_SENTENCES, plan_facts
+from app.ui.presenters.network import present_network
 from app.ui.presenters.parts import Badge, Fact
 from app.ui.text import (
     NOTHING,
@@ -45,9 +47,10 @@ DOCTOR_SIGNS: Final = {
     "failed": ("problem", Tone.DANGER),
     "skipped": ("waiting", Tone.NEUTRAL),
 }
+ASYMMETRIC: Final = "asymfedavg"
 METHOD_WORDS: Final = {
     "ffe": "One common plan, all layers averaged",
-    "asymfedavg": "Own plan at each site, common layers averaged",
+    ASYMMETRIC: "Own plan at each site, common layers averaged",
 }
 TRANSFER_WORDS: Final = {
     "fp32": "all weights, 4 bytes each",
@@ -100,6 +103,8 @@ class FederationState:
     sites: Table
     rounds: Table
     plan: tuple[Fact, ...]
+    plan_title: str
+    network: NetworkState
     traffic: str
     doctor: DoctorState
     pause: PauseState
@@ -228,6 +233,10 @@ def present_federation(snapshot: Snapshot | None) -> FederationState:
         doctor=present_doctor(view, attached=snapshot is not None),
         rounds=rounds_table(view),
         plan=plan_facts(view.plan, view.plan_digest),
+        plan_title=text.OWN_PLAN
+        if study is not None and study.method == ASYMMETRIC
+        else text.COMMON_PLAN,
+        network=present_network(view.network),
         traffic=f"Sent {size(view.sent_bytes)}, received {size(view.received_bytes)}",
         pause=pause_of(snapshot),
         come_back=text.COME_BACK if view.link is LinkState.REFUSED else "",

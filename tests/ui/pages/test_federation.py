@@ -111,3 +111,14 @@ def test_a_refused_site_can_try_again_and_learns_how_to_come_back(open_window):
     shown.show(snapshots.checked())
     assert page._open.isVisible()
     assert page._open.isEnabled()
+
+
+def test_a_network_of_its_own_is_shown_as_a_picture(page):
+    page.draw(present_federation(snapshots.training()))
+    assert not page._network_card.isVisible()
+    assert page._plan_card.heading.text() == "The plan all sites use"
+    page.draw(present_federation(snapshots.asymmetric()))
+    assert page._network_card.isVisible()
+    assert page.network.isVisible()
+    assert page._network_sentence.text() == snapshots.NETWORK.sentence
+    assert page._plan_card.heading.text() == "The plan of this site"
