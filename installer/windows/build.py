@@ -1,12 +1,12 @@
 """Build the Windows setup program of the present commit, on Linux.
 
-    python3 installer/build_windows.py [--out DIR] [--work DIR] [--small] [--torch-index URL]
+    python3 installer/build_windows.py [--out DIR] [--work DIR] [--packing small|quick|stored]
 
     FednnU-Net-Desktop-VERSION-windows-x64.exe     Windows 10 or newer, per user, offline
     FednnU-Net-Desktop-VERSION-windows-x64.json    size, hashes of every file
     SHA256SUMS.windows
 
-`--small` compresses with LZMA: a third smaller, and many minutes slower to build. Signed when
+`--packing small` compresses with LZMA: a third smaller, many minutes slower to build. Signed when
 FEDNNUNET_SIGN_P12 names a certificate (see installer/signing.py): both launchers, the uninstaller's
 stub aside, and the setup program. `installer/verify_windows.py` installs and tries the product under
 Wine; nothing here can run on a real Windows.
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import enum
 import json
 import os
 import shutil
@@ -46,6 +47,14 @@ _FOR_WINDOWS: Final = (
     "--no-deps", "--only-binary=:all:", "--platform", "win_amd64",
     "--python-version", "3.11", "--implementation", "cp",
 )  # fmt: skip
+
+
+class Packing(enum.Enum):
+    """How the setup program holds its files: LZMA, zlib, or as they are."""
+
+    SMALL = "small"
+    QUICK = "quick"
+    STORED = "stored"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +158,7 @@ def make_tree(
 
 
 def make_setup(
-    tree: Path, setup: Path, icon: Path, version: str, shell: Shell, *, small: bool
+    tree: Path, setup: Path, icon: Path, version: str, shell: Shell, *, packing: Packing
 ) -> None:
     """Compile the setup program with NSIS."""
     shell.run(
@@ -157,7 +166,7 @@ def make_setup(
         f"-DTREE={tree}", f"-DOUT={setup}", f"-DVERSION={version}",
         f"-DNUMBERS={'.'.join(numbers_of(version))}",
         f"-DKIBIBYTES={product.size_of(tree) // 1024}", f"-DICON={icon}",
-        *(("-DSMALL",) if small else ()), HERE / "setup.nsi",
+        *((f"-D{packing.name}",) if packing is not Packing.QUICK else ()), HERE / "setup.nsi",
     )  # fmt: skip
 
 
@@ -181,7 +190,12 @@ def build(options: argparse.Namespace) -> int:
     if size > LARGEST_TREE:
         raise SetupProblem(f"the product takes {size / 1e9:.2f} GB installed", "drop more of it")
     make_setup(
-        tree, products.setup, work / "fednnunet.ico", source.version, shell, small=options.small
+        tree,
+        products.setup,
+        work / "fednnunet.ico",
+        source.version,
+        shell,
+        packing=Packing(options.packing),
     )
     if signer is not None:
         signer.sign(products.setup, shell)
@@ -220,7 +234,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--environment", type=Path, default=ROOT / "build" / "linux", help="of the tools; shared"
     )
-    parser.add_argument("--small", action="store_true", help="LZMA, for a release")
+    parser.add_argument(
+        "--packing",
+        choices=[each.value for each in Packing],
+        default=Packing.QUICK.value,
+        help="small (LZMA) for a release, stored to try something out",
+    )
     parser.add_argument("--torch-index", metavar="URL")
     options = parser.parse_args(arguments)
     return product.run_main(lambda _: build(options), arguments)

@@ -26,7 +26,9 @@ InstallDirRegKey HKCU "${OUR_KEY}" "InstallDir"
 RequestExecutionLevel user
 ManifestDPIAware true
 BrandingText "${NAME} ${VERSION} - for research use only"
-!ifdef SMALL
+!ifdef STORED
+SetCompress off
+!else ifdef SMALL
 SetCompressor /SOLID lzma
 SetCompressorDictSize 64
 !else

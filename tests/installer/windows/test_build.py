@@ -41,8 +41,8 @@ def icon() -> bytes:
 # The setup program
 
 
-@pytest.mark.parametrize("small", [False, True])
-def test_the_setup_script_compiles_against_a_tiny_tree(tmp_path, small):
+@pytest.mark.parametrize("packing", build.Packing)
+def test_the_setup_script_compiles_against_a_tiny_tree(tmp_path, packing):
     need("makensis")
     folder = tmp_path / "tree"
     (folder / "Lib").mkdir(parents=True)
@@ -50,7 +50,7 @@ def test_the_setup_script_compiles_against_a_tiny_tree(tmp_path, small):
         (folder / name).write_bytes(PE)
     (tmp_path / "a.ico").write_bytes(icon())
     setup = build.Products(out=tmp_path, version="1.2.3").setup
-    build.make_setup(folder, setup, tmp_path / "a.ico", "1.2.3", shell(), small=small)
+    build.make_setup(folder, setup, tmp_path / "a.ico", "1.2.3", shell(), packing=packing)
     assert setup.read_bytes().startswith(PE)
 
 
