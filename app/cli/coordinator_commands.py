@@ -122,11 +122,11 @@ def revoke(parsed: argparse.Namespace) -> int:
 
 def export(parsed: argparse.Namespace) -> int:
     """Write the global model as a zip that plain nnU-Net installs."""
-    from app.coordinator.exporting import export_model
+    from app.coordinator.exporting import best_of, export_model
 
-    digest = asyncio.run(
-        export_model(parsed.home.absolute(), parsed.out.absolute(), round_number=parsed.round)
-    )
+    folder = parsed.home.absolute()
+    number = best_of(folder) if parsed.best else parsed.round
+    digest = asyncio.run(export_model(folder, parsed.out.absolute(), round_number=number))
     _say(f"{parsed.out} written (SHA-256 {digest})")
     return DONE
 

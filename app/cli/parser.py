@@ -331,7 +331,11 @@ def _coordinator(parser: argparse.ArgumentParser) -> None:
     export = commands.add_parser("export", help="write the global model as an nnU-Net model zip")
     export.add_argument("--home", type=Path, required=True)
     export.add_argument("--out", type=Path, required=True, metavar="model.zip")
-    export.add_argument("--round", type=int, help="the average of this round (default: the last)")
+    which = export.add_mutually_exclusive_group()
+    which.add_argument("--round", type=int, help="the average of this round (default: the last)")
+    which.add_argument(
+        "--best", action="store_true", help="the average that did best on held-out cases"
+    )
     export.set_defaults(command=_later("coordinator_commands", "export"))
 
     audit = _audit(commands)

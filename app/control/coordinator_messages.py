@@ -33,7 +33,7 @@ class OpenInvitation(Struct, frozen=True):
 
 
 class ClosedRound(Struct, frozen=True):
-    """One averaged round."""
+    """One averaged round; `held_out_dice` is its average's on cases that no site trained on."""
 
     number: int
     contributors: tuple[str, ...]
@@ -41,6 +41,8 @@ class ClosedRound(Struct, frozen=True):
     validation_loss: float | None
     pseudo_dice: tuple[float | None, ...]
     model: str
+    held_out_dice: tuple[float | None, ...] = ()
+    held_out_cases: int = 0
 
 
 class CoordinatorStatus(Struct, frozen=True, tag="coordinator-status"):
@@ -58,6 +60,7 @@ class CoordinatorStatus(Struct, frozen=True, tag="coordinator-status"):
     closed_rounds: tuple[ClosedRound, ...]
     plan_digest: str | None
     model_digest: str | None
+    best_round: int | None = None
 
 
 class GetStatus(Struct, frozen=True, tag="get-status"):

@@ -161,13 +161,15 @@ class SiteRow(Struct, frozen=True):
 
 
 class RoundRow(Struct, frozen=True):
-    """One closed round."""
+    """One closed round; `held_out_dice` is its average's on all sites' held-out cases."""
 
     number: int
     contributors: tuple[str, ...]
     train_loss: float
     validation_loss: float | None
     pseudo_dice: tuple[float | None, ...]
+    held_out_dice: tuple[float | None, ...] = ()
+    held_out_cases: int = 0
 
 
 class TrafficView(Struct, frozen=True):

@@ -16,6 +16,8 @@ from app.coordinator.store import StudyStore
 from app.coordinator.workspace import CoordinatorHome, artefact_file, study_terms
 from app.domain.errors import DataProblem, ErrorCode, OurMistake
 from app.domain.study import Method
+from app.federation.best_round import best_round
+from app.federation.study_record import read
 from app.jobs.events import Exported
 from app.jobs.runner import JobRunner, run_job
 from app.jobs.spec import ExportJob
@@ -25,6 +27,30 @@ from app.system.clock import SystemClock
 MODEL_NAME: Final = "FederatedModel"
 SHARED_SUFFIX: Final = ".safetensors"
 _MODEL: Final = "model-"
+
+
+def best_of(folder: Path) -> int:
+    """Return the round whose average did best on all sites' held-out cases.
+
+    Raises:
+        DataProblem: no round was scored by enough sites yet.
+    """
+    store = StudyStore.open(CoordinatorHome(folder=folder).database)
+    try:
+        saved = store.load()
+    finally:
+        store.close()
+    best = None
+    if saved is not None:
+        terms, record = read(saved)
+        best = best_round(record.closed, minimum_sites=terms.minimum_sites)
+    if best is None:
+        raise DataProblem(
+            "no average was scored on held-out cases by enough sites yet; "
+            "export the newest one without --best",
+            code=ErrorCode.STUDY_STATE,
+        )
+    return best.model.round
 
 
 async def export_model(folder: Path, out: Path, *, round_number: int | None = None) -> str:

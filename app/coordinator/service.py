@@ -64,6 +64,7 @@ from app.federation.study_events import (
     FingerprintArrived,
     Left,
     MergeAndPlan,
+    ModelScored,
     Pause,
     PlanAccepted,
     PlanMade,
@@ -510,6 +511,14 @@ class CoordinatorService:
                 if self._spool.has_from(site, BlobKind.WEIGHTS, message.weights):
                     self._audit.update_kept(site, message)
                     await self.tell(UpdateArrived(update=translation.model_update(site, message)))
+            case messages.ModelScored():
+                await self.tell(
+                    ModelScored(
+                        site=site,
+                        model=digest(message.model),
+                        score=translation.held_out_score(message.score),
+                    )
+                )
             case messages.UpdateFailed():
                 await self.tell(
                     UpdateFailed(
@@ -779,6 +788,8 @@ def status_of(
                 train_loss=closed.train_loss,
                 validation_loss=closed.validation_loss,
                 pseudo_dice=closed.pseudo_dice,
+                held_out_dice=closed.held_out_dice,
+                held_out_cases=closed.held_out_cases,
                 model=model.weights.sha256,
             )
             for closed, model in zip(view.closed_rounds, view.models, strict=True)

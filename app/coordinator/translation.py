@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from app.domain.ids import SiteName, digest
 from app.domain.rounds import BlobRef, ModelUpdate
+from app.domain.training import HeldOutScore
 from app.federation.study_events import SiteReport
 from app.federation.study_views import Instruction
 from app.wire import messages
@@ -38,6 +39,8 @@ def directive(instruction: Instruction) -> messages.Directive:
                 train_loss=closed.train_loss,
                 validation_loss=closed.validation_loss,
                 pseudo_dice=closed.pseudo_dice,
+                held_out_dice=closed.held_out_dice,
+                held_out_cases=closed.held_out_cases,
             )
             for closed in instruction.closed_rounds
         ),
@@ -49,6 +52,10 @@ def directive(instruction: Instruction) -> messages.Directive:
         start_epoch=instruction.start_epoch,
         rounds=instruction.rounds,
         model=_blob(instruction.model),
+        score_base=instruction.score_base,
+        score_wanted=instruction.score_wanted,
+        best=_blob(instruction.best),
+        best_round=instruction.best_round,
     )
 
 
@@ -80,7 +87,13 @@ def model_update(site: SiteName, offer: messages.UpdateOffered) -> ModelUpdate:
         validation_loss=offer.validation_loss,
         pseudo_dice=offer.pseudo_dice,
         epoch_seconds=offer.epoch_seconds,
+        base_score=None if offer.base_score is None else held_out_score(offer.base_score),
     )
+
+
+def held_out_score(told: messages.HeldOut) -> HeldOutScore:
+    """Return a site's score in our own words."""
+    return HeldOutScore(cases=told.cases, dice=told.dice)
 
 
 def reference(blob: messages.Blob) -> BlobRef:

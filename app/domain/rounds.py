@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.domain.ids import Digest, SiteName
+from app.domain.training import HeldOutScore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,10 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelUpdate:
-    """What one site sends for a round; `cases` is its number of training cases (the weight)."""
+    """What one site sends for a round; `cases` is its number of training cases (the weight).
+
+    `base_score` is how the average that it began from does on the site's held-out cases.
+    """
 
     round: int
     attempt: int
@@ -38,6 +42,15 @@ class ModelUpdate:
     validation_loss: float | None
     pseudo_dice: tuple[float | None, ...]
     epoch_seconds: float
+    base_score: HeldOutScore | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteScore:
+    """How an average does on the held-out cases of one site."""
+
+    site: SiteName
+    score: HeldOutScore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

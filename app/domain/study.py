@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import Final
+
+from app.domain.dataset import BACKGROUND, IGNORE
+
+ALL_FOLDS: Final = "all"
 
 
 class Policy(enum.Enum):
@@ -58,7 +63,8 @@ class StudyTerms:
     several values for a region). `planner` is an nnU-Net planner class name. `fold` is "0".."4"
     or "all". `progress_deadline_minutes` is the time without any sign of progress after which a
     round closes without a late site; it never bounds a round's total time. `proximal_mu` is FedProx's
-    weight of the distance to a round's base (Li et al. 2020), 0 leaves it out.
+    weight of the distance to a round's base (Li et al. 2020), 0 leaves it out. Every `score_every`
+    rounds, and after the last, sites score the average on their held-out cases; 0 is never.
     """
 
     name: str
@@ -82,12 +88,18 @@ class StudyTerms:
     epochs_per_round: int = 1
     iterations_per_epoch: int = 250
     validation_iterations: int = 50
+    score_every: int = 1
     seed: int = 12345
     minimum_sites: int = 2
     minimum_cases: int = 5
     policy: Policy = Policy.MINIMAL
     admission: Admission = Admission.APPROVAL
     progress_deadline_minutes: int = 240
+
+    @property
+    def foreground(self) -> int:
+        """Number of labels or regions that are segmented: neither background nor ignore."""
+        return sum(name not in (BACKGROUND, IGNORE) for name in self.labels)
 
     @property
     def total_epochs(self) -> int:

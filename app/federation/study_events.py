@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from app.domain.errors import ErrorCode
 from app.domain.ids import Digest, SiteName
 from app.domain.rounds import BlobRef, GlobalModel, ModelUpdate
+from app.domain.training import HeldOutScore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +170,15 @@ class UpdateArrived:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelScored:
+    """A site scored the study's final average on its held-out cases; `model` is the one it got."""
+
+    site: SiteName
+    model: Digest
+    score: HeldOutScore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateFailed:
     """A site has nothing that may count for this round; `code` is an ErrorCode value."""
 
@@ -246,6 +256,7 @@ Event = (
     | PlanAccepted
     | PlanRefused
     | UpdateArrived
+    | ModelScored
     | UpdateFailed
     | RoundAveraged
     | AveragingFailed

@@ -80,6 +80,7 @@ rounds = 50                 # (default)
 epochs_per_round = 1        # (default) local epochs between two averages
 iterations_per_epoch = 250  # (default) as in nnU-Net
 validation_iterations = 50  # (default) as in nnU-Net
+score_every = 1             # (default) sites score every average on held-out cases | 0: never
 seed = 12345                # (default) draws the first model
 
 # --- who takes part -----------------------------------------------------------------------------
@@ -413,6 +414,7 @@ _READERS: Final[dict[str, Callable[[str, object], object]]] = {
     "epochs_per_round": _number(1, 10_000),
     "iterations_per_epoch": _number(1, 100_000),
     "validation_iterations": _number(1, 100_000),
+    "score_every": _number(0, 100_000),
     "seed": _number(0, 2**31 - 1),
     "minimum_sites": _number(1, 200),
     "minimum_cases": _number(1, 100_000),

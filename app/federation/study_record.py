@@ -9,7 +9,7 @@ import msgspec
 
 from app.domain.errors import FednnunetError, OurMistake
 from app.domain.ids import Digest, SiteName, StudyId
-from app.domain.rounds import BlobRef, GlobalModel, ModelUpdate
+from app.domain.rounds import BlobRef, GlobalModel, ModelUpdate, SiteScore
 from app.domain.study import Method, StudyTerms
 from app.federation.round_machine import RoundState
 from app.federation.site_machine import SiteState
@@ -73,12 +73,16 @@ class OpenRound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClosedRound:
-    """A closed round and the case-weighted figures of its updates."""
+    """A closed round and the case-weighted figures of its updates.
+
+    `scores` come later: each site's, of the round's average on its held-out cases, in site order.
+    """
 
     model: GlobalModel
     train_loss: float
     validation_loss: float | None
     pseudo_dice: tuple[float | None, ...]
+    scores: tuple[SiteScore, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,9 @@ from app.domain.errors import ErrorCode, OurMistake, safe_text
 from app.domain.ids import Digest, SiteName
 from app.domain.rounds import BlobRef, GlobalModel, ModelUpdate
 from app.domain.study import Method, StudyTerms
+from app.domain.training import HeldOutScore
 from app.federation import round_machine, site_machine, study_machine
+from app.federation.best_round import is_plausible, with_score
 from app.federation.round_machine import RoundEvent, RoundState
 from app.federation.site_machine import SiteEvent, SiteState
 from app.federation.study_events import (
@@ -31,6 +33,7 @@ from app.federation.study_events import (
     FingerprintArrived,
     Left,
     MergeAndPlan,
+    ModelScored,
     Pause,
     PlanAccepted,
     PlanMade,
@@ -150,6 +153,8 @@ class Turn:
                 self._plan_refused(event)
             case UpdateArrived():
                 self._update_arrived(event.update)
+            case ModelScored():
+                self._model_scored(event)
             case UpdateFailed():
                 self._update_failed(event)
             case RoundAveraged():
@@ -651,6 +656,26 @@ class Turn:
             self.record = replace(self.record, round=replace(opened, updates=tuple(updates)))
             self._move_site(name, SiteEvent.UPDATE_KEPT)
             self.sites[name] = replace(self.sites[name], problem="", problem_sentence="")
+            if update.base_score is not None:
+                self._note_score(name, update.base_score)
+
+    def _model_scored(self, event: ModelScored) -> None:
+        """Keep a site's score of the final average; one of another model says nothing here."""
+        if not self._known(event.site) or self.record.state is not StudyState.FINISHED:
+            return
+        final = self.record.base_of(event.site, self.terms.method)
+        if final is not None and final.sha256 == event.model:
+            self._note_score(event.site, event.score)
+
+    def _note_score(self, site: SiteName, score: HeldOutScore) -> None:
+        """Put a site's score of the newest average to its round.
+
+        A score that cannot be one is left out: it says nothing of the weights that came with it.
+        """
+        if not self.record.closed or not is_plausible(score, labels=self.terms.foreground):
+            return
+        *earlier, newest = self.record.closed
+        self.record = replace(self.record, closed=(*earlier, with_score(newest, site, score)))
 
     def _update_failed(self, event: UpdateFailed) -> None:
         if not self._known(event.site):

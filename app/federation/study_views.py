@@ -9,7 +9,8 @@ from typing import Final
 
 from app.domain.ids import SiteName, StudyId
 from app.domain.rounds import BlobRef, GlobalModel
-from app.domain.study import Method, StudyTerms
+from app.domain.study import ALL_FOLDS, Method, StudyTerms
+from app.federation.best_round import best_round, held_out_cases, held_out_dice
 from app.federation.round_machine import RoundState
 from app.federation.site_machine import SiteState
 from app.federation.study_machine import StudyState
@@ -60,6 +61,8 @@ class RoundSummary:
     train_loss: float
     validation_loss: float | None
     pseudo_dice: tuple[float | None, ...]
+    held_out_dice: tuple[float | None, ...] = ()
+    held_out_cases: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +86,10 @@ class Instruction:
     start_epoch: int = 0
     rounds: int = 0
     model: BlobRef | None = None
+    score_base: bool = False
+    score_wanted: bool = False
+    best: BlobRef | None = None
+    best_round: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +158,7 @@ def instruction(
     if record.state is StudyState.STOPPED:
         return replace(plain, step=Step.STOP)
     if record.state is StudyState.FINISHED:
-        return replace(plain, step=Step.FINISH, model=record.base_of(site, terms.method))
+        return _finish(plain, terms, record, site)
     if record.paused:
         return replace(plain, step=Step.PAUSE)
     if record.state in (StudyState.ENROLLING, StudyState.FINGERPRINTING):
@@ -179,7 +186,38 @@ def instruction(
         round=record.round.number,
         attempt=ask.attempt,
         start_epoch=(record.round.number - 1) * terms.epochs_per_round,
+        score_base=_is_scored(terms, record.round.number - 1),
     )
+
+
+def _is_scored(terms: StudyTerms, number: int) -> bool:
+    """Tell whether sites score the average of a round before they train on from it."""
+    if not terms.score_every or terms.fold == ALL_FOLDS or number < 1:
+        return False
+    return number % terms.score_every == 0 or number == terms.rounds
+
+
+def _finish(
+    plain: Instruction, terms: StudyTerms, record: StudyRecord, site: SiteName
+) -> Instruction:
+    """Tell a site what a finished study leaves: the last average, and the best if it is another.
+
+    In asymmetric averaging an earlier average is no use to a site, whose own layers went on.
+    """
+    final = record.closed[-1]
+    wanted = _is_scored(terms, final.model.round) and all(one.site != site for one in final.scores)
+    plain = replace(
+        plain,
+        step=Step.FINISH,
+        model=record.base_of(site, terms.method),
+        score_wanted=wanted,
+    )
+    best = best_round(record.closed, minimum_sites=terms.minimum_sites)
+    # Before the last average is scored as well nobody knows which one is the best.
+    judged = len(final.scores) >= terms.minimum_sites
+    if best is None or not judged or terms.method is Method.ASYM:
+        return plain
+    return replace(plain, best=best.model.weights, best_round=best.model.round)
 
 
 def status(terms: StudyTerms, record: StudyRecord, presence: Presences, now: float) -> StudyStatus:
@@ -290,6 +328,8 @@ def _round_summary(closed: ClosedRound) -> RoundSummary:
         train_loss=closed.train_loss,
         validation_loss=closed.validation_loss,
         pseudo_dice=closed.pseudo_dice,
+        held_out_dice=held_out_dice(closed),
+        held_out_cases=held_out_cases(closed),
     )
 
 
@@ -300,7 +340,7 @@ def _newest_rounds(closed: tuple[ClosedRound, ...]) -> tuple[RoundSummary, ...]:
     for one in reversed(closed[-_TOLD_ROUNDS:]):
         summary = _round_summary(one)
         room -= 100 + sum(len(site) + 2 for site in summary.contributors)
-        room -= 9 * len(summary.pseudo_dice)
+        room -= 9 * (len(summary.pseudo_dice) + len(summary.held_out_dice))
         if room < 0 and told:
             break
         told.append(summary)

@@ -47,6 +47,9 @@ class WorkKind(enum.Enum):
     TAKE_MODEL = "take model"
     EXPORT = "export"
     EXPORT_PERSONAL = "export personal"
+    SCORE_MODEL = "score model"
+    TELL_SCORE = "tell score"
+    EXPORT_BEST = "export best"
 
 
 _LOOKING_AT_DATA: Final = frozenset(
@@ -118,7 +121,7 @@ class StudyFacts:
     """What the study lane decides from.
 
     `allowed` is an allowance that holds now; `fingerprint_unheard` that the coordinator still
-    asks though it was sent.
+    asks though it was sent, `score_unheard` that a score was not told just now.
     """
 
     directive: Directive | None
@@ -131,6 +134,7 @@ class StudyFacts:
     session_stands: bool
     model: FinalModel | None
     has_update: bool
+    score_unheard: bool = False
 
 
 def next_study_work(facts: StudyFacts) -> Work | None:
@@ -170,6 +174,14 @@ def _finish(facts: StudyFacts, directive: Directive) -> Work | None:
         return Work(kind=WorkKind.EXPORT, key=wanted)
     if facts.has_update and not model.personal_exported:
         return Work(kind=WorkKind.EXPORT_PERSONAL, key=wanted)
+    prepared = facts.plan is not None and facts.plan.prepared
+    if directive.score_wanted and prepared and model.score is None:
+        return Work(kind=WorkKind.SCORE_MODEL, key=wanted)
+    if directive.score_wanted and model.score is not None and facts.score_unheard:
+        return Work(kind=WorkKind.TELL_SCORE, key=wanted)
+    best = directive.best
+    if best is not None and best.sha256 not in (wanted, model.best):
+        return Work(kind=WorkKind.EXPORT_BEST, key=best.sha256)
     return None
 
 

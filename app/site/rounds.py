@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from app.domain.errors import OurMistake
+from app.domain.training import HeldOutScore
 from app.jobs.events import RoundTrained
 
 
@@ -101,6 +102,7 @@ class TrainedUpdate(msgspec.Struct, frozen=True, kw_only=True):
     validation_loss: float | None
     pseudo_dice: tuple[float | None, ...]
     epoch_seconds: float
+    base_score: HeldOutScore | None = None
 
     @classmethod
     def of(cls, trained: RoundTrained) -> TrainedUpdate:
@@ -116,6 +118,7 @@ class TrainedUpdate(msgspec.Struct, frozen=True, kw_only=True):
             validation_loss=last.validation_loss,
             pseudo_dice=last.pseudo_dice,
             epoch_seconds=sum(epoch.seconds for epoch in trained.epochs) / len(trained.epochs),
+            base_score=trained.base_score,
         )
 
 

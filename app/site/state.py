@@ -16,7 +16,7 @@ from app.domain.errors import ErrorCode, OurMistake, SetupProblem
 from app.domain.findings import ValidationReport
 from app.domain.layout_proposal import LayoutProposal
 from app.domain.study import StudyTerms
-from app.domain.training import EpochRecord
+from app.domain.training import EpochRecord, HeldOutScore
 from app.site.rounds import RoundTask
 from app.system.atomic import PRIVATE_FILE, disk_errors, make_folder
 from app.wire.messages import RoundSummary
@@ -193,12 +193,18 @@ class ClosedRounds(Record, frozen=True):
 
 
 class FinalModel(Record, frozen=True):
-    """The study's final model is here; `exported` once its zip is written."""
+    """The study's final model is here; `exported` once its zip is written.
+
+    `score` is how it does on this site's held-out cases; `best` the digest of the average that did
+    best over all sites, once its zip is written.
+    """
 
     sha256: str
     round: int
     exported: bool = False
     personal_exported: bool = False
+    score: HeldOutScore | None = None
+    best: str = ""
 
 
 class Models(Record, frozen=True):

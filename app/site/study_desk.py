@@ -40,7 +40,7 @@ from app.domain.plans import PlanSummary
 from app.domain.rounds import TensorSpec
 from app.domain.segmentation import ModelKind
 from app.domain.study import Transfer
-from app.domain.training import EpochRecord, StepRecord
+from app.domain.training import EpochRecord, HeldOutScore, StepRecord
 from app.federation import identity
 from app.federation.merging import decode_merged
 from app.federation.network import manifest
@@ -50,6 +50,7 @@ from app.jobs.events import (
     Checkpointed,
     EpochEnded,
     Exported,
+    HeldOutScored,
     Noted,
     Preprocessed,
     RoundTrained,
@@ -57,7 +58,7 @@ from app.jobs.events import (
     Stepped,
     UpdateWritten,
 )
-from app.jobs.spec import PreprocessJob, TrainJob, TrainRound
+from app.jobs.spec import HeldOutJob, PreprocessJob, TrainJob, TrainRound
 from app.site import fingerprinting
 from app.site.agenda import StudyFacts, Work, WorkKind
 from app.site.audit import AuditKind
@@ -98,6 +99,8 @@ from app.wire.messages import (
     BlobKind,
     Directive,
     FingerprintOffered,
+    HeldOut,
+    ModelScored,
     PlanAccepted,
     PlanRefused,
     Step,
@@ -257,6 +260,7 @@ class StudyDesk:
             session_stands=self.session is not None and self.session.stands,
             model=store.get(FinalModel),
             has_update=kept is not None and self._own_weights(kept.task) is not None,
+            score_unheard=self._long_ago("score"),
         )
 
     @property
@@ -384,6 +388,12 @@ class StudyDesk:
                 await self._export(joined)
             case WorkKind.EXPORT_PERSONAL:
                 await self._export_personal(joined)
+            case WorkKind.SCORE_MODEL:
+                await self._score_model(joined)
+            case WorkKind.TELL_SCORE:
+                await self._tell_score(link)
+            case WorkKind.EXPORT_BEST:
+                await self._export_best(joined, link, directive)
             case _:
                 raise OurMistake(f"the study desk does not {work.kind.value}")
 
@@ -764,6 +774,7 @@ class StudyDesk:
             start_epoch=task.start_epoch,
             base=str(base),
             update=str(home.update(task.round, task.base)),
+            score_base=self.directive is not None and self.directive.score_base,
         )
         if joined.terms.proximal_mu:
             # Only what came from the coordinator holds: layers of this site's own are free.
@@ -917,6 +928,7 @@ class StudyDesk:
                 validation_loss=update.validation_loss,
                 pseudo_dice=update.pseudo_dice,
                 epoch_seconds=update.epoch_seconds,
+                base_score=None if update.base_score is None else _told_score(update.base_score),
             )
         )
         site.audit.append(
@@ -1025,6 +1037,73 @@ class StudyDesk:
         # The global model stays last: it is the one that a person is offered first.
         self._site.store.put(
             Models(models=(view, *others)), msgspec.structs.replace(model, personal_exported=True)
+        )
+
+    async def _score_model(self, joined: JoinedStudy) -> None:
+        """Score the final model on this site's held-out cases, as every average before it."""
+        site, plan, model = self._site, self._plan(), self._site.store.get(FinalModel)
+        if model is None:
+            return
+        weights = (
+            site.home.weights(model.sha256)
+            if self.network is None
+            else site.home.own_model(model.sha256)
+        )
+        done = await run_for(
+            site,
+            HeldOutJob(
+                plan=str(site.home.plan(plan.sha256)),
+                workspace=str(site.home.workspace),
+                configuration=joined.terms.configuration,
+                fold=joined.terms.fold,
+                weights=str(weights),
+                device=site.settings.device,
+                threads=site.settings.worker_threads,
+            ),
+            HeldOutScored,
+            kind="score",
+            show=self._show_job,
+            done=lambda _: "the final model is scored on the held-out cases",
+        )
+        site.store.put(msgspec.structs.replace(model, score=done.score))
+
+    async def _tell_score(self, link: SiteLink) -> None:
+        model = self._site.store.get(FinalModel)
+        if model is None or model.score is None:
+            return
+        await link.deliver(ModelScored(model=model.sha256, score=_told_score(model.score)))
+        self._told("score")
+
+    async def _export_best(self, joined: JoinedStudy, link: SiteLink, directive: Directive) -> None:
+        """Keep the average that did best over all sites as a model too."""
+        blob, model = directive.best, self._site.store.get(FinalModel)
+        if blob is None or model is None:
+            return
+        site = self._site
+        weights = site.home.weights(blob.sha256)
+        await asyncio.to_thread(make_folder, site.home.study)
+        await link.download(blob, weights)
+        site.audit.append(
+            AuditKind.MODEL_RECEIVED,
+            now=site.clock.now(),
+            sha256=blob.sha256,
+            size=blob.size,
+            **self._witness(),
+        )
+        view = await self._export_zip(
+            joined,
+            weights=weights,
+            name=f"{joined.terms.name}, best average of all sites, after round "
+            f"{directive.best_round}",
+            file=f"best-{blob.sha256[:12]}.zip",
+            round_number=directive.best_round,
+            kind=ModelKind.BEST,
+        )
+        models = site.store.get(Models) or Models(models=())
+        # Another average may have been the best before all sites had scored the last one.
+        others = tuple(other for other in models.models if other.kind is not ModelKind.BEST)
+        site.store.put(
+            Models(models=(view, *others)), msgspec.structs.replace(model, best=blob.sha256)
         )
 
     async def _export_zip(
@@ -1178,3 +1257,7 @@ def _axes_of(document: bytes) -> tuple[int, ...]:
     if sorted(axes) != [0, 1, 2]:
         raise PeerMistake("the plan has no order of axes", code=ErrorCode.PLANS_REFUSED)
     return tuple(axes)
+
+
+def _told_score(score: HeldOutScore) -> HeldOut:
+    return HeldOut(cases=score.cases, dice=score.dice)

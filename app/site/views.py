@@ -89,6 +89,8 @@ def federation_view(
                 train_loss=one.train_loss,
                 validation_loss=one.validation_loss,
                 pseudo_dice=one.pseudo_dice,
+                held_out_dice=one.held_out_dice,
+                held_out_cases=one.held_out_cases,
             )
             for one in rounds
         ),

@@ -45,6 +45,13 @@ class Blob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     size: Size
 
 
+class HeldOut(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Mean Dice per label over the held-out cases of one site, and how many cases they are."""
+
+    cases: Annotated[int, Meta(ge=1, le=1_000_000)]
+    dice: Annotated[tuple[float | None, ...], Meta(max_length=512)]
+
+
 # --- opening a session -------------------------------------------------------------------------
 
 
@@ -166,6 +173,14 @@ class UpdateOffered(Message, frozen=True):
     validation_loss: float | None
     pseudo_dice: Annotated[tuple[float | None, ...], Meta(max_length=512)]
     epoch_seconds: float
+    base_score: HeldOut | None = None
+
+
+class ModelScored(Message, frozen=True):
+    """How the final model does on the held-out cases of this site's fold."""
+
+    model: Sha256
+    score: HeldOut
 
 
 class UpdateFailed(Message, frozen=True):
@@ -219,6 +234,8 @@ class RoundSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     train_loss: float
     validation_loss: float | None
     pseudo_dice: Annotated[tuple[float | None, ...], Meta(max_length=512)]
+    held_out_dice: Annotated[tuple[float | None, ...], Meta(max_length=512)] = ()
+    held_out_cases: Annotated[int, Meta(ge=0, le=500_000_000)] = 0
 
 
 class Directive(Message, frozen=True):
@@ -227,6 +244,8 @@ class Directive(Message, frozen=True):
     `serial` grows with every change of the study; a site drops an older one. `plan` is present
     from PREPARE on; `base`, `round`, `attempt`, `start_epoch` with TRAIN; `model` with FINISH.
     A site that holds the model `delta_from` can make `base` from it and the smaller `delta`.
+    With `score_base` it scores the base before it trains, with `score_wanted` the final model; then
+    `best` is the average that did best on all sites' held-out cases, that of round `best_round`.
     """
 
     serial: Annotated[int, Meta(ge=0)]
@@ -245,6 +264,10 @@ class Directive(Message, frozen=True):
     start_epoch: Small = 0
     rounds: Small = 0
     model: Blob | None = None
+    score_base: bool = False
+    score_wanted: bool = False
+    best: Blob | None = None
+    best_round: Small = 0
     audit_head: Sha256 | None = None
 
 
@@ -338,6 +361,7 @@ AnyMessage = (
     | PlanAccepted
     | PlanRefused
     | UpdateOffered
+    | ModelScored
     | UpdateFailed
     | Left
     | Directive

@@ -1,15 +1,19 @@
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from helpers.played_jobs import PlayedRunner
+from helpers.studies import TERMS, Bench
 
 from app.coordinator import exporting
 from app.coordinator.spool import Spool
 from app.coordinator.store import StudyStore
 from app.coordinator.workspace import CoordinatorHome, create_study
 from app.domain.errors import DataProblem, ErrorCode
-from app.domain.ids import digest_of
+from app.domain.ids import SiteName, digest_of
+from app.domain.training import HeldOutScore
+from app.federation.study_events import ModelScored, UpdateArrived
 from app.federation.study_file import EXAMPLE
 from app.jobs.events import Exported
 from app.system.clock import SystemClock
@@ -62,6 +66,26 @@ def test_the_newest_average_is_exported_unless_a_round_is_named(folder, tmp_path
     export(folder, tmp_path, round_number=2)
     assert [Path(job.weights).read_bytes() for job in exported] == [b"10", b"2"]
     assert exported[0].output == str(tmp_path / "model.zip")
+
+
+def test_the_best_average_is_found_by_its_scores_on_held_out_cases(folder):
+    with pytest.raises(DataProblem, match="without --best"):
+        exporting.best_of(folder)
+    bench = Bench(replace(TERMS, rounds=2))
+    bench.train("a", "b")
+    for dice in (None, 0.7):
+        for site in ("a", "b"):
+            score = None if dice is None else HeldOutScore(cases=2, dice=(dice, dice))
+            effects = bench.tell(UpdateArrived(update=bench.update(site, base_score=score)))
+        bench.average(effects)
+    for site in ("a", "b"):
+        model = bench.told(site).model.sha256
+        worse = HeldOutScore(cases=2, dice=(0.5, 0.5))
+        bench.tell(ModelScored(site=SiteName(site), model=model, score=worse))
+    store = StudyStore.open(CoordinatorHome(folder=folder).database)
+    store.save(bench.study.save(), 1.0)
+    store.close()
+    assert exporting.best_of(folder) == 1
 
 
 @pytest.mark.parametrize("options", [{}, {"round_number": 3}])

@@ -14,6 +14,7 @@ from helpers.studies import (
 )
 
 from app.domain.errors import OurMistake
+from app.domain.training import HeldOutScore
 from app.federation.study import Study
 from app.federation.study_events import (
     AverageRound,
@@ -22,6 +23,7 @@ from app.federation.study_events import (
     FingerprintArrived,
     Left,
     MergeAndPlan,
+    ModelScored,
     Pause,
     PlanAccepted,
     PlanMade,
@@ -114,6 +116,9 @@ def site_events(site: str):
         UpdateArrived(update=replace(update, weights=blob("other"))),
         UpdateFailed(site=site, round=1, attempt=1, code="x"),
         UpdateFailed(site=site, round=99, attempt=99, code="x"),
+        ModelScored(
+            site=site, model=blob("other").sha256, score=HeldOutScore(cases=2, dice=(0.5,))
+        ),
         Left(site=site),
     ]
 

@@ -7,6 +7,7 @@ import pytest
 from helpers.studies import TERMS, Bench, blob
 
 from app.domain.study import Method
+from app.domain.training import HeldOutScore
 from app.federation import study_events
 from app.federation.study_events import (
     AveragingFailed,
@@ -51,6 +52,7 @@ def anything(kind):
         "round": 0,
         "model": blob("g"),
         "without_missing": False,
+        "score": HeldOutScore(cases=2, dice=(0.5,)),
         "shares": (SiteShare(site="a", network=blob("n"), part=blob("s"), base=blob("b")),),
     }
     return kind(**{field.name: values[field.name] for field in fields(kind)})

@@ -10,6 +10,7 @@ import pytest
 from app.domain.dataset import DatasetDescription, DatasetFolder
 from app.domain.findings import Finding, Severity, ValidationReport
 from app.domain.layout_proposal import LayoutProposal
+from app.domain.training import HeldOutScore
 from app.site.agenda import (
     DataFacts,
     StudyFacts,
@@ -155,10 +156,14 @@ TRAIN = {"directive": directive(Step.TRAIN, plan=blob(), base=blob(B))}
 PAUSE = {"directive": directive(Step.PAUSE, plan=blob())}
 WAIT = {"directive": directive(Step.WAIT, plan=blob())}
 FINISH = {"directive": directive(Step.FINISH, plan=blob(), model=blob(B))}
+DONE = FinalModel(sha256=B, round=1, exported=True, personal_exported=True)
+TOLD_SCORE = msgspec.structs.replace(DONE, score=HeldOutScore(cases=2, dice=(0.5,)))
 PLAN = Plan(sha256=A, merged=None)
 PREPARED = {"plan": Plan(sha256=A, merged=None, prepared=True)}
 TOLD = {"plan": Plan(sha256=A, merged=None, prepared=True, told=True)}
 REFUSED = Plan(sha256=A, merged=None, refused_code="plans-refused")
+SCORED = TOLD | {"directive": directive(Step.FINISH, plan=blob(), model=blob(B), score_wanted=True)}
+BEST = TOLD | {"directive": directive(Step.FINISH, plan=blob(), model=blob(B), best=blob(A))}
 STANDS = {"session_alive": True, "session_stands": True}
 STARTS = {"session_alive": True, "session_stands": False}
 
@@ -220,6 +225,20 @@ STARTS = {"session_alive": True, "session_stands": False}
                 "model": FinalModel(sha256=B, round=1, exported=True, personal_exported=True),
                 "has_update": True,
             },
+            None,
+        ),
+        (SCORED | {"model": DONE}, WorkKind.SCORE_MODEL),
+        (SCORED | {"model": DONE, "plan": PLAN}, None),
+        (SCORED | {"model": TOLD_SCORE}, None),
+        (SCORED | {"model": TOLD_SCORE, "score_unheard": True}, WorkKind.TELL_SCORE),
+        (FINISH | TOLD | {"model": TOLD_SCORE, "score_unheard": True}, None),
+        (BEST | {"model": DONE}, WorkKind.EXPORT_BEST),
+        (BEST | {"model": msgspec.structs.replace(DONE, best=A)}, None),
+        (BEST | {"model": FinalModel(sha256=B, round=1)}, WorkKind.EXPORT),
+        (
+            TOLD
+            | {"directive": directive(Step.FINISH, plan=blob(), model=blob(B), best=blob(B))}
+            | {"model": DONE},
             None,
         ),
         ({"directive": directive(Step.STOP)} | STANDS, WorkKind.CLOSE_SESSION),

@@ -18,6 +18,7 @@ from app.control.messages import (
 from app.domain.errors import REMEDIES, ErrorCode, LinkProblem, SetupProblem
 from app.domain.ids import digest_of
 from app.domain.rounds import TensorSpec
+from app.domain.segmentation import ModelKind
 from app.domain.study import Transfer
 from app.federation import identity
 from app.federation.transfer import change_manifest, encode
@@ -25,6 +26,8 @@ from app.jobs.events import Failed
 from app.system.tensor_files import TensorFileWriter, apply_change
 from app.wire.messages import (
     BlobKind,
+    HeldOut,
+    ModelScored,
     PlanAccepted,
     PlanRefused,
     RoundSummary,
@@ -431,3 +434,50 @@ async def test_a_site_with_other_libraries_says_why_and_waits_until_it_is_update
     assert accepted.identity == identity.expected(document, study_terms()).digest
     assert site.snapshot.service.problem == ""
     await site.until(lambda: site.coordinator.reports[-1].identity == accepted.identity, "report")
+
+
+async def test_the_average_is_scored_where_the_coordinator_asks_for_it(site):
+    await site.to_prepared()
+    site.train(1)
+    await site.until(lambda: len(site.coordinator.told(UpdateOffered)) == 1)
+    site.train(2, score_base=True)
+    await site.until(lambda: len(site.coordinator.told(UpdateOffered)) == 2)
+    first, second = site.coordinator.told(UpdateOffered)
+    assert first.base_score is None
+    assert second.base_score == HeldOut(cases=2, dice=(0.51, None))
+
+
+async def test_the_final_model_is_scored_told_until_heard_and_kept_over_a_restart(site):
+    await site.to_prepared()
+    await site.to_finished()
+    final = site.base(4)
+    finish = {"plan": site.plan, "model": final}
+    site.coordinator.direct(Step.FINISH, **finish, score_wanted=True)
+    await site.until(lambda: site.coordinator.told(ModelScored))
+    [scored] = site.coordinator.told(ModelScored)
+    assert scored == ModelScored(model=final.sha256, score=HeldOut(cases=2, dice=(0.5, None)))
+    # It was lost on the way: the service that starts anew is asked again, and scores nothing anew.
+    await site.crash()
+    await site.start()
+    site.coordinator.direct(Step.FINISH, **finish, score_wanted=True)
+    await site.until(lambda: len(site.coordinator.told(ModelScored)) == 2)
+    assert site.runner.kinds().count("HeldOutJob") == 1
+
+
+async def test_the_best_average_is_kept_as_a_model_beside_the_last(site):
+    await site.to_prepared()
+    await site.to_finished()
+    best = site.base(2)
+    finish = {"plan": site.plan, "model": site.base(4)}
+    site.coordinator.direct(Step.FINISH, **finish, best=best, best_round=1)
+    await site.until(lambda: len(site.snapshot.review.models) == 3)
+    kinds = [model.kind for model in site.snapshot.review.models]
+    assert kinds[-1] is ModelKind.FINAL, "the last average is offered first"
+    [kept] = [model for model in site.snapshot.review.models if model.kind is ModelKind.BEST]
+    assert kept.round == 1
+    assert Path(kept.path).read_bytes() == b"zip of " + site.coordinator.blobs[best.sha256]
+    # All sites have scored by now, and another one turns out to be the best.
+    site.coordinator.direct(Step.FINISH, **finish, best=site.base(3), best_round=2)
+    await site.until(
+        lambda: [m.round for m in site.snapshot.review.models if m.kind is ModelKind.BEST] == [2]
+    )

@@ -91,7 +91,7 @@ def broken(**changes: object) -> bytes:
     [
         (b"", "a message cannot be read: Input data was truncated"),
         (b"\xc1", "a message cannot be read: MessagePack data is malformed: invalid opcode '\\xc1' (byte 0)"),
-        (encode(OFFER) + b"x", "a message cannot be read: MessagePack data is malformed: trailing characters (byte 282)"),
+        (encode(OFFER) + b"x", "a message cannot be read: MessagePack data is malformed: trailing characters (byte 294)"),
         (broken(t="Exec"), "a message cannot be read: Invalid value 'Exec' - at `$.t`"),
         (broken(extra=1), "a message cannot be read: Object contains unknown field `extra`"),
         (broken(cases="gone"), "a message cannot be read: Object missing required field `cases`"),

@@ -318,6 +318,12 @@ def rounds_table(view: FederationView) -> Table:
         Column(title="Sites in the average", stretches=True),
         Column(title="Training loss", figures=True),
         Column(title="Validation loss", figures=True),
+        Column(
+            title="Held-out Dice",
+            hint="The average on whole cases that no site trained on, over all sites and labels. "
+            "It comes with the next round.",
+            figures=True,
+        ),
         *(
             Column(
                 title=f"{sentence_case(label)} *",
@@ -330,6 +336,8 @@ def rounds_table(view: FederationView) -> Table:
     rows = []
     for closed in sorted(view.rounds, key=lambda row: -row.number):
         dice = (*closed.pseudo_dice, *([None] * len(labels)))[: len(labels)]
+        known = [value for value in closed.held_out_dice if value is not None]
+        held_out = sum(known) / len(known) if known else None
         rows.append(
             Row(
                 key=str(closed.number),
@@ -338,6 +346,7 @@ def rounds_table(view: FederationView) -> Table:
                     words(listed(tuple(map(site_title, closed.contributors)))),
                     number(closed.train_loss, figure(closed.train_loss)),
                     number(closed.validation_loss, figure(closed.validation_loss)),
+                    number(held_out, figure(held_out, 3)),
                     *(number(value, figure(value, 2)) for value in dice),
                 ),
             )
