@@ -4,7 +4,14 @@ import logging
 
 import pytest
 
-from app.system.logs import LineHandler, LoggedLine, redact, start_logging, stop_logging
+from app.system.logs import (
+    FewOfEach,
+    LineHandler,
+    LoggedLine,
+    redact,
+    start_logging,
+    stop_logging,
+)
 
 
 @pytest.mark.parametrize(
@@ -54,3 +61,31 @@ def test_the_file_and_the_window_get_the_same_redacted_lines(tmp_path, expected_
     assert "round 3 failed" in written
     assert "test_logs.py" not in written
     assert patient not in written
+
+
+def test_asyncio_cannot_fill_the_disk_with_one_sentence(tmp_path, expected_log):
+    expected_log("asyncio", "socket.send|something else")
+    expected_log("app.test", "ours")
+    file = start_logging(tmp_path / "logs", "site")
+    try:
+        for number in range(1000):
+            logging.getLogger("asyncio").warning("socket.send() raised exception.")
+            logging.getLogger("app.test").warning("ours %d", number)
+        logging.getLogger("asyncio").error("something else")
+    finally:
+        stop_logging(file)
+    written = (tmp_path / "logs" / "site.log").read_text(encoding="utf-8")
+    assert written.count("socket.send()") == 3
+    assert written.count("something else") == 1
+    assert written.count("ours") == 1000, "of our own nothing is left out"
+
+
+def test_what_was_said_is_said_again_after_a_while():
+    few = FewOfEach(most=1, window_s=60.0)
+
+    def passes(at: float) -> bool:
+        record = logging.makeLogRecord({"msg": "gone", "name": "asyncio"})
+        record.created = at
+        return few.filter(record)
+
+    assert [passes(at) for at in (0.0, 1.0, 59.0, 61.0, 62.0)] == [True, False, False, True, False]
