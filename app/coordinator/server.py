@@ -348,6 +348,8 @@ class CoordinatorServer:
         self._gate.proved(peer)
         pending = member.state is MemberState.PENDING
         _log.info("site %s enrolled, pending: %s", member.site, pending)
+        # Another key may have an open session still: it was replaced by this one.
+        await self.members_changed()
         await self.desk.enrolled(member.site, pending)
         await socket.send(codec.encode(Welcome(site=member.site, pending=pending)))
         await close(socket, 1000, "enrolled")

@@ -532,6 +532,8 @@ class CoordinatorService:
                 self._members.leave(site)
                 self._audit.append(CoordinatorEntry.SITE_LEFT, site=site)
                 await self.tell(Left(site=site))
+                await self._members_changed()
+                return
             case _:
                 raise PeerMistake(f"a site may not send {type(message).__name__}")
         # Level-triggered: whatever was said, the answer is what is to be done now.

@@ -497,6 +497,7 @@ async def test_a_site_that_left_comes_back_by_a_new_invitation_and_catches_up(
             # The round is short of sites, and waits: visibly.
             row = next(s for s in service.snapshot().sites if s.name == "valley")
             assert row.state == "withdrawn"
+            await until(lambda: valley.state is LinkState.REFUSED)
             again = tmp_path / "again.fedjoin"
             write_invitation(folder, site="valley", out=again, days=1, clock=SystemClock())
             back = PlayedSite("valley", tmp_path / "valley again")
