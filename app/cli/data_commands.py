@@ -91,18 +91,27 @@ def fingerprint(parsed: argparse.Namespace) -> int:
 
 
 def segment(parsed: argparse.Namespace) -> int:
-    """Segment every image of a folder with a model zip."""
+    """Segment every image or DICOM series of a folder with a model zip."""
     from app.cli.local_job import run_here
     from app.jobs.events import Segmented
     from app.jobs.spec import SegmentJob
 
-    cases = images_to_segment(parsed.input.absolute())
+    folder, output = parsed.input.absolute(), parsed.output.absolute()
+    try:
+        cases, series = images_to_segment(folder), None
+    except DataProblem as problem:
+        if problem.code is not ErrorCode.NO_CASES or not any(folder.iterdir()):
+            raise
+        # DICOM series are looked for, and converted, by the worker.
+        cases, series = (), str(folder)
     with tempfile.TemporaryDirectory(prefix="fednnunet-") as scratch:
         result = run_here(
             SegmentJob(
                 model=str(parsed.model.absolute()),
                 cases=cases,
-                output=str(parsed.output.absolute()),
+                folder=series,
+                workspace=None if series is None else str(output),
+                output=str(output),
                 device=parsed.device,
                 mirroring=not parsed.no_mirroring,
                 step_size=parsed.step_size,
@@ -117,6 +126,8 @@ def segment(parsed: argparse.Namespace) -> int:
     else:
         for one in result.results:
             _say(one.prediction)
+            if one.dicom_seg is not None:
+                _say(one.dicom_seg)
             for warning in one.warnings:
                 print(f"  {warning}", file=sys.stderr)  # noqa: T201
     return DONE

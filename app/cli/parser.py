@@ -114,7 +114,7 @@ def _fingerprint(parser: argparse.ArgumentParser) -> None:
 
 
 def _segment(parser: argparse.ArgumentParser) -> None:
-    parser.description = "Segment a folder of images with a model zip."
+    parser.description = "Segment a folder of images or DICOM series with a model zip."
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--input", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)

@@ -56,7 +56,7 @@ PURPOSE: Final = {
     Page.FEDERATION: "The study, the sites that take part, and the link to the coordinator.",
     Page.TRAINING: "How the training runs on this computer and what it has learned so far.",
     Page.SEGMENT: "Run a model on cases of this site. Images and segmentations stay on this computer.",
-    Page.REVIEW: "Look at the segmentations, worst first, and say what you think of each.",
+    Page.REVIEW: "Look at each segmentation, worst first, and judge it. Verdicts, comments and scores stay here.",
 }
 
 EMPTY_DATA: Final = "Choose the folder that holds your images and labels."

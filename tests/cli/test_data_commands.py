@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK
+from helpers.dicom_files import DicomStudy, noise
 
 from app.cli import DONE, FAILED, run
 from app.cli.data_commands import matching_files
@@ -141,3 +142,31 @@ def test_segmenting_nothing_is_said(tmp_path, capsys):
         words = ["segment", "--model", "m.zip", "--input", str(folder), "--output", "o"]
         assert run(words) == FAILED
         assert "What you can do" in capsys.readouterr().err
+
+
+def test_dicom_series_are_left_to_the_worker(tmp_path, monkeypatch, capsys):
+    from app.cli import local_job
+    from app.domain.segmentation import SegmentationResult
+    from app.jobs.events import Segmented
+
+    DicomStudy(tmp_path / "ward").series("ct", noise())
+    jobs = []
+
+    def played(job, folder):
+        jobs.append(job)
+        made = SegmentationResult(
+            case="case-0001", channels=(), prediction="/o/a.nii.gz", reference=None,
+            model_digest="d", dicom_seg="/o/a.seg.dcm",
+        )  # fmt: skip
+        return Segmented(results=(made,))
+
+    monkeypatch.setattr(local_job, "run_here", played)
+    words = ["--model", "m.zip", "--input", str(tmp_path / "ward"), "--output", str(tmp_path / "o")]
+    assert run(["segment", *words]) == DONE
+    [job] = jobs
+    assert (job.cases, job.folder, job.workspace) == (
+        (),
+        str(tmp_path / "ward"),
+        str(tmp_path / "o"),
+    )
+    assert capsys.readouterr().out.split() == ["/o/a.nii.gz", "/o/a.seg.dcm"]

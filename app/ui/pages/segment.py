@@ -221,6 +221,7 @@ class SegmentPage(QWidget):
         self._baseline_sentence.setText(baseline.sentence)
         self._baseline_progress.show_progress(baseline.progress)
         show_text(self._baseline_failure, baseline.failure)
+        self._baseline.setVisible(bool(baseline.button))
         self._baseline.setText(baseline.button)
         self._baseline.setEnabled(baseline.enabled)
         self._show_choice()

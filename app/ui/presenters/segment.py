@@ -115,7 +115,7 @@ class Inspected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaselineState:
-    """The card about training without the federation."""
+    """The card about training without the federation; no button once it is trained."""
 
     sentence: str
     button: str
@@ -385,7 +385,11 @@ def _baseline(view: BaselineView) -> BaselineState:
         sentence = f"{sentence} Not now: {view.why_not}."
     return BaselineState(
         sentence=sentence.strip(),
-        button="Go on with the local baseline" if view.epoch else "Train the local baseline",
+        button=""
+        if view.done
+        else "Go on with the local baseline"
+        if view.epoch
+        else "Train the local baseline",
         enabled=view.offered and progress is None,
         progress=progress,
         failure=failure_of(view.job),

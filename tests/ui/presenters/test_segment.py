@@ -98,6 +98,7 @@ def test_the_baseline_says_when_and_why_not():
     assert running.progress.stops == "baseline"
     assert running.sentence.startswith("3 of 12 epochs trained. About ")
     assert not running.enabled
+    assert baseline(done=True, epoch=12, total_epochs=12).button == ""
     failed = baseline(
         offered=True, job=JobView(kind="baseline", running=False, outcome="no disk", failed=True)
     )
