@@ -22,6 +22,8 @@ def test_slices_are_shown_many_times_faster_than_by_plain_views(qapp):
     assert figures["linked, no contours ratio (work)"] >= 9, figures
     assert figures["scroll ratio (work)"] >= 4.5, figures
     assert figures["memory ratio"] <= 4.5, figures
+    # A case that was read ahead costs the window less than six events of the plain views.
+    assert figures["next prefetched case"]["work"] <= 6 * figures["plain linked"]["work"], figures
     assert figures["renders per 30 queued wheel events"] == 1, figures
     assert figures["renders per wheel event"] <= 1.1, figures
     assert figures["renders per linked move"] <= 3.2, figures

@@ -36,6 +36,7 @@ from PySide6.QtWidgets import QApplication, QHBoxLayout, QWidget
 
 from app.datasets.geometry import Geometry, Plane
 from app.datasets.images import Volume
+from app.ui.widgets.viewer_volumes import CodedVolume, label_volumes
 from app.ui.widgets.volume_view import VolumeView
 
 PANE_PIXELS = 600
@@ -240,6 +241,20 @@ def measure(*, slices: int, side: int, rounds: int) -> dict[str, Any]:
         note("label toggle", lambda: ours.key(Qt.Key.Key_1, Qt.KeyboardModifier.AltModifier))
         note("errors toggle", lambda: ours.key(Qt.Key.Key_E))
         note("overlay toggle", lambda: ours.key(Qt.Key.Key_S))
+    # What the reader's thread makes of the next case; the window only has to show it.
+    coded = CodedVolume(volume.array)
+    maps = label_volumes([prediction, reference])
+    for source in (coded, *maps):
+        if source is not None:
+            source.prepare()
+    names = {value: f"organ {value}" for value in range(1, 7)}
+
+    def next_case() -> None:
+        ours.view.set_volumes([volume], coded=[coded])
+        ours.view.set_labels(*maps, names)
+
+    for _ in range(max(3, rounds // 20)):
+        note("next prefetched case", next_case)
     before = ours.renders()
     for _ in range(30):
         ours.wheel(120)

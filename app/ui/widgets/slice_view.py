@@ -59,7 +59,7 @@ PLANE_COLOURS: Final = {
 }
 """Slicer's and OHIF's colours of the planes."""
 _TEXT: Final = "#e8ecef"
-_QUIET: Final = "#b4bdc6"
+_QUIET: Final = "#d0d7dd"
 _WARNING: Final = "#ffcf5c"
 _WHEEL_STEP: Final = 120
 """Eighths of a degree per notch; operating systems' lines-per-notch settings are ignored."""

@@ -236,3 +236,68 @@ def test_a_packed_image_that_does_not_fit_into_memory_is_refused(tmp_path, monke
         read_case(paths(image=str(path)))
     assert "does not fit into memory" in str(caught.value)
     assert caught.value.remedy
+
+
+def small_image(*size: int, kind: int = SimpleITK.sitkInt16, components: int = 0):
+    if components:
+        return SimpleITK.Image(list(size), kind, components)
+    made = SimpleITK.Image(list(size), kind)
+    return made + 7 if len(size) < 4 else made
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "panes"),
+    [
+        ("ct.nii.gz", small_image(9, 8, 7), 3),
+        ("ct.nii", small_image(9, 8, 7, kind=SimpleITK.sitkFloat64), 3),
+        ("mr.nrrd", small_image(9, 8, 7, kind=SimpleITK.sitkUInt16), 3),
+        ("mr.mha", small_image(9, 8, 7, kind=SimpleITK.sitkUInt8), 3),
+        ("one_slice.nii.gz", small_image(9, 8, 1), 1),
+        ("radiograph.png", small_image(9, 8, kind=SimpleITK.sitkUInt8), 1),
+        ("radiograph.mha", small_image(9, 8, kind=SimpleITK.sitkInt32), 1),
+        ("one_row.nii.gz", small_image(9, 1, 1), 3),
+        ("one_voxel.nii.gz", small_image(1, 1, 1), 3),
+    ],
+)
+def test_images_of_every_kind_are_shown(tmp_path, qtbot, name, image, panes):
+    path = tmp_path / name
+    SimpleITK.WriteImage(image, str(path))
+    loaded = read_case(CasePaths(case="x", image=str(path)))
+    viewer = CaseViewer()
+    qtbot.addWidget(viewer)
+    viewer.resize(700, 600)
+    viewer.show()
+    viewer.show_case(loaded.channels, *loaded.maps, coded=loaded.coded, names={}, voxel=None)
+    shown = [pane for pane in viewer.view.panes.values() if pane.isVisible()]
+    assert len(shown) == panes
+    assert all(not pane.grab().isNull() and pane.renders for pane in shown)
+    assert viewer.view.describe((0, 0, 0)).endswith("value 7")
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "words"),
+    [
+        ("time.nii.gz", small_image(5, 5, 5, 3), "4 dimensions"),
+        ("colours.png", small_image(9, 8, kind=SimpleITK.sitkVectorUInt8, components=3), "colour"),
+        ("vector.nrrd", small_image(5, 5, 5, kind=SimpleITK.sitkVectorFloat32, components=2), "2 values"),
+        ("cut.nii", None, "bytes"),
+        ("garbage.mha", None, "damaged"),
+        ("empty.nrrd", None, "empty"),
+        ("gone.nii.gz", None, "no such file"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_shown_is_refused_with_a_sentence_and_a_remedy(tmp_path, name, image, words):
+    path = tmp_path / name
+    if image is not None:
+        SimpleITK.WriteImage(image, str(path))
+    elif name.startswith("cut"):
+        SimpleITK.WriteImage(small_image(20, 20, 20), str(path))
+        path.write_bytes(path.read_bytes()[:5000])
+    elif name.startswith("garbage"):
+        path.write_bytes(bytes(range(256)) * 20)
+    elif name.startswith("empty"):
+        path.touch()
+    with pytest.raises(DataProblem) as caught:
+        read_case(CasePaths(case="x", image=str(path)))
+    assert words in str(caught.value)
+    assert caught.value.remedy
