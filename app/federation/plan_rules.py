@@ -247,12 +247,18 @@ def output_names(labels: Mapping[str, object]) -> tuple[str, ...]:
     """Name the outputs of a network for these labels, in their order (nnU-Net's LabelManager).
 
     Labels follow their values, the background first; regions have no background, and the order in
-    which they are written. The label to ignore has no output.
+    which they are written. A list of one value is a label to nnU-Net, unless another has several.
+    The label to ignore has no output.
     """
     marked = {name: value for name, value in labels.items() if name != IGNORE}
-    if any(isinstance(value, list | tuple) for value in labels.values()):
+    if any(isinstance(value, list | tuple) and len(value) > 1 for value in labels.values()):
         return tuple(name for name in marked if name != BACKGROUND)
-    return tuple(sorted(marked, key=lambda name: int(str(marked[name]))))
+    return tuple(sorted(marked, key=lambda name: _first_value(marked[name])))
+
+
+def _first_value(value: object) -> int:
+    first = value[0] if isinstance(value, list | tuple) else value
+    return int(str(first))
 
 
 def _label_values(labels: Document) -> set[int]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from app.control.messages import JobView
+from app.domain.dataset import BACKGROUND
 from app.domain.errors import DataProblem, ErrorCode, OurMistake, PeerMistake, safe_text
 from app.domain.ids import digest_of
 from app.domain.rounds import TensorSpec
@@ -24,7 +25,7 @@ from app.federation.alignment import Coverage
 from app.federation.asymmetric import SharedPart, decode_part
 from app.federation.merging import encode_merged, merge
 from app.federation.network import manifest
-from app.federation.plan_rules import check_plan, network_of, summarise
+from app.federation.plan_rules import check_plan, network_of, output_names, summarise
 from app.jobs.events import ModelDrawn, Planned
 from app.jobs.spec import InitialModelJob, PlanJob
 from app.site.context import JoinedStudy, SiteContext
@@ -139,6 +140,15 @@ class OwnNetwork:
         self._network = network_of(document, terms.configuration)
         self._manifest = manifest(self._network)
         self._part: SharedPart | None = None
+        self._marks = _structures(self._network.output_names)
+        self._study_marks = _structures(output_names(terms.labels))
+
+    def in_study_order(self, figures: tuple[float | None, ...]) -> tuple[float | None, ...]:
+        """Put figures of this network's structures in the study's order; None for what it lacks."""
+        if self._marks == self._study_marks or len(figures) != len(self._marks):
+            return figures
+        known = dict(zip(self._marks, figures, strict=True))
+        return tuple(known.get(name) for name in self._study_marks)
 
     @property
     def coverage(self) -> Coverage | None:
@@ -201,6 +211,10 @@ def _write(
             raise OurMistake(f"the tensor {exc} is in none of the files") from exc
         finally:
             beside.unlink(missing_ok=True)
+
+
+def _structures(outputs: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in outputs if name != BACKGROUND)
 
 
 def _plan_lost() -> DataProblem:

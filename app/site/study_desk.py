@@ -8,6 +8,7 @@ the piece in hand, and a trained update is never trained again.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -707,6 +708,7 @@ class StudyDesk:
             self.risk.ended()
             self.lost_at = None
             raise
+        trained = self._in_study_order(trained)
         update = TrainedUpdate.of(trained)
         if site.store.get(MemoryFailure) is not None:
             site.store.drop(MemoryFailure)
@@ -1154,7 +1156,7 @@ class StudyDesk:
             case UpdateWritten():
                 self._begin_early(event)
             case EpochEnded(record=record):
-                self._epoch_ended(record)
+                self._epoch_ended(self._ordered(record))
             case Checkpointed(epoch=epoch):
                 site.store.put(LastCheckpoint(at=site.clock.now(), epoch=epoch))
                 self.risk.checkpointed(epoch)
@@ -1166,6 +1168,22 @@ class StudyDesk:
                 logger.info("train: %s", text)
             case _:
                 pass
+
+    def _in_study_order(self, trained: RoundTrained) -> RoundTrained:
+        """Give figures of single structures in the study's order, whatever this site marks."""
+        if self.network is None:
+            return trained
+        score = trained.base_score
+        if score is not None:
+            score = dataclasses.replace(score, dice=self.network.in_study_order(score.dice))
+        epochs = tuple(map(self._ordered, trained.epochs))
+        return msgspec.structs.replace(trained, epochs=epochs, base_score=score)
+
+    def _ordered(self, record: EpochRecord) -> EpochRecord:
+        if self.network is None:
+            return record
+        ordered = self.network.in_study_order(record.pseudo_dice)
+        return dataclasses.replace(record, pseudo_dice=ordered)
 
     def _epoch_ended(self, record: EpochRecord) -> None:
         if self.step is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.plans import document_of, stock_plan
+from helpers.site_home import make_membership, study_terms
 from safetensors.numpy import load, save
 
 from app.datasets.fingerprint_file import read_fingerprint
@@ -20,8 +21,11 @@ from app.federation import shared_network
 from app.federation.asymmetric import encode_part, group_networks, part_of
 from app.federation.network import NetworkPlan, manifest
 from app.federation.plan_rules import network_of
+from app.federation.study_file import terms_to_json
 from app.jobs.events import Failed
 from app.jobs.spec import InitialModelJob, PlanJob, PreprocessJob
+from app.site.context import JoinedStudy
+from app.site.own_network import OwnNetwork
 from app.wire.messages import (
     FingerprintOffered,
     PlanAccepted,
@@ -266,3 +270,21 @@ async def test_only_what_came_from_the_coordinator_holds_training_near(site, asy
         assert values(Path(command.anchor).read_bytes()) == dict.fromkeys(SHARED, 1.0)
     else:
         assert command.anchor is None
+
+
+async def test_figures_of_single_structures_stand_in_the_studys_order():
+    """A site that marks less than the study must not shift another structure's figure."""
+    terms = study_terms(
+        method=Method.ASYM,
+        labels={"background": 0, "head": 1, "anterior": 2, "posterior": 3},
+    )
+    joined = JoinedStudy(
+        membership=dataclasses.replace(make_membership(), terms=terms_to_json(terms))
+    )
+    network = OwnNetwork(DOCUMENT, joined)
+    assert network.in_study_order((0.5, None)) == (None, 0.5, None)
+    assert network.in_study_order((0.5, 0.25)) == (None, 0.5, 0.25)
+    # Figures of an unknown number, and a site that marks all, are left as they are.
+    assert network.in_study_order(()) == ()
+    same = OwnNetwork(DOCUMENT, JoinedStudy(membership=make_membership(method=Method.ASYM)))
+    assert same.in_study_order((0.5, 0.25)) == (0.5, 0.25)
