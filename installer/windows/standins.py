@@ -1,12 +1,12 @@
 """Stand-ins for what Wine 10 lacks of Windows 10. For tests under Wine only; never shipped.
 
-    python -m installer.windows.standins TREE UCRTBASE TARGET     run in a build environment
+    python -m installer.windows.standins UCRTBASE TARGET     run in a build environment
 
-numpy, Qt and PyTorch abort in a plain Wine: 42 functions of the C runtime that they use are stubs
-there, and two libraries that Qt loads are missing or incomplete. Three small libraries are made:
+numpy, Qt and PyTorch abort in a plain Wine: some forty functions of the C runtime that they use are
+stubs there, and two libraries that Qt loads are missing or incomplete. Three small ones are made:
 
-    ucrtbase.dll   the stubs that the product imports, by mingw's own mathematics; everything else
-                   is forwarded to a copy of Wine's (ucrtorig.dll)
+    ucrtbase.dll   what is a stub, by mingw's own mathematics; everything else is forwarded to a copy
+                   of Wine's (ucrtorig.dll)
     icuuc.dll      character converters: "not available"
     mscms.dll      colour profiles: "not available"
 """
@@ -51,32 +51,33 @@ void own__invoke_watson(const void *a, const void *b, const void *c, unsigned d,
 double _Complex own_cpowl(double _Complex a, double _Complex b) { return cpow(a, b); }
 """,
 }
+_COMPLEX: Final = (
+    "cabs", "cacos", "cacosh", "carg", "casin", "casinh", "catan", "catanh", "ccos", "ccosh", "cexp",
+    "cimag", "clog", "conj", "cproj", "creal", "csin", "csinh", "csqrt", "ctan", "ctanh",
+)  # fmt: skip
+SERVED: Final = frozenset(
+    {"cpow", "cpowf", *_WRITTEN_OUT, *(name + kind for name in _COMPLEX for kind in ("", "f", "l"))}
+)
+"""What can stand in for a stub."""
+
+# What Qt6Core and Qt's Windows platform import from the two libraries (read with objdump).
+ICUUC: Final = (
+    "UCNV_FROM_U_CALLBACK_SUBSTITUTE", "UCNV_TO_U_CALLBACK_SUBSTITUTE", "ucnv_cbFromUWriteUChars",
+    "ucnv_cbToUWriteUChars", "ucnv_close", "ucnv_countAvailable", "ucnv_fromUCountPending",
+    "ucnv_fromUnicode", "ucnv_getAvailableName", "ucnv_getFromUCallBack", "ucnv_getMaxCharSize",
+    "ucnv_getName", "ucnv_getStandardName", "ucnv_getToUCallBack", "ucnv_open", "ucnv_reset",
+    "ucnv_setFromUCallBack", "ucnv_setToUCallBack", "ucnv_toUCountPending", "ucnv_toUnicode",
+)  # fmt: skip
+MSCMS: Final = (
+    "CloseColorProfile", "GetColorDirectoryW", "GetColorProfileFromHandle", "OpenColorProfileW",
+    "WcsCreateIccProfile", "WcsGetDefaultColorProfile", "WcsGetDefaultColorProfileSize",
+    "WcsGetUsePerUserProfiles", "WcsOpenColorProfileW",
+)  # fmt: skip
 # The marks by which a converter says U_FILE_ACCESS_ERROR (4 in ICU's utypes.h).
 _ICU: Final = {
     "ucnv_open": "void *ucnv_open(const char *name, int *error) { (void)name; *error = 4; return 0; }",
     "ucnv_getMaxCharSize": "signed char ucnv_getMaxCharSize(void *c) { (void)c; return 1; }",
 }
-
-
-def imports_below(tree: Path) -> dict[str, set[str]]:
-    """Return library -> names that any library or program below `tree` imports from it."""
-    import pefile
-
-    needed: dict[str, set[str]] = {}
-    for path in sorted(tree.rglob("*")):
-        if path.suffix.lower() not in (".dll", ".pyd", ".exe"):
-            continue
-        try:
-            image: Any = pefile.PE(str(path), fast_load=True)
-        except pefile.PEFormatError:
-            continue
-        image.parse_data_directories(directories=[1, 13])
-        for table in ("DIRECTORY_ENTRY_IMPORT", "DIRECTORY_ENTRY_DELAY_IMPORT"):
-            for entry in getattr(image, table, []):
-                names = needed.setdefault(entry.dll.decode().lower(), set())
-                names |= {one.name.decode() for one in entry.imports if one.name}
-        image.close()
-    return needed
 
 
 def exports_and_stubs(library: Path) -> tuple[set[str], set[str]]:
@@ -153,37 +154,30 @@ def without_mark(library: bytes) -> bytes:
     return library[:64] + bytes(32) + library[96:]
 
 
-def make(tree: Path, ucrtbase: Path, target: Path, shell: Shell) -> None:
-    """Make the stand-ins for what lies below `tree`."""
+def make(ucrtbase: Path, target: Path, shell: Shell) -> None:
+    """Make the stand-ins beside Wine's `ucrtbase`."""
     target.mkdir(parents=True, exist_ok=True)
-    needed = imports_below(tree)
-    wanted = {
-        name
-        for library, names in needed.items()
-        if library == "ucrtbase.dll" or library.startswith("api-ms-win-crt-")
-        for name in names
-    }
     exported, stubs = exports_and_stubs(ucrtbase)
-    text, served = runtime_source(stubs & wanted)
+    text, served = runtime_source(stubs & SERVED)
     (target / "ucrtorig.dll").write_bytes(without_mark(ucrtbase.read_bytes()))
     (target / "ucrtbase.c").write_text(text, encoding="utf-8")
     (target / "ucrtbase.def").write_text(definition(exported, served), encoding="utf-8")
-    (target / "icuuc.c").write_text(answering_nothing(needed.get("icuuc.dll", ()), _ICU))
-    (target / "mscms.c").write_text(answering_nothing(needed.get("mscms.dll", ()), {}))
+    (target / "icuuc.c").write_text(answering_nothing(ICUUC, _ICU))
+    (target / "mscms.c").write_text(answering_nothing(MSCMS, {}))
     compiler = (f"{MINGW}-gcc", "-shared", "-O2", "-static", "-w", "-fno-builtin")
     shell.run(
         *compiler, "-o", target / "ucrtbase.dll", target / "ucrtbase.c", target / "ucrtbase.def"
     )
     for name in ("icuuc", "mscms"):
         shell.run(*compiler, "-o", target / f"{name}.dll", target / f"{name}.c")
-    print(f"{len(stubs & wanted)} functions stand in for stubs of Wine")
+    print(f"{len(stubs & SERVED)} functions stand in for stubs of Wine")
 
 
 def main(arguments: Sequence[str]) -> int:
     import os
 
-    tree, ucrtbase, target = (Path(word) for word in arguments)
-    make(tree, ucrtbase, target, Shell(environment=os.environ))
+    ucrtbase, target = (Path(word) for word in arguments)
+    make(ucrtbase, target, Shell(environment=os.environ))
     return 0
 
 

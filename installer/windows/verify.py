@@ -51,15 +51,14 @@ def make_root(root: Path, mirror: str | None, shell: Shell) -> None:
     shell.run("tar", "-C", root, "-cf", kept, ".")
 
 
-def run_in(root: Path, products: Products, work: Path, python: Path, shell: Shell) -> Path:
+def run_in(root: Path, products: Products, python: Path, shell: Shell) -> Path:
     """Make the stand-ins, run verify.sh in the chroot, and return the folder of what it found."""
     place = root / "verify"
     place.mkdir()
     shutil.copy2(products.setup, place)
     shutil.copyfile(HERE / "verify.sh", place / "verify.sh")
     shell.run(
-        python, "-m", "installer.windows.standins", work / "tree", root / UCRTBASE,
-        place / "standins", cwd=ROOT,
+        python, "-m", "installer.windows.standins", root / UCRTBASE, place / "standins", cwd=ROOT,
     )  # fmt: skip
     shell.run(
         "unshare", "--mount", "--pid", "--ipc", "--fork", "--kill-child",
@@ -153,7 +152,7 @@ def verify(options: argparse.Namespace) -> int:
     shell = Shell(environment=os.environ)
     root = work / f"{SUITE}-root"
     make_root(root, options.mirror, shell)
-    found = run_in(root, products, work, environment.python_of(tools), shell)
+    found = run_in(root, products, environment.python_of(tools), shell)
     answers = judge(found, products.version)
     kept = work / "verified"
     shutil.rmtree(kept, ignore_errors=True)
