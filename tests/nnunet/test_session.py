@@ -244,6 +244,107 @@ def test_going_on_from_a_checkpoint_equals_never_having_stopped(study, tmp_path)
     ]
 
 
+@pytest.mark.parametrize("killed_after", [Stepped, EpochEnded], ids=["a step", "an epoch"])
+def test_a_kill_inside_the_first_round_leaves_no_trace_in_the_loss_curve(
+    study, tmp_path, killed_after
+):
+    """Before the first checkpoint there is none to go on from: the round begins again, the same."""
+    session = study.session()
+    session.open()
+    expected = session.train(study.round(1, base=study.base))
+    weights = weights_of(session.network)
+    session.close()
+    curve = losses(study)
+    study.folder = tmp_path / "killed"
+    study.folder.mkdir()
+    study.events.clear()
+    study.stop_after = killed_after
+    session = study.session()
+    session.open()
+    if killed_after is EpochEnded:
+        # Between an epoch's end and its checkpoint: the epoch is done again.
+        session._save = killed
+    with pytest.raises((JobFailed, Killed)):
+        session.train(study.round(1, base=study.base))
+    session.close()
+    assert not (study.folder / "checkpoint.pth").exists()
+    study.stop_after = None
+    study.events.clear()
+    resumed = study.session()
+    assert resumed.open().epoch == 0
+    again = resumed.train(study.round(1, base=study.base))
+    assert_bit_equal(weights_of(resumed.network), weights)
+    resumed.close()
+    assert losses(study) == curve
+    assert [without_seconds(r) for r in again.epochs] == [
+        without_seconds(r) for r in expected.epochs
+    ]
+
+
+class Killed(Exception):
+    pass
+
+
+def killed():
+    raise Killed
+
+
+def losses(study):
+    return [(one.record.epoch, one.record.step, one.record.loss) for one in study.told(Stepped)]
+
+
+def test_memory_that_is_full_ends_the_round_and_leaves_the_checkpoint(study):
+    session = study.session()
+    session.open()
+    session.train(study.round(1, base=study.base, epochs=1))
+    saved = (study.folder / "checkpoint.pth").read_bytes()
+    step = session._trainer.train_step
+    steps = []
+
+    def full(batch):
+        steps.append(1)
+        if len(steps) == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return step(batch)
+
+    session._trainer.train_step = full
+    with pytest.raises(torch.OutOfMemoryError) as caught:
+        session.train(study.round(2, base=study.base, epochs=1))
+    session.close()
+    # What the service hears, and what it must not find: an update or a spoilt checkpoint.
+    from app.worker.failures import failure_of
+
+    assert failure_of(caught.value).code == "gpu-memory"
+    assert not (study.folder / "update-2.safetensors").exists()
+    assert (study.folder / "checkpoint.pth").read_bytes() == saved
+    # A session with a smaller batch goes on from there.
+    smaller = study.session(batch_size=1)
+    assert smaller.open().epoch == 1
+    assert smaller._trainer.batch_size == 1
+    trained = smaller.train(study.round(2, base=study.base, epochs=1))
+    smaller.close()
+    assert [record.epoch for record in trained.epochs] == [2]
+
+
+def test_a_weight_that_is_not_a_number_is_never_written(study):
+    session = study.session()
+    session.open()
+    end = session._trainer.on_train_epoch_end
+
+    def spoil(outputs):
+        with torch.no_grad():
+            next(session.network.parameters()).view(-1)[0] = math.inf
+        end(outputs)
+
+    session._trainer.on_train_epoch_end = spoil
+    with pytest.raises(JobFailed, match="a weight is not a number after epoch 1") as caught:
+        session.train(study.round(1, base=study.base, epochs=1))
+    assert caught.value.code is ErrorCode.NOT_FINITE
+    session.close()
+    assert study.told(UpdateWritten) == []
+    assert list(study.folder.iterdir()) == []
+
+
 def without_seconds(record):
     return dataclasses.replace(record, seconds=0.0)
 
