@@ -95,7 +95,14 @@ def run_demo(parsed: argparse.Namespace) -> int:
 def _run(parsed: argparse.Namespace, study: SampleStudy) -> int:
     if parsed.headless:
         return asyncio.run(_headless(parsed, study))
-    asyncio.run(start(study, rounds=parsed.rounds, iterations_per_epoch=parsed.iterations))
+    asyncio.run(
+        start(
+            study,
+            transfer=parsed.transfer,
+            rounds=parsed.rounds,
+            iterations_per_epoch=parsed.iterations,
+        )
+    )
     if parsed.baselines or parsed.json:
         _say("figures and baselines belong to --headless; the window shows the scores itself")
     from app.ui.main import main
@@ -111,7 +118,12 @@ def _run(parsed: argparse.Namespace, study: SampleStudy) -> int:
 
 async def _headless(parsed: argparse.Namespace, study: SampleStudy) -> int:
     try:
-        await start(study, rounds=parsed.rounds, iterations_per_epoch=parsed.iterations)
+        await start(
+            study,
+            transfer=parsed.transfer,
+            rounds=parsed.rounds,
+            iterations_per_epoch=parsed.iterations,
+        )
         await watch(study)
         scores = await segment_held_out(study)
         await asyncio.to_thread(export, study)
@@ -128,10 +140,11 @@ async def _headless(parsed: argparse.Namespace, study: SampleStudy) -> int:
 # Starting and stopping
 
 
-async def start(study: SampleStudy, **settings: int | None) -> None:
+async def start(study: SampleStudy, *, transfer: str | None = None, **settings: int | None) -> None:
     """Create the study, join its sites and start every service; goes on where it was before.
 
-    `settings` replace whole numbers of the sample's study file when the study is new.
+    `settings` replace whole numbers of the sample's study file when the study is new; `transfer`
+    says how its weights travel.
 
     Raises:
         SetupProblem: a service did not start; its log is named.
@@ -144,6 +157,8 @@ async def start(study: SampleStudy, **settings: int | None) -> None:
         _say(f"sample study in {study.home}")
         text = (sample_folder() / "study.toml").read_text(encoding="utf-8")
         study_file = study.home / "study.toml"
+        if transfer is not None:
+            text = f'transfer = "{transfer}"\n{text}'
         study_file.write_text(with_settings(text, **settings), encoding="utf-8")
         where = ("--home", study.coordinator)
         address = ("--host", "localhost", "--port", free_port())

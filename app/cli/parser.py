@@ -75,6 +75,9 @@ def _demo(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--rounds", type=int, help="rounds instead of the study file's")
     parser.add_argument("--iterations", type=int, help="iterations per epoch instead of the file's")
+    parser.add_argument(
+        "--transfer", choices=("fp32", "fp16", "int8"), help="how weights travel (default: fp32)"
+    )
     parser.add_argument("--theme", choices=("system", "light", "dark"), default="system")
     parser.set_defaults(command=_later("demo", "run_demo"))
 

@@ -49,7 +49,10 @@ async def closed_rounds(study: SampleStudy, number: int, within_s: float) -> Non
 
 
 async def run_study(study: SampleStudy) -> dict[str, object]:
-    await demo.start(study, rounds=2, iterations_per_epoch=2, validation_iterations=1)
+    # Changes of one byte: what every message, file and restart of a study must carry.
+    await demo.start(
+        study, transfer="int8", rounds=2, iterations_per_epoch=2, validation_iterations=1
+    )
     try:
         await closed_rounds(study, 1, 300)
         address = find_service(study.coordinator)
@@ -126,3 +129,17 @@ def test_the_sample_study_learns_within_its_time(tmp_path, capsys):
     assert minutes <= 20, f"{minutes:.1f} minutes: {json.dumps(told)}"
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == f"mean foreground Dice {told['mean_foreground_dice']:.4f}"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(6000)
+def test_rounded_changes_cost_no_dice(tmp_path):
+    """The sample study once with whole weights, once with changes of one byte."""
+    found = {}
+    for transfer in ("fp32", "int8"):
+        figures = tmp_path / f"{transfer}.json"
+        home = str(tmp_path / transfer)
+        words = ["demo", "--headless", "--transfer", transfer, "--home", home, "--json"]
+        assert run([*words, str(figures)]) == DONE
+        found[transfer] = msgspec.json.decode(figures.read_bytes())["mean_foreground_dice"]
+    assert found["int8"] >= found["fp32"] - 0.005, found
