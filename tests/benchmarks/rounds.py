@@ -274,7 +274,6 @@ def collect(sites: list[subprocess.Popen[str]], rounds: int) -> dict[str, float]
     for site in sites:
         assert site.stdout is not None
         last: float | None = None
-        kept = {"up": 0, "down": 0}
         for line in site.stdout:
             if not line.startswith("{"):
                 continue
@@ -289,7 +288,7 @@ def collect(sites: list[subprocess.Popen[str]], rounds: int) -> dict[str, float]
                 last = event["at"]
                 ups.append(event["up"])
         else:
-            raise RuntimeError(f"a site ended early: {kept}")
+            raise RuntimeError(f"a site ended after {len(gaps)} gaps")
     return {"gap_s": statistics.median(gaps), "gaps": len(gaps), "ups": ups, "downs": downs}
 
 
@@ -361,6 +360,18 @@ def study_file(terms: Any) -> str:
     )
 
 
+def wait_for(address: str) -> None:
+    """Wait until a server listens: a Flower client that comes too early ends."""
+    host, port = address.split(":")
+    end = time.monotonic() + WAIT_S
+    while time.monotonic() < end:
+        with socket.socket() as probe:
+            if probe.connect_ex((host, int(port))) == 0:
+                return
+        time.sleep(0.2)
+    raise RuntimeError("the server did not start")
+
+
 def flower(
     python: str,
     folder: Path,
@@ -383,6 +394,8 @@ def flower(
                 stderr=subprocess.DEVNULL, text=True, env=environment,
             )  # fmt: skip
             started.append(process)
+            if role == "server":
+                wait_for(address)
         found = collect(started[1:], rounds)
     found["up_bytes"] = statistics.median(found.pop("ups"))
     found["down_bytes"] = statistics.median(found.pop("downs"))
