@@ -244,8 +244,8 @@ def _card(facts: StallFacts) -> Iterable[_Finding]:
             code=StallCode.CARD_TAKEN,
             severity=NOTICE,
             sentence=f"Another program uses the graphics card too: {_listed(others)}.",
-            remedy="Training is slower meanwhile. Close that program, or let training make way for "
-            "it: fednnunet site schedule --yield-card.",
+            remedy="Training is slower meanwhile. Close that program, or choose in the schedule of "
+            "the Training page that training makes way for other programs.",
         )
 
 
