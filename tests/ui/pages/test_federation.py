@@ -2,8 +2,17 @@ from __future__ import annotations
 
 import pytest
 from helpers import snapshots
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QLabel
 
-from app.control.messages import LeaveStudy, PauseTraining, ResumeTraining, RunDoctor
+from app.control.messages import (
+    JoinStudy,
+    LeaveStudy,
+    PauseTraining,
+    ReadInvitation,
+    ResumeTraining,
+    RunDoctor,
+)
 from app.ui.pages.federation import FederationPage, is_invitation
 from app.ui.presenters.federation import present_federation, present_invitation
 from app.ui.text import Page
@@ -40,6 +49,29 @@ def test_joining_is_a_second_step(page, qtbot):
     with qtbot.waitSignal(page.join_wished) as told:
         page._join.click()
     assert told.args == ["/x.fedjoin"]
+
+
+def test_an_invitation_is_joined_with_three_clicks_and_no_other_step(open_window, qtbot):
+    """A double click on the file, Join; and one more for who wants the connection tested first."""
+    shown = open_window(snapshots.checked())
+    shown.service.replies = [snapshots.invitation()]
+    shown.window.read_invitation("/x.fedjoin")  # what the double click does
+    page = shown.page(Page.FEDERATION)
+    assert page._join.isVisible()
+    assert page._join.isEnabled()
+    text = " ".join(one.text() for one in page.findChildren(QLabel) if one.isVisible())
+    for said in ("Who runs it", "Purpose", "Valid until", "Images and labels never leave"):
+        assert said in text
+    qtbot.mouseClick(page.invited_doctor._run, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(page._join, Qt.MouseButton.LeftButton)
+    assert shown.service.commands == [
+        ReadInvitation(path="/x.fedjoin"),
+        RunDoctor(path="/x.fedjoin"),
+        JoinStudy(path="/x.fedjoin"),
+    ]
+    assert shown.answers.asked == [], "no dialog stands between"
+    shown.show(snapshots.training())
+    assert page._words.isVisible()
 
 
 def test_a_bad_invitation_says_why_and_cannot_be_joined(page):
