@@ -215,7 +215,7 @@ class FiftySites(Federation):
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 class TestFiftySites(FiftySites.TestCase):
-    settings = settings(TestFederation.settings, max_examples=60, stateful_step_count=60)
+    settings = settings(TestFederation.settings, max_examples=25, stateful_step_count=50)
 
 
 def storm(seed: int, sites: int, rounds: int, method: Method = Method.FFE) -> World:
