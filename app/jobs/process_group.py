@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 NICENESS: Final = 10
@@ -114,6 +115,11 @@ else:
             # The child may have ended already.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.setpriority(os.PRIO_PGRP, self._id, wanted)
+            # Linux may share the processors out by session (sched(7), "The autogroup feature"):
+            # there the priority of a process counts inside its session only, and a child that
+            # leads a session of its own would take as much as the whole desktop.
+            with contextlib.suppress(OSError):
+                Path(f"/proc/{self._id}/autogroup").write_text(f"{wanted}\n", encoding="ascii")
 
         def ask_to_end(self) -> None:
             self._signal(signal.SIGTERM)

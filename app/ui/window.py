@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from app.ui.widgets.viewer_habits import ViewerHabits
     from app.ui.widgets.volume_view import VolumeView
 
-REDRAW_MS: Final = 250
+REDRAW_MS: Final = 500
 """Shortest time between two drawings of a page; plots are slower still."""
 MINIMUM_SIZE: Final = (1100, 700)
 _MOST_RECENT: Final = 6

@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -60,3 +61,12 @@ def wait_gone(process: psutil.Process) -> None:
     while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < until, "the grandchild survived"
         time.sleep(0.01)
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/autogroup").exists(), reason="this kernel shares by process alone"
+)
+def test_a_session_of_its_own_yields_as_a_whole(family):
+    parent, _ = family
+    process_group(parent.pid).lower_priority()
+    assert Path(f"/proc/{parent.pid}/autogroup").read_text().split()[-1] == str(NICENESS)

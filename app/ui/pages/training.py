@@ -37,6 +37,8 @@ from app.ui.widgets.record_table import RecordTable
 from app.ui.widgets.schedule_form import ScheduleForm
 
 _TILES: Final = 4
+_STEPS_REDRAW_MS: Final = 1000
+"""Steps may come many times a second, all day long."""
 _BEST_LOSS: Final = -1.0
 """nnU-Net's loss adds cross entropy (at least 0) and minus the soft Dice (at least -1)."""
 
@@ -121,7 +123,11 @@ class TrainingPage(QWidget):
             unit_range=True,
         )
         self.steps = CurvePlot(
-            "Loss of each step", bottom="Step", empty="No step yet.", floor=_BEST_LOSS
+            "Loss of each step",
+            bottom="Step",
+            empty="No step yet.",
+            floor=_BEST_LOSS,
+            redraw_ms=_STEPS_REDRAW_MS,
         )
         self.rate = CurvePlot("Learning rate", empty="The first epoch is still running.")
         grid = QGridLayout()

@@ -26,7 +26,7 @@ from PySide6.QtWidgets import QMenu, QToolButton
 
 from app.ui import theme
 from app.ui.widgets.labels import IconButton, label
-from app.ui.widgets.plots import Plot
+from app.ui.widgets.plots import REDRAW_MS, Plot
 
 MOST_LINES: Final = 8
 """Lines shown at first; the menu switches the others on."""
@@ -80,8 +80,9 @@ class CurvePlot(Plot):
         hint: str = "",
         unit_range: bool = False,
         floor: float = 0.0,
+        redraw_ms: int = REDRAW_MS,
     ) -> None:
-        super().__init__(title, bottom, empty, hint=hint)
+        super().__init__(title, bottom, empty, hint=hint, redraw_ms=redraw_ms)
         self._unit_range = unit_range
         self._floor = floor
         self._lines: tuple[Line, ...] = ()

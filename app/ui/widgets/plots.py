@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final, Protocol
 
-from PySide6.QtCore import QCoreApplication, QEvent, QObject, QPointF, Qt, QTimer
+from PySide6.QtCore import QCoreApplication, QEvent, QObject, QPointF, QRectF, Qt, QTimer
 from PySide6.QtGui import QColor, QFont, QShowEvent, QWheelEvent
 from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
@@ -36,7 +36,9 @@ class Bars(Protocol):
 class Plot(QWidget):
     """A title, small tools, and an empty sentence around a pyqtgraph plot."""
 
-    def __init__(self, title: str, bottom: str, empty: str, *, hint: str = "") -> None:
+    def __init__(
+        self, title: str, bottom: str, empty: str, *, hint: str = "", redraw_ms: int = REDRAW_MS
+    ) -> None:
         super().__init__()
         self.setAccessibleName(title)
         layout = QVBoxLayout(self)
@@ -68,7 +70,7 @@ class Plot(QWidget):
         self._redraws = 0
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
-        self._timer.setInterval(REDRAW_MS)
+        self._timer.setInterval(redraw_ms)
         self._timer.timeout.connect(self._redraw_if_stale)
 
     @property
@@ -115,7 +117,10 @@ class Plot(QWidget):
         import pyqtgraph
 
         pyqtgraph.setConfigOptions(antialias=True)
-        self._plot = pyqtgraph.PlotWidget()
+        axis = type("DirectAxis", (pyqtgraph.AxisItem,), {"paint": _paint_axis})
+        self._plot = pyqtgraph.PlotWidget(
+            axisItems={side: axis(orientation=side) for side in ("left", "bottom")}
+        )
         self._plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._plot.setMenuEnabled(False)
         self._plot.hideButtons()
@@ -150,6 +155,7 @@ class Plot(QWidget):
             axis.setTickFont(small)
             # Ticks between the written ones cost more than all curves together.
             axis.setStyle(maxTickLevel=0)
+            axis.setZValue(-10)  # its grid lies behind the curves
         # setLabel renders HTML: its colour has to be set anew with each look.
         self._plot.setLabel("bottom", self._bottom, color=colours.muted)
         self._plot.showGrid(x=False, y=True, alpha=0.15)
@@ -187,6 +193,30 @@ class Plot(QWidget):
                 QCoreApplication.sendEvent(page.viewport(), event)
             return True
         return super().eventFilter(watched, event)
+
+
+def _paint_axis(axis: Any, painter: Any, *_what: object) -> None:  # noqa: ANN401 - pyqtgraph
+    """Paint an axis from what was laid out, until pyqtgraph forgets its picture.
+
+    pyqtgraph records a QPicture with strokes and plays it at every redraw: looking up its fonts
+    and stroking the long lines of the grid costs more than all curves together.
+    """
+    if axis.picture is None:
+        axis.laid_out = axis.generateDrawSpecs(painter)
+        axis.picture = axis.laid_out
+    if axis.laid_out is None:
+        return
+    (_pen, begin, end), ticks, texts = axis.laid_out
+    line, grid = QColor(theme.colours().line), QColor(theme.colours().hover)
+    strokes = [(begin, end, line), *((one, other, grid) for _pen, one, other in ticks)]
+    for one, other, colour in strokes:
+        left, top = min(one.x(), other.x()), min(one.y(), other.y())
+        width, height = abs(one.x() - other.x()), abs(one.y() - other.y())
+        painter.fillRect(QRectF(left, top, max(1.0, width), max(1.0, height)), colour)
+    painter.setFont(axis.style["tickFont"] or painter.font())
+    painter.setPen(axis.textPen())
+    for rect, flags, text in texts:
+        painter.drawText(rect, int(flags), text)
 
 
 class HistogramPlot(Plot):
