@@ -802,10 +802,8 @@ class StudyDesk:
         task, link, path = self.task, self.link, Path(written.update)
         if task is None or link is None or path != self._site.home.update(task.round, task.base):
             return
-        if self.network is not None:
-            return  # of this file only the shared tensors may leave; they are cut when it is done
-        blob = Blob(sha256=written.sha256, size=written.size)
-        upload = asyncio.create_task(link.upload(BlobKind.WEIGHTS, path, blob), name="early upload")
+        whole = Blob(sha256=written.sha256, size=written.size)
+        upload = asyncio.create_task(self._send(link, path, whole), name="early upload")
         self._early = EarlyUpload(sha256=written.sha256, task=upload)
 
     async def _end_early(self) -> None:
@@ -817,18 +815,32 @@ class StudyDesk:
             if not early.task.cancelled():
                 early.task.exception()  # it is tried again when the round is delivered
 
-    async def _upload(self, link: SiteLink, path: Path, blob: Blob) -> None:
-        """Send an update, or wait for its early upload; raises what `SiteLink.upload` does."""
+    async def _sent_early(self, update: str) -> bool:
+        """Wait for the early upload of an update; tell whether it arrived.
+
+        Raises:
+            FednnunetError: it was refused, and would be again.
+        """
         early = self._early
-        if early is not None and early.sha256 == blob.sha256:
-            await asyncio.wait({early.task})
-            self._early = None
-            error = None if early.task.cancelled() else early.task.exception()
-            if error is None and not early.task.cancelled():
-                return
-            if isinstance(error, FednnunetError) and error.code in _ONLY_AGAIN:
-                raise error
-        await link.upload(BlobKind.WEIGHTS, path, blob)
+        if early is None or early.sha256 != update:
+            return False
+        await asyncio.wait({early.task})
+        self._early = None
+        error = None if early.task.cancelled() else early.task.exception()
+        if isinstance(error, FednnunetError) and error.code in _ONLY_AGAIN:
+            raise error
+        return error is None and not early.task.cancelled()
+
+    async def _send(self, link: SiteLink, path: Path, whole: Blob) -> None:
+        sent, blob = await self._what_leaves(path, whole)
+        await link.upload(BlobKind.WEIGHTS, sent, blob)
+
+    async def _what_leaves(self, path: Path, whole: Blob) -> tuple[Path, Blob]:
+        """Return the file of an update that is sent: all of it, or the shared tensors alone."""
+        if self.network is None:
+            return path, whole
+        outbox = self._site.home.outbox
+        return outbox, await asyncio.to_thread(self.network.cut_shared, path, outbox)
 
     async def _whole_base(self, joined: JoinedStudy, link: SiteLink, task: RoundTask) -> Path:
         """Add this site's own tensors to a round's base; once made, the file does not change."""
@@ -907,12 +919,12 @@ class StudyDesk:
             logger.warning("the update of round %d is gone; it is trained again", task.round)
             site.store.put(Task(task=task.after(RoundEvent.LOST)))
             return
-        blob, sent = Blob(sha256=update.sha256, size=update.size), path
-        if self.network is not None:
-            sent = site.home.outbox
-            blob = await asyncio.to_thread(self.network.cut_shared, path, sent)
+        whole = Blob(sha256=update.sha256, size=update.size)
         try:
-            await self._upload(link, sent, blob)
+            arrived = await self._sent_early(update.sha256)
+            sent, blob = await self._what_leaves(path, whole)
+            if not arrived:
+                await link.upload(BlobKind.WEIGHTS, sent, blob)
         except FednnunetError as exc:
             if exc.code in _ONLY_AGAIN:
                 logger.warning("the update of round %d is refused: %s", task.round, exc)

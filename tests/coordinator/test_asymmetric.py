@@ -62,7 +62,7 @@ aggregation = "{rule}"
 rounds = {rounds}
 server_optimiser = "{optimiser}"
 server_learning_rate = 0.5
-minimum_sites = 2
+minimum_sites = {least}
 minimum_cases = 5
 seed = 7
 admission = "invitation"
@@ -115,6 +115,7 @@ class PlayedSite:
         self.bases: dict[int, dict[str, np.ndarray]] = {}
         self.extra: dict[str, np.ndarray] = {}
         self.refusals: list[FednnunetError] = []
+        self.delivered: list[int] = []
         folder.mkdir()
 
     def link_changed(self, state: LinkState, sentence: str) -> None:
@@ -195,6 +196,7 @@ class PlayedSite:
                 epoch_seconds=1.0,
             )
         )  # fmt: skip
+        self.delivered.append(wish.round)
 
     def _file(self, name: str, data: bytes) -> Blob:
         (self.folder / name).write_bytes(data)
@@ -213,8 +215,9 @@ def make_study(
     rounds: int = 2,
     invited=tuple(CASES),
     optimiser: str = "none",
+    least: int = 2,
 ) -> Path:
-    text = STUDY.format(rule=rule, rounds=rounds, optimiser=optimiser)
+    text = STUDY.format(rule=rule, rounds=rounds, optimiser=optimiser, least=least)
     tmp_path.mkdir(exist_ok=True)
     (tmp_path / "study.toml").write_text(text, encoding="utf-8")
     folder = tmp_path / "coordinator"
@@ -416,4 +419,18 @@ async def test_what_does_not_belong_into_an_update_or_study_is_refused(tmp_path,
             await until(lambda: sites["valley"].refusals, within_s=30)
             assert sites["valley"].refusals[0].code is ErrorCode.TENSORS_REFUSED
             assert "encoder.local" in str(sites["valley"].refusals[0])
+            # The honest sites' updates are kept.
+            honest = (sites["north"], sites["harbour"])
+            await until(lambda: all(site.delivered == [1] for site in honest), within_s=20)
             assert (await study_status(folder)).state == "training"
+
+
+async def test_a_site_alone_shares_nothing_and_goes_on_by_itself(tmp_path, unused_tcp_port):
+    folder = make_study(tmp_path, unused_tcp_port, invited=("north",), least=1)
+    async with serving(folder, unused_tcp_port, PlayedRunner(pytest.fail)):
+        sites = await join(tmp_path, "north")
+        async with living(*sites.values()):
+            await until(sites["north"].model.exists, within_s=30)
+    assert load_file(sites["north"].model) == {}
+    assert sites["north"].part.tensors == ()
+    assert str(sites["north"].part.coverage).startswith("Nothing of your network is shared")

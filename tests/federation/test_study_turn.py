@@ -17,8 +17,11 @@ from helpers.studies import (
 )
 
 from app.domain.errors import ErrorCode
-from app.domain.rounds import GlobalModel
+from app.domain.ids import SiteName
+from app.domain.rounds import BlobRef, GlobalModel
+from app.domain.study import Method
 from app.federation.study_events import (
+    AlignSites,
     AverageRound,
     AveragingFailed,
     Begin,
@@ -37,6 +40,8 @@ from app.federation.study_events import (
     RoundAveraged,
     SiteConnected,
     SiteDisconnected,
+    SitesAligned,
+    SiteShare,
     Stop,
     StudyFinished,
     TellSites,
@@ -650,3 +655,95 @@ def test_who_left_may_be_admitted_again_and_begins_anew():
     bench.accept("c")
     bench.average(bench.deliver("a", "b"))
     assert bench.told("c").step is Step.TRAIN
+
+
+# --- asymmetric averaging ----------------------------------------------------------------------
+
+
+def share(site: str, model: BlobRef, network: BlobRef | None = None) -> SiteShare:
+    return SiteShare(
+        site=SiteName(site),
+        network=network or blob(f"fingerprint of {site}"),
+        part=blob(f"part of {site}"),
+        base=blob(f"{model.sha256} for {site}"),
+    )
+
+
+class Asymmetric(Bench):
+    """A study in which every site has its own plan, at its first round."""
+
+    def __init__(self, *sites: str) -> None:
+        super().__init__(replace(TERMS, method=Method.ASYM))
+        self.join(*sites)
+        self.share(*sites)
+        self.tell(Begin())
+        shares = tuple(share(site, FIRST) for site in sites)
+        self.tell(PlanMade(attempt=1, plan=PLAN, merged=PLAN, base=FIRST, shares=shares))
+        for site in sites:
+            self.take(site)
+
+    def take(self, site: str) -> None:
+        statement = blob(f"fingerprint of {site}").sha256
+        self.tell(PlanAccepted(site=SiteName(site), plan=statement, cases=self.cases[site]))
+
+
+def test_every_site_goes_by_its_own_plan_and_base():
+    bench = Asymmetric("north", "valley")
+    for site in ("north", "valley"):
+        told = bench.told(site)
+        assert told.step is Step.TRAIN
+        assert told.plan == blob(f"fingerprint of {site}")
+        assert told.merged == share(site, FIRST).part
+        assert told.base == share(site, FIRST).base
+    foreign = bench.update("north", base=share("valley", FIRST).base.sha256)
+    assert "another attempt or model" in refusals(bench.tell(UpdateArrived(update=foreign)))[0]
+    effects = bench.deliver("north", "valley")
+    asked = only(effects, AverageRound)
+    assert asked.base == FIRST
+    assert [name for name, _ in asked.networks] == ["north", "valley"]
+    model = average_of(asked.updates)
+    after = RoundAveraged(
+        round=1, attempt=1, model=model, shares=(share("north", model), share("valley", model))
+    )
+    bench.tell(after)
+    assert bench.told("north").base == share("north", model).base
+
+
+def test_a_late_site_helps_out_the_round_under_way_once_its_share_is_made():
+    bench = Asymmetric("north", "valley")
+    bench.tell(Left(site="valley"))
+    bench.join("harbour")
+    assert bench.told("harbour").step is Step.SEND_FINGERPRINT
+    effects = bench.share("harbour")
+    asked = only(effects, AlignSites)
+    assert (asked.model, asked.newcomers) == (FIRST, ("harbour",))
+    assert [name for name, _ in asked.networks] == ["harbour", "north"]
+    # It may prepare meanwhile, but cannot be asked to train.
+    assert bench.told("harbour").step is Step.PREPARE
+    bench.take("harbour")
+    assert bench.state_of("harbour") == "ready"
+    bench.deliver("north")
+    assert bench.told("harbour").step is Step.WAIT
+    # The work on its share failed or was lost: it is asked for again.
+    assert only(bench.tell(Tick()), AlignSites) == asked
+    assert asked in bench.restart()
+    bench.tell(SiteConnected(site="harbour"))
+    bench.tell(SitesAligned(model=FIRST, shares=(share("harbour", FIRST),)))
+    assert bench.told("harbour").step is Step.TRAIN
+    assert bench.told("harbour").base == share("harbour", FIRST).base
+    assert not [e for e in bench.tell(Tick()) if isinstance(e, AlignSites)]
+
+
+def test_shares_of_another_model_or_network_do_not_count():
+    bench = Asymmetric("north", "valley")
+    bench.join("harbour")
+    bench.share("harbour")
+    stale = bench.tell(SitesAligned(model=blob("old"), shares=(share("harbour", blob("old")),)))
+    assert only(stale, AlignSites).model == FIRST
+    other = share("harbour", FIRST, network=blob("another network"))
+    assert only(bench.tell(SitesAligned(model=FIRST, shares=(other,))), AlignSites)
+    assert bench.study.record.share_of(SiteName("harbour")) is None
+    # A site that left has none, even if it was made.
+    bench.tell(Left(site="harbour"))
+    bench.tell(SitesAligned(model=FIRST, shares=(share("harbour", FIRST),)))
+    assert bench.study.record.share_of(SiteName("harbour")) is None

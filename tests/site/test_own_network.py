@@ -257,6 +257,24 @@ async def test_a_base_that_holds_what_is_not_shared_is_refused(site, asymmetric,
     assert site.runner.asked == []
 
 
+async def test_an_update_leaves_while_its_epoch_is_validated_and_only_its_shared_part(
+    site, asymmetric
+):
+    await asymmetric.to_prepared()
+    gate = site.runner.hold("trained")
+    asymmetric.train(1, weights(1.0, SHARED))
+
+    def sent():
+        return [content for kind, content in site.coordinator.uploads if kind.value == "weights"]
+
+    await site.until(sent, "early upload")
+    assert site.coordinator.told(UpdateOffered) == []
+    gate.set()
+    assert await asymmetric.delivered(1) == dict.fromkeys(SHARED, 2.0)
+    assert len(sent()) == 1
+    assert values(sent()[0]) == dict.fromkeys(SHARED, 2.0)
+
+
 @pytest.mark.parametrize("mu", [0.0, 0.25])
 async def test_only_what_came_from_the_coordinator_holds_training_near(site, asymmetric, mu):
     """FedProx pulls towards the shared model; layers of this site's own stay free."""
