@@ -50,6 +50,7 @@ from app.wire.messages import (
     Enrol,
     FingerprintOffered,
     Left,
+    ModelScored,
     PlanAccepted,
     PlanRefused,
     Refusal,
@@ -69,7 +70,16 @@ _log: Final = logging.getLogger(__name__)
 _door_log: Final = logging.getLogger(f"{__name__}.door")
 _door_log.setLevel(logging.CRITICAL)
 
-_NEWS = (FingerprintOffered, PlanAccepted, PlanRefused, UpdateOffered, UpdateFailed, Left, Report)
+_NEWS = (
+    FingerprintOffered,
+    PlanAccepted,
+    PlanRefused,
+    UpdateOffered,
+    UpdateFailed,
+    ModelScored,
+    Left,
+    Report,
+)
 _FROM_SITES: Final = frozenset({BlobKind.FINGERPRINT, BlobKind.WEIGHTS})
 _MAX_OUTBOX: Final = 256
 _RETRY_AFTER_S: Final = 60

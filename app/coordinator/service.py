@@ -798,6 +798,7 @@ def status_of(
         ),
         plan_digest=None if view.plan is None else view.plan.sha256,
         model_digest=None if view.model is None else view.model.sha256,
+        best_round=view.best_round,
     )
 
 

@@ -121,6 +121,7 @@ class StudyStatus:
     closed_rounds: tuple[RoundSummary, ...]
     models: tuple[GlobalModel, ...]
     model: BlobRef | None
+    best_round: int | None = None
 
 
 def instruction(
@@ -222,6 +223,7 @@ def _finish(
 
 def status(terms: StudyTerms, record: StudyRecord, presence: Presences, now: float) -> StudyStatus:
     """Everything the coordinator's people may see."""
+    best = best_round(record.closed, minimum_sites=terms.minimum_sites)
     statuses = []
     for site, summary in zip(record.sites, _summaries(record, presence, now), strict=True):
         here = presence.get(site.name)
@@ -251,6 +253,7 @@ def status(terms: StudyTerms, record: StudyRecord, presence: Presences, now: flo
         closed_rounds=tuple(_round_summary(one) for one in record.closed),
         models=tuple(one.model for one in record.closed),
         model=record.base if record.closed else None,
+        best_round=None if best is None else best.model.round,
     )
 
 

@@ -22,6 +22,7 @@ from app.control.coordinator_client import ask_coordinator, study_status
 from app.control.coordinator_messages import ApproveSite, PauseStudy, ResumeStudy, RevokeSite
 from app.control.messages import Accepted, LinkState, Refused
 from app.coordinator.auditing import audit_copy, verify_study
+from app.coordinator.exporting import best_of
 from app.coordinator.service import resting_status
 from app.coordinator.store import StudyStore
 from app.coordinator.workspace import (
@@ -51,7 +52,9 @@ from app.wire.messages import (
     BlobKind,
     Directive,
     FingerprintOffered,
+    HeldOut,
     Left,
+    ModelScored,
     PlanAccepted,
     Report,
     SitePhase,
@@ -117,6 +120,7 @@ class PlayedSite:
         self.installed = {"nnunetv2": "2.8.1"}
         self.trained: list[tuple[int, int]] = []
         self.transfer = Transfer.FP32
+        self.dice: dict[int, float] = {}
         self.fetched: list[str] = []
         folder.mkdir()
 
@@ -182,6 +186,15 @@ class PlayedSite:
             await self._train(wish, wish.base)
         elif wish.step is Step.FINISH and wish.model is not None:
             await self.link.download(wish.model, self.folder / "model.safetensors")
+            if wish.score_wanted and self.dice:
+                score = self._score(wish.rounds)
+                await self.link.deliver(ModelScored(model=wish.model.sha256, score=score))
+            if wish.best is not None:
+                await self.link.download(wish.best, self.folder / "best.safetensors")
+
+    def _score(self, number: int) -> HeldOut:
+        """Score the average of a round."""
+        return HeldOut(cases=CASES[self.name], dice=(self.dice[number],))
 
     async def _train(self, wish: Directive, base: Blob) -> None:
         await self._fetch(wish, base)
@@ -203,6 +216,7 @@ class PlayedSite:
                 round=wish.round, attempt=wish.attempt, base=base.sha256, weights=blob,
                 cases=CASES[self.name], train_loss=0.5, validation_loss=None, pseudo_dice=(0.5,),
                 epoch_seconds=1.0,
+                base_score=self._score(wish.round - 1) if wish.score_base and self.dice else None,
             )
         )  # fmt: skip
 
@@ -289,6 +303,32 @@ async def test_a_study_runs_from_fingerprints_to_the_final_model(tmp_path, folde
     # Planned once, from the summed number of cases.
     assert [type(job) for job in runner.jobs] == [PlanJob, InitialModelJob]
     assert resting_status(folder).model_digest == status.model_digest
+
+
+@pytest.mark.asyncio
+async def test_the_best_average_is_found_and_can_be_had_by_the_sites(
+    tmp_path, folder, unused_tcp_port
+):
+    async with serving(folder, unused_tcp_port, PlayedRunner(play)), joined(tmp_path) as sites:
+        for site in sites.values():
+            site.dice = {1: 0.8, 2: 0.5}
+        await until(
+            lambda: all((site.folder / "best.safetensors").exists() for site in sites.values()),
+            within_s=30,
+        )
+        status = await study_status(folder)
+    assert status.best_round == 1
+    assert [closed.held_out_dice for closed in status.closed_rounds] == [
+        (pytest.approx(0.8),),
+        (pytest.approx(0.5),),
+    ]
+    assert status.closed_rounds[0].held_out_cases == sum(CASES.values())
+    expected = expected_model(folder, 1)
+    for site in sites.values():
+        assert site.refusals == []
+        best = load_file(site.folder / "best.safetensors")
+        assert all((best[name] == expected[name]).all() for name in MANIFEST)
+    assert best_of(folder) == 1
 
 
 @pytest.mark.asyncio
