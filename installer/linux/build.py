@@ -182,9 +182,19 @@ def debian_packages(bundle: Path, shell: Shell) -> list[str]:
 
 
 def make_package(
-    bundle: Path, work: Path, products: Products, source: Source, shell: Shell
+    bundle: Path,
+    work: Path,
+    products: Products,
+    source: Source,
+    shell: Shell,
+    *,
+    to_be_signed: bool = False,
 ) -> None:
-    """Make the .deb: the bundle in /opt, and what a desktop needs to know in /usr/share."""
+    """Make the .deb: the bundle in /opt, and what a desktop needs to know in /usr/share.
+
+    Debian 12's debsigs overlooks members compressed with zstd and would sign next to nothing, so a
+    package `to_be_signed` is compressed with xz, which takes minutes longer.
+    """
     tree = work / "deb"
     shutil.rmtree(tree, ignore_errors=True)
     share = tree / "usr" / "share"
@@ -236,7 +246,8 @@ def make_package(
         (control / script).chmod(0o755)
     set_modes(tree)
     product.set_dates(tree, source.made)
-    shell.run("dpkg-deb", "-Zzstd", "-z10", "--root-owner-group", "--build", tree, products.package)
+    packing = ("-Zxz", "-z2") if to_be_signed else ("-Zzstd", "-z10")
+    shell.run("dpkg-deb", *packing, "--root-owner-group", "--build", tree, products.package)
     shutil.rmtree(tree)
 
 
@@ -350,7 +361,8 @@ def build(options: argparse.Namespace) -> int:
     bundle = freeze(python, work, shell)
     finish_bundle(bundle, python, source, shell, signed_by=signer.name if signer else "")
     size = check_size(bundle)
-    make_package(bundle, work, products, source, shell)
+    signed = signer is not None
+    make_package(bundle, work, products, source, shell, to_be_signed=signed)
     make_portable(bundle, work, products, source, shell)
     if signer is not None:
         signer.sign_package(products.package, shell)

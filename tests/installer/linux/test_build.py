@@ -158,6 +158,18 @@ def test_two_packages_of_one_tree_are_the_same_bytes(bundle, package, tmp_path):
     assert digest_of(again.package) == digest_of(package)
 
 
+@pytest.mark.parametrize(("to_be_signed", "ending"), [(False, ".zst"), (True, ".xz")])
+def test_a_package_to_be_signed_has_members_that_the_signer_sees(
+    bundle, tmp_path, to_be_signed, ending
+):
+    need("dpkg-deb", "ar")
+    products = Products(out=tmp_path, version="1.2.3")
+    work = tmp_path / "work"
+    build.make_package(bundle, work, products, SOURCE, shell(), to_be_signed=to_be_signed)
+    members = shell().ask("ar", "t", products.package).split()
+    assert members == ["debian-binary", f"control.tar{ending}", f"data.tar{ending}"]
+
+
 @pytest.fixture
 def portable(bundle, tmp_path):
     need("makeself")
