@@ -11,7 +11,7 @@ from helpers.viewer_events import LEFT, RIGHT, drag, wheel
 from PySide6.QtCore import QEvent, QPointF, Qt
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QMessageBox
 
 from app.datasets.geometry import Convention, Geometry, Plane
 from app.datasets.images import Volume
@@ -169,6 +169,29 @@ def test_a_switch_of_the_convention_is_shown_and_logged(filled, caplog, qtbot):
 
 
 # Images
+
+
+@pytest.mark.parametrize("sure", [True, False])
+def test_the_menu_asks_before_it_changes_sides(filled, monkeypatch, sure):
+    asked = []
+    answer = QMessageBox.StandardButton.Yes if sure else QMessageBox.StandardButton.No
+
+    def question(_parent, title, sentence):
+        asked.append((title, sentence))
+        return answer
+
+    monkeypatch.setattr(QMessageBox, "question", question)
+    sides = next(
+        action.menu() for action in filled.make_menu().actions() if action.text() == "Sides"
+    )
+    radiological, neurological = sides.actions()
+    radiological.trigger()
+    assert asked == []
+    neurological.trigger()
+    assert asked == [("Change sides", "Show the patient's right on the right of the screen?")]
+    wanted = Convention.NEUROLOGICAL if sure else Convention.RADIOLOGICAL
+    assert filled.convention is wanted
+    assert wanted.value in filled.panes[Plane.AXIAL].scene.content.corner
 
 
 def test_an_empty_view_says_what_to_do_and_draws_nothing(view):
