@@ -182,12 +182,18 @@ def present_training(snapshot: Snapshot | None, *, now: float) -> TrainingState:
         can_resume=view.paused or view.pausing,
         resume_text="Do not pause" if view.pausing and not view.paused else "Resume",
         pauses=pauses_of(view),
-        costs=view.costs.switch_off if begun else "",
+        costs=_costs(view, snapshot) if begun else "",
         alarms=alarms_of(view.alarms),
         lost=lost_of(view.interruptions, now=now),
         schedule=schedule_of(view.schedule),
         speed=speed_of(view.speed),
     )
+
+
+def _costs(view: TrainingView, snapshot: Snapshot | None) -> str:
+    """Return what switching off costs, and whether the computer is kept from sleeping."""
+    awake = snapshot.service.awake_sentence if snapshot is not None else ""
+    return " ".join(part for part in (view.costs.switch_off, awake) if part)
 
 
 def pauses_of(view: TrainingView) -> tuple[Option, ...]:

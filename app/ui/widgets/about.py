@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QFontDatabase
 from PySide6.QtWidgets import (
     QDialog,
     QDialogButtonBox,
     QHBoxLayout,
     QListWidget,
+    QListWidgetItem,
     QPlainTextEdit,
     QTabWidget,
     QTextBrowser,
@@ -89,7 +90,9 @@ class ReportDialog(QDialog):
         row = QHBoxLayout()
         self.names = QListWidget()
         self.names.setAccessibleName("Files of the report")
-        self.names.addItems([name for name, _ in self._files])
+        for name, _ in self._files:
+            item = QListWidgetItem(name, self.names)
+            item.setSizeHint(QSize(0, 3 * GRID + 4))
         self.names.setFixedWidth(240)
         self.text = QPlainTextEdit()
         self.text.setReadOnly(True)

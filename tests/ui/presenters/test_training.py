@@ -42,6 +42,9 @@ def test_tiles_tell_round_epoch_and_time():
 def test_what_switching_off_costs():
     assert "loses 22 seconds" in present_training(snapshots.training(), now=NOW).costs
     assert present_training(snapshots.joined(), now=NOW).costs == ""
+    base = snapshots.training()
+    awake = replace(base, service=replace(base.service, awake_sentence="It is kept awake."))
+    assert present_training(awake, now=NOW).costs.endswith(" It is kept awake.")
 
 
 def test_pause_and_resume():
