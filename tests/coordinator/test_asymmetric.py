@@ -116,6 +116,7 @@ class PlayedSite:
         self.extra: dict[str, np.ndarray] = {}
         self.refusals: list[FednnunetError] = []
         self.delivered: list[int] = []
+        self.resting = self.busy = False
         folder.mkdir()
 
     def link_changed(self, state: LinkState, sentence: str) -> None:
@@ -148,10 +149,15 @@ class PlayedSite:
             key = (wish.step, wish.round, wish.attempt)
             if key in done:
                 continue
+            if self.resting:
+                continue
+            self.busy = True
             try:
                 await self._do(wish)
             except FednnunetError as exc:
                 self.refusals.append(exc)
+            finally:
+                self.busy = False
             if wish.step in (Step.TRAIN, Step.SEND_FINGERPRINT, Step.PREPARE):
                 done.add(key)
 
@@ -235,6 +241,13 @@ def invite(tmp_path: Path, site: str) -> None:
         days=1,
         clock=SystemClock(),
     )
+
+
+async def rest(*sites: PlayedSite) -> None:
+    """Let sites finish what they do and begin nothing more."""
+    for site in sites:
+        site.resting = True
+    await until(lambda: not any(site.busy for site in sites), within_s=30)
 
 
 @contextlib.asynccontextmanager
@@ -387,6 +400,7 @@ async def test_a_site_that_comes_late_is_aligned_and_joins_the_present_round(
                     within_s=30,
                 )
                 status = await study_status(folder)
+                await rest(late, *sites.values())
     with_late = [one.number for one in status.closed_rounds if "harbour" in one.contributors]
     assert with_late
     assert min(with_late) >= first > 1
@@ -423,6 +437,7 @@ async def test_what_does_not_belong_into_an_update_or_study_is_refused(tmp_path,
             honest = (sites["north"], sites["harbour"])
             await until(lambda: all(site.delivered == [1] for site in honest), within_s=20)
             assert (await study_status(folder)).state == "training"
+            await rest(*sites.values())
 
 
 async def test_a_site_alone_shares_nothing_and_goes_on_by_itself(tmp_path, unused_tcp_port):
