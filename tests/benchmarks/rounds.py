@@ -27,6 +27,7 @@ import json
 import logging
 import math
 import os
+import shutil
 import socket
 import statistics
 import subprocess
@@ -139,6 +140,10 @@ async def be_coordinator(folder: Path, port: int, share: float) -> None:
     from app.jobs.spec import InitialModelJob, PlanJob
     from app.nnunet.weights import write_tensors
 
+    # Before anyone connects: a job that is played holds up the service's loop.
+    first = folder / "first.safetensors"
+    blob = write_tensors(network_of(share), first)
+
     def play(job: Any) -> Any:
         if isinstance(job, PlanJob):
             Path(job.output).write_bytes(document_of(stock_plan("ExperimentPlanner", "")))
@@ -149,7 +154,7 @@ async def be_coordinator(folder: Path, port: int, share: float) -> None:
             )  # fmt: skip
             return Planned(output=job.output, digest="0" * 64, summary=summary)
         assert isinstance(job, InitialModelJob)
-        blob = write_tensors(network_of(share), Path(job.output))
+        shutil.copyfile(first, job.output)
         return ModelDrawn(output=job.output, sha256=blob.sha256, size=blob.size, tensors=())
 
     async with serving(folder, port, PlayedRunner(play)):

@@ -75,3 +75,21 @@ def test_a_proxy_is_chosen_without_a_service(tmp_path, capsys):
     assert load_settings(tmp_path).proxy == "http://smith:hunter2@proxy:3128"
     assert run([*words, "proxy"]) == FAILED
     assert "not valid" in capsys.readouterr().err
+
+
+def test_devices_are_chosen_without_a_service(tmp_path, capsys):
+    words = ["site", "devices", "--home", str(tmp_path)]
+    assert run([*words, "--device", "cuda", "--gpus", "2", "--batch", "1"]) == DONE
+    assert capsys.readouterr().out == "device: cuda, 2 graphics card(s), patches in a step: 1\n"
+    # What is not named stays; 0 goes back to what the plan and the computer say.
+    assert run([*words, "--gpus", "0"]) == DONE
+    assert capsys.readouterr().out == "device: cuda, all graphics cards, patches in a step: 1\n"
+    kept = load_settings(tmp_path)
+    assert (kept.device, kept.gpus, kept.batch_size) == ("cuda", None, 1)
+    assert run([*words, "--device", "abacus"]) == FAILED
+    assert "auto, cpu, cuda" in capsys.readouterr().err
+
+
+def test_measuring_needs_a_service(tmp_path, capsys):
+    assert run(["site", "calibrate", "--home", str(tmp_path)]) == FAILED
+    assert "no service runs" in capsys.readouterr().err
