@@ -352,7 +352,7 @@ async def flap(network: TcpProxy, *, every_s: float) -> None:
         pytest.param(
             *(124, 5.0, LinkSettings(), 12e6),
             id="long",
-            marks=[pytest.mark.slow, pytest.mark.timeout(900)],
+            marks=[pytest.mark.slow, pytest.mark.timeout(3600)],
         ),
     ],
 )
