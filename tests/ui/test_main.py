@@ -19,7 +19,7 @@ from app.ui.main import Sites, chosen_theme, closing_on_interrupt, start_service
 from app.ui.theme import Theme
 
 BARE = """
-import time; begun = time.perf_counter()
+import time; begun = time.process_time()
 from PySide6.QtCore import QEvent, QTimer
 from PySide6.QtWidgets import QApplication, QLabel, QMainWindow
 class Window(QMainWindow):
@@ -31,7 +31,7 @@ class Window(QMainWindow):
             QTimer.singleShot(0, self, leave)
         return done
 def leave():
-    print(time.perf_counter() - begun)
+    print(time.process_time() - begun)
     application.exit()
 application = QApplication([])
 window = Window()
@@ -42,7 +42,7 @@ application.exec()
 """
 
 OURS = """
-import time; begun = time.perf_counter()
+import time; begun = time.process_time()
 import os, sys
 from pathlib import Path
 from typing import ClassVar
@@ -52,7 +52,7 @@ from app.ui import main, window
 class Sites(QObject):
     def __init__(self, *args, **kwargs): super().__init__()
     def open(self):
-        print(time.perf_counter() - begun)
+        print(time.process_time() - begun)
         print(" ".join(sorted(sys.modules)))
         QApplication.instance().exit()
     def listen(self, home): pass
@@ -103,7 +103,8 @@ def run(tmp_path, project_root: Path):
 def test_first_frame_comes_within_three_times_a_bare_window(run):
     run(BARE), run(OURS)  # both from the same warm caches
     bare, ours = [], []
-    for _ in range(5):  # side by side, so that a busy machine slows both
+    # Processor time: with many processes for few cores, the clock tells of the others.
+    for _ in range(5):
         bare.append(float(run(BARE)[0]))
         ours.append(float(run(OURS)[0]))
     ratio = statistics.median(ours) / statistics.median(bare)
