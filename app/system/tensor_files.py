@@ -20,7 +20,7 @@ from app.domain.errors import OurMistake
 from app.domain.rounds import TensorSpec
 from app.domain.study import Transfer
 from app.federation.transfer import ChangedTensors, change_manifest
-from app.system.atomic import sync_folder
+from app.system.atomic import PRIVATE_FILE, sync_folder
 from app.wire.tensors import (
     LENGTH_BYTES,
     check_tensor_file,
@@ -29,6 +29,8 @@ from app.wire.tensors import (
     read_header,
 )
 
+_BINARY: Final = getattr(os, "O_BINARY", 0)
+"""Windows would change line ends."""
 _DTYPES: Final = {"F16": "<f2", "F32": "<f4", "I8": "i1"}
 
 
@@ -78,7 +80,8 @@ class TensorFileWriter:
         for spec in manifest:
             self._places[spec.name] = (spec, position)
             position += math.prod(spec.shape) * np.dtype(_DTYPES[spec.dtype]).itemsize
-        self._file = path.open("wb")
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _BINARY, PRIVATE_FILE)
+        self._file = os.fdopen(handle, "wb")
         self._file.write(header)
 
     def __enter__(self) -> Self:

@@ -429,11 +429,13 @@ def measure(
                 Path(root) / transfer, rounds=rounds, sites=sites, share=share, train_s=train_s,
                 transfer=transfer,
             )  # fmt: skip
+            print(transfer, figures[transfer], file=sys.stderr, flush=True)
         if python is not None:
             for name, shapes in (("flower", aliased), ("flower_unique", unique)):
                 figures[name] = flower(
                     python, Path(root) / name, shapes, rounds=rounds, sites=sites, train_s=train_s
                 )
+                print(name, figures[name], file=sys.stderr, flush=True)
     for transfer in transfers:
         mine = figures[transfer]
         moved = mine["up_bytes"] + mine["down_bytes"]

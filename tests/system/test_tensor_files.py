@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -121,3 +123,9 @@ def test_a_change_that_does_not_fit_is_refused_before_it_is_used(tmp_path, damag
     assert not (tmp_path / "made").exists()
     with pytest.raises(PeerMistake):
         check_file(tmp_path / "change", change_manifest(MANIFEST, Transfer.INT8))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
+def test_weights_are_for_this_user_only(tmp_path):
+    path = write(tmp_path / "t.safetensors", MANIFEST, tensors(0))
+    assert path.stat().st_mode & 0o777 == 0o600
