@@ -32,7 +32,8 @@ class CaseSource(enum.Enum):
 class SegmentationResult:
     """One predicted label map: where it lies and which model made it.
 
-    `dicom_seg` is the same as a DICOM SEG object, where the images came as DICOM.
+    `dicom_seg` is the same as a DICOM SEG object, where the images came as DICOM. `sha256` is that
+    of the prediction's file: a verdict is about these very voxels.
     """
 
     case: str
@@ -42,6 +43,12 @@ class SegmentationResult:
     model_digest: str
     warnings: tuple[str, ...] = ()
     dicom_seg: str | None = None
+    sha256: str = ""
+
+    @property
+    def identity(self) -> str:
+        """What verdicts are kept under: the model, and which voxels it made."""
+        return f"{self.model_digest}:{self.sha256[:16]}" if self.sha256 else self.model_digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -416,6 +416,7 @@ def segment(
             reference=case.label,
             model_digest=opened.digest,
             warnings=entry.warnings,
+            sha256=entry.sha256,
         )
         results.append(result)
         on_case(result)

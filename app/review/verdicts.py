@@ -40,10 +40,14 @@ _COLUMNS: Final = "model_digest, case_name, verdict, reason, comment, z, y, x, r
 _INSERT: Final = f"INSERT INTO entries ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
 _SELECT: Final = f"SELECT {_COLUMNS} FROM entries WHERE model_digest = ? AND undone = 0 ORDER BY id"  # noqa: S608
 
+_SELECT_ALL: Final = f"SELECT {_COLUMNS} FROM entries WHERE undone = 0 ORDER BY id"  # noqa: S608
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReviewEntry:
     """One thing a reviewer did: gave a verdict, left a comment at a voxel (z, y, x), or both.
+
+    `model_digest` is what was judged: `SegmentationResult.identity`.
 
     `verdict` None leaves the verdict as it is. `at` is in seconds since the epoch.
     """
@@ -151,6 +155,16 @@ class VerdictStore:
         for entry in self.entries(model_digest):
             by_case.setdefault(entry.case, []).append(entry)
         return tuple(_review(case, by_case.get(case, [])) for case in cases)
+
+    def reviews_of(self, judged: Iterable[tuple[str, str]]) -> tuple[CaseReview, ...]:
+        """Return where the review of each (what was judged, case) stands, in this order."""
+        with self._sentences():
+            rows = self._database.execute(_SELECT_ALL).fetchall()
+        kept: dict[tuple[str, str], list[ReviewEntry]] = {}
+        for row in rows:
+            entry = _entry(row)
+            kept.setdefault((entry.model_digest, entry.case), []).append(entry)
+        return tuple(_review(key[1], kept.get(key, [])) for key in judged)
 
     def _prepare(self) -> None:
         self._database.execute("BEGIN IMMEDIATE")

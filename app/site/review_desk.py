@@ -10,6 +10,7 @@ import asyncio
 import logging
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -401,14 +402,6 @@ def _with_references(
     """Return the results with each case's own label as reference where it has one."""
     references = {case.name: case.label for case in cases}
     return tuple(
-        SegmentationResult(
-            case=result.case,
-            channels=result.channels,
-            prediction=result.prediction,
-            reference=result.reference or references.get(result.case),
-            model_digest=result.model_digest,
-            warnings=result.warnings,
-            dicom_seg=result.dicom_seg,
-        )
+        replace(result, reference=result.reference or references.get(result.case))
         for result in results
     )

@@ -566,6 +566,8 @@ class SiteService:
         home = self._site.home
         for folder in (home.study, home.workspace, home.training, home.baseline):
             shutil.rmtree(folder, ignore_errors=True)
+        for kept in home.models.glob("best-*.safetensors"):
+            kept.unlink(missing_ok=True)
 
     async def _stop_job(self, kind: str) -> None:
         match kind:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -282,9 +283,13 @@ def _cases_of(
             progress=progress,
             stopped=inbox.stopped,
         )
-    slices = {}
+    slices: dict[str, tuple[Path, ...]] = {}
     if job.confirmed is not None:
-        slices = slices_of_confirmed(Path(job.confirmed), progress=progress, stopped=inbox.stopped)
+        # Without the series that cases were made of, NIfTI is what can be written.
+        with suppress(DataProblem):
+            slices = slices_of_confirmed(
+                Path(job.confirmed), progress=progress, stopped=inbox.stopped
+            )
     return FoundCases(cases=job.cases, labels=job.labels, slices=slices)
 
 

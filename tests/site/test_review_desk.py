@@ -125,10 +125,10 @@ async def test_the_average_of_the_present_round_is_exported_when_it_is_first_use
     await site.to_prepared()
     assert site.snapshot.review.models == ()
     site.train(1)
-    await site.until(lambda: len(site.coordinator.uploads) == 2, "first update")
+    await site.until(lambda: len(site.coordinator.uploads) >= 2, "first update")
     assert site.snapshot.review.models == ()  # nobody trained what round 1 begins with
     site.train(2)
-    await site.until(lambda: len(site.coordinator.uploads) == 3, "second update")
+    await site.until(lambda: len(site.coordinator.uploads) >= 3, "second update")
     [model] = site.snapshot.review.models
     assert (model.kind, model.round, model.digest) == (ModelKind.ROUND, 1, "")
     assert model.name == "n, average after round 1"

@@ -30,10 +30,10 @@ async def test_a_fresh_site_has_neither_models_nor_cases(site):
 async def test_the_average_goes_when_the_final_model_is_there(site):
     await site.to_prepared()
     site.train(1)
-    await site.until(lambda: len(site.coordinator.uploads) == 2, "first update")
+    await site.until(lambda: len(site.coordinator.uploads) >= 2, "first update")
     assert round_average(site._site) is None
     site.train(2)
-    await site.until(lambda: len(site.coordinator.uploads) == 3, "second update")
+    await site.until(lambda: len(site.coordinator.uploads) >= 3, "second update")
     average = round_average(site._site)
     assert average.weights.read_bytes() == b"global model before round 2"
     await site.to_finished()

@@ -40,7 +40,7 @@ from app.control.messages import (
     WithdrawAllowance,
 )
 from app.domain.errors import FednnunetError
-from app.domain.segmentation import Verdict
+from app.domain.segmentation import SegmentationResult, Verdict
 from app.review.errors import ErrorComponent
 from app.review.report import ReviewReport, csv_report, html_report
 from app.system.atomic import write_atomic
@@ -347,11 +347,13 @@ class Desk(QObject):
 
     def opinions(self) -> Mapping[str, Opinion]:
         """Return what was said so far of the run that Review shows, by case."""
-        run = self.run
-        if self._verdicts is None or run is None:
+        return self._opinions_on(self.run.results if self.run is not None else ())
+
+    def _opinions_on(self, results: tuple[SegmentationResult, ...]) -> Mapping[str, Opinion]:
+        if self._verdicts is None or not results:
             return {}
         try:
-            return self._verdicts.opinions(run.results)
+            return self._verdicts.opinions(results)
         except FednnunetError as exc:
             # Told once: this is asked at every drawing.
             if str(exc) != self._verdict_problem:
@@ -361,9 +363,9 @@ class Desk(QObject):
 
     @property
     def reviewed(self) -> int:
-        """How many of the present segmentations have a verdict."""
-        results = self.run.results if self.run is not None else ()
-        said = self.opinions()
+        """How many of the newest segmentations have a verdict."""
+        results = self.snapshot.review.results if self.snapshot is not None else ()
+        said = self._opinions_on(results)
         return sum(
             said[one.case].verdict is not Verdict.UNREVIEWED for one in results if one.case in said
         )

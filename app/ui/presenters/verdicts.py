@@ -13,6 +13,8 @@ from app.system.clock import Clock
 from app.ui.presenters.review import Opinion
 
 STORE_FILE: Final = "verdicts.sqlite"
+_RUNS_REMEMBERED: Final = 4
+"""Of several runs one is reviewed and others are counted, at every drawing."""
 
 
 class VerdictBook(Protocol):
@@ -52,16 +54,18 @@ class SiteVerdicts:
     def __init__(self, home: Path, *, clock: Clock) -> None:
         self._path, self._clock = home / STORE_FILE, clock
         self._store: VerdictStore | None = None
-        self._read: tuple[tuple[SegmentationResult, ...], dict[str, Opinion]] | None = None
+        self._read: dict[tuple[str, ...], dict[str, Opinion]] = {}
 
     def opinions(self, results: Sequence[SegmentationResult]) -> Mapping[str, Opinion]:
         """Return what was said of these segmentations; from memory while nothing changed."""
-        wanted = tuple(results)
-        if not wanted or (self._store is None and not self._path.exists()):
+        if not results or (self._store is None and not self._path.exists()):
             return {}
-        if self._read is None or self._read[0] != wanted:
-            self._read = (wanted, self._opinions(wanted))
-        return self._read[1]
+        key = tuple(f"{one.identity} {one.case}" for one in results)
+        if key not in self._read:
+            while len(self._read) >= _RUNS_REMEMBERED:
+                self._read.pop(next(iter(self._read)))
+            self._read[key] = self._opinions(results)
+        return self._read[key]
 
     def reviews(self, results: Sequence[SegmentationResult]) -> tuple[CaseReview, ...]:
         """Return what was said of these segmentations, with reviewer and time; makes no file."""
@@ -70,11 +74,7 @@ class SiteVerdicts:
                 CaseReview(case=one.case, verdict=Verdict.UNREVIEWED, decided=None, comments=())
                 for one in results
             )
-        return tuple(
-            review
-            for one in results
-            for review in self._opened().reviews(one.model_digest, (one.case,))
-        )
+        return self._opened().reviews_of((one.identity, one.case) for one in results)
 
     def judge(
         self,
@@ -87,11 +87,11 @@ class SiteVerdicts:
         """Write down a verdict, and a comment where it differs from the last one."""
         before = self.opinions((result,)).get(result.case, Opinion())
         new_comment = comment if comment != before.comment else ""
-        self._read = None
+        self._read.clear()
         self._opened().record(
             ReviewEntry(
                 case=result.case,
-                model_digest=result.model_digest,
+                model_digest=result.identity,
                 reviewer=getpass.getuser(),
                 at=self._clock.now(),
                 verdict=verdict if verdict is not before.verdict or reason else None,
@@ -105,7 +105,7 @@ class SiteVerdicts:
         """Undo the last entry; it stays readable in the file."""
         if self._store is None and not self._path.exists():
             return None
-        self._read = None
+        self._read.clear()
         entry = self._opened().undo()
         return entry.case if entry is not None else None
 
@@ -120,17 +120,13 @@ class SiteVerdicts:
             self._store = VerdictStore(self._path)
         return self._store
 
-    def _opinions(self, results: tuple[SegmentationResult, ...]) -> dict[str, Opinion]:
-        by_model: dict[str, list[str]] = {}
-        for result in results:
-            by_model.setdefault(result.model_digest, []).append(result.case)
+    def _opinions(self, results: Sequence[SegmentationResult]) -> dict[str, Opinion]:
         said: dict[str, Opinion] = {}
-        for model, cases in by_model.items():
-            for review in self._opened().reviews(model, cases):
-                comment = review.comments[-1].comment if review.comments else ""
-                said[review.case] = Opinion(
-                    verdict=review.verdict,
-                    comment=comment,
-                    reason=review.decided.reason if review.decided is not None else "",
-                )
+        for review in self._opened().reviews_of((one.identity, one.case) for one in results):
+            comment = review.comments[-1].comment if review.comments else ""
+            said[review.case] = Opinion(
+                verdict=review.verdict,
+                comment=comment,
+                reason=review.decided.reason if review.decided is not None else "",
+            )
         return said

@@ -235,3 +235,11 @@ def test_a_report_that_cannot_be_saved_is_told(desk, heard, tmp_path):
     (tmp_path / "file").touch()
     desk.save_problem_report(tmp_path / "file" / "c.zip", ())
     assert heard[-1].tone is Tone.DANGER
+
+
+def test_what_is_reviewed_is_counted_of_the_newest_run(service):
+    service.snapshot = snapshots.finished()
+    desk = Desk(service, clock=StillClock(0), verdicts=MemoryBook())
+    desk.judge("hippocampus_144", Verdict.ACCEPTED, "")
+    desk.show_run(1)
+    assert desk.reviewed == 1

@@ -85,3 +85,18 @@ def test_reviews_tell_who_said_what_and_make_no_file(book, tmp_path):
     assert reviews[1].decided.verdict is Verdict.FLAGGED
     assert reviews[1].decided.at == snapshots.NOW
     assert reviews[1].comments[0].voxel == (1, 2, 3)
+
+
+def test_a_verdict_is_about_these_very_voxels(tmp_path):
+    """The same name and model in another folder, or other options, is another segmentation."""
+    book = SiteVerdicts(tmp_path, clock=StillClock(snapshots.NOW))
+    ward, clinic = (replace(RESULTS[0], sha256=digest * 64) for digest in "ab")
+    book.judge(ward, Verdict.FLAGGED, "", None, "Wrong border")
+    assert book.opinions((clinic,))[clinic.case].verdict is Verdict.UNREVIEWED
+    book.judge(clinic, Verdict.ACCEPTED, "", None)
+    assert book.opinions((ward,))[ward.case].reason == "Wrong border"
+    assert book.opinions((clinic,))[clinic.case].verdict is Verdict.ACCEPTED
+    # Made again with the same voxels, it has its verdict again, wherever the file lies now.
+    again = replace(ward, prediction="/elsewhere.nii.gz")
+    assert book.reviews((again,))[0].verdict is Verdict.FLAGGED
+    book.close()
