@@ -75,6 +75,8 @@ def require_one_grid(case: str, reference: LabelMap, prediction: LabelMap) -> No
 
 def mask_of(array: npt.NDArray[np.generic], value: int | tuple[int, ...]) -> Mask:
     """Return where a label, or any label of a region, lies."""
+    if isinstance(value, tuple) and len(value) == 1:
+        value = value[0]
     if isinstance(value, tuple):
         return np.asarray(np.isin(array, value), dtype=np.bool_)
     return np.asarray(np.equal(array, value), dtype=np.bool_)

@@ -180,12 +180,18 @@ def worst_place(
     `values` are those of the structure; None looks at all of them together. Where the structure is
     right everywhere, all are looked at.
     """
-    import numpy as np
+    from app.review.label_maps import bounding_box, mask_of
 
-    if values is not None and prediction is not None and reference is not None:
-        ours, theirs = np.isin(prediction, values), np.isin(reference, values)
-        if (ours != theirs).any():
-            return place_to_look(ours, theirs)
+    if values is None or prediction is None or reference is None:
+        return place_to_look(prediction, reference)
+    # Only where the two differ can anything be wrong; the rest of a large volume costs seconds.
+    box = bounding_box(prediction != reference)
+    if box is not None:
+        ours, theirs = mask_of(prediction[box], values), mask_of(reference[box], values)
+        inside = place_to_look(ours, theirs) if (ours != theirs).any() else None
+        if inside is not None:
+            z, y, x = (at + edge.start for at, edge in zip(inside, box, strict=True))
+            return (z, y, x)
     return place_to_look(prediction, reference)
 
 
