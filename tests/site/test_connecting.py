@@ -127,3 +127,23 @@ def test_a_socks_proxy_is_explained_and_not_tried_for_ever():
     trouble = explain(ImportError("python-socks is required"), "wss://h:1")
     assert trouble.final
     assert "SOCKS" in str(trouble.problem)
+
+
+def test_a_network_that_carried_bytes_is_tried_again_soon_for_a_while():
+    backoff = Backoff(LinkSettings(), chance=lambda: 1.0)
+    now = 0.0
+
+    def next_delay() -> float:
+        nonlocal now
+        delay = backoff.delay(now)
+        now += delay + 10.0
+        return delay
+
+    next_delay()
+    backoff.ended(lasted_s=5.0, moved_bytes=True)
+    waits = []
+    for _ in range(30):
+        waits.append(next_delay())
+        backoff.ended(lasted_s=0.0, moved_bytes=False)
+    assert max(waits[:20]) == 8.0
+    assert waits[25] == 300.0, "then as patiently as ever"
