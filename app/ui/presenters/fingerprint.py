@@ -57,6 +57,17 @@ _FIELD_WORDS: Final = {
     "sum_of_mean_squares": "sum of mean squared intensities",
     "histogram": "intensities, counted in fixed bins",
     "intensity": "intensities",
+    "labels": "Names of structures",
+    "configuration": "Kind of network",
+    "architecture": "Family of network",
+    "features": "Width of each stage",
+    "kernels": "Filter size of each stage",
+    "strides": "How each stage shrinks images",
+    "encoder_depth": "Layers on the way down",
+    "decoder_depth": "Layers on the way up",
+    "affine": "Scaled normalisation",
+    "bias": "Layers with an offset",
+    "versions": "Versions of the software",
 }
 FIELD_COLUMNS: Final = (
     Column(title="What leaves"),

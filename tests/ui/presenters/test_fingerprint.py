@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import pytest
 from helpers import snapshots
+from helpers.plans import document_of, stock_plan
 from msgspec.structs import replace
 
+from app.federation.shared_network import encode, statement_of
+from app.site.fingerprinting import show_network
 from app.ui.presenters.fingerprint import field_words, plan_facts, present_fingerprint
 from app.ui.text import Tone
 
@@ -136,3 +139,16 @@ def test_what_blocks_is_to_be_mended_first():
     state = present_fingerprint(snapshots.blocked())
     assert not state.can_compute
     assert state.headline.startswith("First mend what blocks training")
+
+
+def test_the_form_of_a_network_is_told_in_words():
+    document = encode(
+        statement_of(document_of(stock_plan("ExperimentPlanner", "hippocampus")), "3d_fullres")
+    )
+    view = replace(snapshots.fingerprint(), policy="network", fields=show_network(document).fields)
+    shown = present_fingerprint(replace(snapshots.to_allow(), fingerprint=view))
+    assert shown.policy_sentence.startswith("Your site plans for itself")
+    assert not shown.policy_warns
+    names = [row.cells[0].text for row in shown.fields.rows]
+    assert "Layers on the way down" in names
+    assert not [name for name in names if "_" in name]
