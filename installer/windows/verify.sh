@@ -23,7 +23,7 @@ registry() {
         'Software\Microsoft\Windows\CurrentVersion\Uninstall\FednnUNetDesktop' \
         'Software\FednnUNetDesktop'; do
         wine reg query "HKCU\\$key" /s 2>/dev/null || true
-    done | tr -d '\r'
+    done | tr -d '\r' | { grep -v '^reg: ' || true; }
 }
 
 wait_for() {
@@ -91,7 +91,7 @@ ours >"$out/running-after-update"
 wine "$program/fednnunet.exe" --version >"$out/version-after-update" 2>&1 || true
 
 wine "$program/uninstall.exe" /S
-wait_for 120 gone || true
+wait_for 600 gone || true
 sleep 5
 registry >"$out/registry-after"
 find "$program" -type f 2>/dev/null | head -50 >"$out/files-after" || true
@@ -99,7 +99,7 @@ find "$program" -type f 2>/dev/null | head -50 >"$out/files-after" || true
 
 wine "/verify/$SETUP" /S
 wine "$program/uninstall.exe" /S /REMOVE-WORKSPACE
-wait_for 120 gone || true
+wait_for 600 gone || true
 sleep 5
 find "$home" "$program" 2>/dev/null | head -50 >"$out/everything-after" || true
 wineserver --kill || true
