@@ -85,7 +85,13 @@ class FileSender:
         """
         if self._sender.finished:
             return
-        file = await asyncio.to_thread(self._open)
+        opening = asyncio.create_task(asyncio.to_thread(self._open))
+        try:
+            file = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # The thread opens it all the same, and nobody else would close it.
+            opening.add_done_callback(_close_opened)
+            raise
         try:
             await self._pump(file)
         finally:
@@ -156,6 +162,11 @@ class FileSender:
             frame,
         )
         return frame
+
+
+def _close_opened(opening: asyncio.Task[BufferedReader]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 class FileReceiver:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 
 import pytest
 from helpers.loopback import until, write_blob
@@ -174,3 +175,31 @@ async def test_a_receiver_answers_as_the_rules_say(tmp_path):
     receiver.restart()
     assert (receiver.offset, partial.offset, receiver.complete) == (0, 0, False)
     partial.discard()
+
+
+@pytest.mark.asyncio
+async def test_a_file_that_opens_after_the_sender_was_cancelled_is_closed(tmp_path, monkeypatch):
+    blob = write_blob(tmp_path / "file", CHUNK)
+    go_on, asked = threading.Event(), threading.Event()
+    opened = []
+
+    async def send(_frame):
+        raise AssertionError("nothing is sent any more")
+
+    sender = sender_of(tmp_path / "file", blob, send)
+    really = sender._open
+
+    def slow_disk():
+        asked.set()
+        go_on.wait(10)
+        opened.append(really())
+        return opened[0]
+
+    monkeypatch.setattr(sender, "_open", slow_disk)
+    running = asyncio.create_task(sender.run())
+    await until(asked.is_set)
+    running.cancel()
+    await asyncio.wait({running})
+    assert running.cancelled()
+    go_on.set()
+    await until(lambda: opened and opened[0].closed)
