@@ -38,6 +38,7 @@ from app.domain.ids import SiteName
 from app.domain.rounds import TensorSpec
 from app.domain.study import StudyTerms
 from app.federation.alignment import TensorGroup, align, average_groups
+from app.federation.asymmetric import first_values
 from app.federation.averaging import average
 from app.federation.merging import encode_merged, merge
 from app.federation.plan_rules import network_of, unpack
@@ -485,7 +486,8 @@ async def train_asymfedavg(experiment: Experiment, plans: Plans) -> dict[SiteNam
 
     begin = experiment.home / "arms" / ASYM / "bases" / "0000"
     begin.mkdir(parents=True, exist_ok=True)
-    same_start = _merge_shared(groups, firsts, dict.fromkeys(firsts, 1), begin)
+    drawn = {group.key: first_values(group, experiment.terms.seed) for group in groups}
+    same_start = await asyncio.to_thread(_with_shared, groups, firsts, drawn, begin)
     return await _federate(experiment, ASYM, members, same_start, averaged)
 
 
@@ -493,10 +495,21 @@ def _merge_shared(
     groups: Sequence[TensorGroup], own: Bases, cases: Mapping[SiteName, int], folder: Path
 ) -> Bases:
     """Write for each site its own weights with the averages of the shared tensors in their places."""
-    manifests = {site: read_manifest(path) for site, path in own.items()}
-    files = {site: TensorFile(path, manifests[site]) for site, path in own.items()}
+    files = {site: TensorFile(path, read_manifest(path)) for site, path in own.items()}
     shared: dict[str, NDArray[np.float32]] = {}
     average_groups(groups, files, cases, shared.__setitem__, minimum_sites=2)
+    return _with_shared(groups, own, shared, folder)
+
+
+def _with_shared(
+    groups: Sequence[TensorGroup],
+    own: Bases,
+    shared: Mapping[str, NDArray[np.float32]],
+    folder: Path,
+) -> Bases:
+    """Write for each site its own weights with the shared values in their places."""
+    manifests = {site: read_manifest(path) for site, path in own.items()}
+    files = {site: TensorFile(path, manifests[site]) for site, path in own.items()}
     places = {
         (site, name): group.key
         for group in groups
