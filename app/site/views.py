@@ -257,6 +257,9 @@ _DOING: dict[WorkKind | None, str] = {
     WorkKind.TAKE_MODEL: "Fetching the final model.",
     WorkKind.EXPORT: "Writing the final model so that it can segment here.",
     WorkKind.EXPORT_PERSONAL: "Writing this site's own model so that it can segment here.",
+    WorkKind.SCORE_MODEL: "Scoring the final model on the cases that were held out here.",
+    WorkKind.TELL_SCORE: "Telling the coordinator how the final model does here.",
+    WorkKind.EXPORT_BEST: "Taking the study's best average so that it can segment here.",
 }
 
 
