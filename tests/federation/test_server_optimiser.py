@@ -60,7 +60,8 @@ def test_adam_moves_by_the_ratio_of_moments():
 def test_momentum_without_memory_and_a_full_step_is_the_plain_average(before, mean):
     rule = replace(MOMENTUM, learning_rate=1.0, momentum=0.0)
     made, _ = step(rule, before, mean, first_state(rule, (3, 2)))
-    np.testing.assert_array_equal(made, mean)
+    # What is far below the last bit of a weight is lost in the difference to it.
+    np.testing.assert_allclose(made, mean, rtol=2**-23, atol=1e-12)
 
 
 @given(before=SMALL, changes=st.lists(SMALL, min_size=1, max_size=4))
