@@ -61,6 +61,7 @@ def test_a_failed_step_gives_the_exit_code(monkeypatch, tmp_path, capsys):
     assert "something does not work" in capsys.readouterr().out
 
 
+@pytest.mark.window
 def test_an_unknown_step_is_misuse(capsys):
     assert run(["self-test", "--only", "windows"]) == MISUSE
     assert "the steps are window, keys" in capsys.readouterr().err

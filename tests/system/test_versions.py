@@ -2,9 +2,12 @@ import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
+import pytest
+
 from app.system import versions
 
 
+@pytest.mark.nnunet
 def test_the_versions_are_those_of_the_installed_packages():
     found = versions.library_versions()
     assert found["nnunetv2"] == version("nnunetv2")
