@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final
 from app.cli import DONE, FAILED
 from app.cli.services import free_port, start_service
 from app.domain.errors import ErrorCode, FednnunetError, JobFailed, SetupProblem
+from app.domain.segmentation import ModelKind
 
 if TYPE_CHECKING:
     from app.control.client import ControlClient
@@ -276,9 +277,14 @@ async def watch(study: SampleStudy) -> None:
                 for name, snapshot in snapshots.items():
                     if snapshot.service.problem:
                         raise JobFailed(f"site {name}: {snapshot.service.problem}")
-                if status.state == "finished" and all(s.review.models for s in snapshots.values()):
+                if status.state == "finished" and all(map(_has_final, snapshots.values())):
                     return
                 await asyncio.sleep(_POLL_S)
+
+
+def _has_final(snapshot: Snapshot) -> bool:
+    """Whether a site holds the final model; averages of rounds can segment before it."""
+    return any(model.kind is ModelKind.FINAL for model in snapshot.review.models)
 
 
 class _StudyProgress:

@@ -25,6 +25,7 @@ from app.control.coordinator_client import study_status
 from app.control.server import find_service
 from app.coordinator.service import resting_status
 from app.domain.ids import SiteName
+from app.domain.segmentation import ModelKind
 from app.federation import shared_network
 from app.federation.alignment import align
 from app.federation.network import Role, manifest
@@ -97,7 +98,9 @@ async def run_study(study: SampleStudy) -> dict[str, object]:
             snapshots = {}
             for name in study.names:
                 async with await ControlClient.connect(study.site(name)) as client:
-                    while len(client.snapshot.review.models) < 2:
+                    while not {ModelKind.FINAL, ModelKind.PERSONAL} <= {
+                        model.kind for model in client.snapshot.review.models
+                    }:
                         async for _ in client.events():
                             break
                     snapshots[name] = client.snapshot
@@ -155,6 +158,8 @@ def test_two_sites_of_unlike_depth_and_spacing_share_what_they_have_in_common(
         assert b"spacing" not in content
         assert b"decoder.stages.2" not in content or b"encoder.stages.3" not in content
     for name in study.names:
-        zips = [Path(model.path) for model in snapshots[name].review.models]
+        models = snapshots[name].review.models
+        kept = (ModelKind.FINAL, ModelKind.PERSONAL)
+        zips = [Path(model.path) for model in models if model.kind in kept]
         assert len(zips) == 2
         assert all(zipfile.ZipFile(path).testzip() is None for path in zips)

@@ -47,6 +47,10 @@ class LogWatch(logging.Handler):
         self._records: list[logging.LogRecord] = []
 
     def emit(self, record: logging.LogRecord) -> None:
+        # WORKAROUND websockets 17.4: a proxy that hangs up leaves a future with this error behind,
+        # which is told whenever it is collected, in any later test. Goes when it is retrieved there.
+        if record.name == "asyncio" and "InvalidProxyMessage" in text_of(record):
+            return
         self._records.append(record)
 
     def expect(
