@@ -5,19 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from app.cli.scoring import score_model
 from app.coordinator.workspace import artefact_file, study_terms
 from app.datasets.scan import scan
-from app.domain.errors import OurMistake
 from app.domain.segmentation import CaseScore
-from app.jobs.events import Scored
 from app.jobs.runner import JobRunner, run_job
-from app.jobs.spec import (
-    ExportJob,
-    ScoreJob,
-    SegmentJob,
-    TrainJob,
-    TrainRound,
-)
+from app.jobs.spec import TrainJob, TrainRound
 from app.site import baseline_jobs
 from app.site.session import TrainingSession
 
@@ -47,39 +40,15 @@ async def train_baseline(*, coordinator: Path, data: Path, home: Path) -> tuple[
         baseline_jobs.session(terms, plan=plan, workspace=home, checkpoint=home / "checkpoint.pth"),
         baseline_jobs.whole_study(terms, base=first, update=weights),
     )
-    model = home / "model.zip"
-    await run_job(
+    return await score_model(
         runner,
-        ExportJob(
-            plan=str(plan),
-            weights=str(weights),
-            configuration=terms.configuration,
-            fold=terms.fold,
-            model_name=MODEL_NAME,
-            output=str(model),
-        ),
+        terms,
+        plan=plan,
+        weights=weights,
+        name=MODEL_NAME,
+        cases=scan(data).held_out,
+        folder=home,
     )
-    cases = scan(data).held_out
-    predictions = home / "predictions"
-    await run_job(
-        runner,
-        SegmentJob(model=str(model), cases=cases, output=str(predictions)),
-    )
-    scored = await run_job(
-        runner,
-        ScoreJob(
-            pairs=tuple(
-                (case.name, case.label, str(predictions / f"{case.name}.nii.gz"))
-                for case in cases
-                if case.label is not None
-            ),
-            labels=terms.labels,
-            output=str(home / "scores.json"),
-        ),
-    )
-    if not isinstance(scored, Scored):
-        raise OurMistake(f"a score job gave {type(scored).__name__}")
-    return scored.scores
 
 
 async def _train(runner: JobRunner, job: TrainJob, whole_study: TrainRound) -> None:

@@ -16,55 +16,45 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.cli import DONE
+from app.cli.scoring import score_model
 from app.datasets.confirmed import check_folder
 from app.datasets.description import encode_description
 from app.datasets.fingerprint_file import read_fingerprint
 from app.datasets.scan import scan
 from app.domain.dataset import Case
-from app.domain.errors import DataProblem, ErrorCode, JobFailed, OurMistake
+from app.domain.errors import DataProblem, ErrorCode, JobFailed
 from app.domain.ids import SiteName
-from app.domain.rounds import TensorSpec
 from app.domain.study import StudyTerms
 from app.federation.alignment import TensorGroup, align, average_groups
 from app.federation.asymmetric import first_values
 from app.federation.averaging import average
 from app.federation.merging import encode_merged, merge
 from app.federation.plan_rules import network_of, unpack
-from app.jobs.events import AnyEvent, RoundTrained, Scored, SessionReady
-from app.jobs.runner import JobRunner, RunningJob, run_job
-from app.jobs.spec import (
-    ExportJob,
-    FingerprintJob,
-    Finish,
-    InitialModelJob,
-    PlanJob,
-    PreprocessJob,
-    ScoreJob,
-    SegmentJob,
-    TrainJob,
-    TrainRound,
-)
+from app.jobs.events import RoundTrained
+from app.jobs.runner import JobRunner, run_job
+from app.jobs.spec import FingerprintJob, PlanJob, TrainRound
+from app.site import baseline_jobs
 from app.site.disclosure import share
+from app.site.session import TrainingSession
 from app.system.atomic import write_atomic
-from app.system.tensor_files import TensorFile, header_bytes, read_manifest
+from app.system.tensor_files import TensorFile, TensorFileWriter, read_manifest
 
 if TYPE_CHECKING:
     from app.domain.segmentation import CaseScore
     from app.domain.shared import SharedFingerprint
-
-Answer = TypeVar("Answer")
 
 LOCAL: Final = "local"
 ASYM: Final = "asymfedavg"
@@ -287,9 +277,7 @@ class Participant:
         self._workspace = experiment.home / "prepared" / digest
         self.folder = experiment.home / "arms" / arm / site.name
         self.update = self.folder / "update.safetensors"
-        self._ready = asyncio.Event()
-        self._trained: asyncio.Queue[RoundTrained] = asyncio.Queue()
-        self._session: RunningJob | None = None
+        self._session = TrainingSession(lambda _event: None)
 
     @property
     def name(self) -> SiteName:
@@ -300,12 +288,7 @@ class Participant:
         """Draw the first model of this plan with the study's seed."""
         terms, output = self._experiment.terms, self.plan.with_name("initial.safetensors")
         if not output.exists():
-            job = InitialModelJob(
-                plan=str(self.plan),
-                configuration=terms.configuration,
-                seed=terms.seed,
-                output=str(output),
-            )
+            job = baseline_jobs.first_model(terms, plan=self.plan, output=output)
             await run_job(self._experiment.runner, job)
         return output
 
@@ -320,82 +303,54 @@ class Participant:
         async with experiment.slots:
             await run_job(
                 experiment.runner,
-                PreprocessJob(
-                    plan=str(self.plan),
+                baseline_jobs.preparation(
+                    terms,
+                    plan=self.plan,
                     folder=str(self.site.folder),
-                    workspace=str(self._workspace),
-                    configuration=terms.configuration,
-                    fold=terms.fold,
-                    seed=terms.seed,
+                    workspace=self._workspace,
                 ),
             )
-            self._session = await experiment.runner.start(
-                TrainJob(
-                    plan=str(self.plan),
-                    workspace=str(self._workspace),
-                    configuration=terms.configuration,
-                    fold=terms.fold,
-                    total_epochs=terms.total_epochs,
-                    iterations_per_epoch=terms.iterations_per_epoch,
-                    validation_iterations=terms.validation_iterations,
-                    seed=terms.seed,
-                    checkpoint=str(self.folder / "checkpoint.pth"),
-                    device=experiment.device,
-                    threads=experiment.threads,
-                ),
-                on_event=self._told,
+            job = baseline_jobs.session(
+                terms,
+                plan=self.plan,
+                workspace=self._workspace,
+                checkpoint=self.folder / "checkpoint.pth",
+                device=experiment.device,
+                threads=experiment.threads,
             )
-            await self._or_its_end(self._ready.wait())
+            with self._named():
+                await self._session.start(experiment.runner, job, ended=lambda: None)
+                await self._session.ready()
 
     async def train(self, number: int, base: Path) -> RoundTrained:
         """Train one round from `base`; the update lies at `update` afterwards."""
         terms = self._experiment.terms
-        if self._session is None:
-            raise OurMistake("a session is asked to train before it stands")
+        command = TrainRound(
+            round=number,
+            attempt=1,
+            epochs=terms.epochs_per_round,
+            start_epoch=(number - 1) * terms.epochs_per_round,
+            base=str(base),
+            update=str(self.update),
+        )
         async with self._experiment.slots:
-            await self._session.send(
-                TrainRound(
-                    round=number,
-                    attempt=1,
-                    epochs=terms.epochs_per_round,
-                    start_epoch=(number - 1) * terms.epochs_per_round,
-                    base=str(base),
-                    update=str(self.update),
-                )
-            )
-            return await self._or_its_end(self._trained.get())
+            with self._named():
+                return await self._session.train(command)
 
     async def close(self) -> None:
-        """End the session in peace, or at all."""
-        session, self._session = self._session, None
-        if session is not None:
-            try:
-                await session.send(Finish())
-                await session.wait()
-            finally:
-                await session.stop()
-
-    def _told(self, event: AnyEvent) -> None:
-        if isinstance(event, SessionReady):
-            self._ready.set()
-        elif isinstance(event, RoundTrained):
-            self._trained.put_nowait(event)
-
-    async def _or_its_end(self, answer: Coroutine[Any, Any, Answer]) -> Answer:
-        """Wait for `answer`, or raise what ended the session before it came."""
-        if self._session is None:
-            raise OurMistake("nobody answers before the session stands")
-        waiting = asyncio.ensure_future(answer)
-        ended = asyncio.ensure_future(self._session.wait())
+        """End the session in peace, or at all; nothing to do when it never stood."""
         try:
-            await asyncio.wait({waiting, ended}, return_when=asyncio.FIRST_COMPLETED)
-            if waiting.done():
-                return waiting.result()
-            outcome = ended.result()
-            raise JobFailed(f"{self.name}: {outcome.sentence}", code=outcome.code)
+            await self._session.finish()
         finally:
-            waiting.cancel()
-            ended.cancel()
+            await self._session.stop()
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """Say whose session failed."""
+        try:
+            yield
+        except JobFailed as exc:
+            raise JobFailed(f"{self.name}: {exc}", code=exc.code) from exc
 
 
 # The arms. Each gives the model that a site's own held-out cases are segmented with.
@@ -447,7 +402,7 @@ async def train_ffe(experiment: Experiment, plans: Plans) -> dict[SiteName, Mode
     def averaged(updates: Mapping[SiteName, RoundTrained], folder: Path) -> Bases:
         manifest = read_manifest(first)
         target = folder / "average.safetensors"
-        with WeightsFile(target, manifest) as file:
+        with TensorFileWriter(target, manifest) as file:
             average(
                 [TensorFile(member.update, manifest) for member in members],
                 [float(updates[member.name].cases) for member in members],
@@ -519,7 +474,7 @@ def _with_shared(
     written = {}
     for site, file in files.items():
         target = folder / f"{site}.safetensors"
-        with WeightsFile(target, manifests[site]) as output:
+        with TensorFileWriter(target, manifests[site]) as output:
             for spec in manifests[site]:
                 key = places.get((site, spec.name))
                 output.write(spec.name, file.read(spec.name) if key is None else shared[key])
@@ -586,24 +541,6 @@ _ARMS: Final[
 }
 
 
-class WeightsFile:
-    """A safetensors file that is written tensor by tensor, in the manifest's order."""
-
-    def __init__(self, path: Path, manifest: Sequence[TensorSpec]) -> None:
-        self._file = path.open("wb")
-        self._file.write(header_bytes(manifest))
-
-    def write(self, _name: str, tensor: NDArray[np.generic]) -> None:
-        """Write the next tensor."""
-        self._file.write(np.ascontiguousarray(tensor, "<f4").data)
-
-    def __enter__(self) -> WeightsFile:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-
 # Scores
 
 
@@ -644,48 +581,20 @@ async def _score_model(
     model: Model,
     cases: Mapping[SiteName, tuple[Case, ...]],
 ) -> tuple[CaseScore, ...]:
-    terms, folder = experiment.terms, experiment.home / "arms" / arm / "scored" / name
-    result = folder / "scores.json"
+    folder = experiment.home / "arms" / arm / "scored" / name
     folder.mkdir(parents=True, exist_ok=True)
-    zipped, predictions = folder / "model.zip", folder / "predictions"
-    chosen = tuple(case for part in cases.values() for case in part)
     async with experiment.slots:
-        await run_job(
+        return await score_model(
             experiment.runner,
-            ExportJob(
-                plan=str(model.plan),
-                weights=str(model.weights),
-                configuration=terms.configuration,
-                fold=terms.fold,
-                model_name="Comparison",
-                output=str(zipped),
-            ),
+            experiment.terms,
+            plan=model.plan,
+            weights=model.weights,
+            name="Comparison",
+            cases=[case for part in cases.values() for case in part],
+            folder=folder,
+            device=experiment.device,
+            threads=experiment.threads,
         )
-        await run_job(
-            experiment.runner,
-            SegmentJob(
-                model=str(zipped),
-                cases=chosen,
-                output=str(predictions),
-                device=experiment.device,
-                threads=experiment.threads,
-            ),
-        )
-        scored = await run_job(
-            experiment.runner,
-            ScoreJob(
-                pairs=tuple(
-                    (case.name, case.label, str(predictions / f"{case.name}.nii.gz"))
-                    for case in chosen
-                    if case.label is not None
-                ),
-                labels=terms.labels,
-                output=str(result),
-            ),
-        )
-    if not isinstance(scored, Scored):
-        raise OurMistake(f"a score job gave {type(scored).__name__}")
-    return scored.scores
 
 
 def _figures(scores: Sequence[CaseScore]) -> dict[str, Any]:
