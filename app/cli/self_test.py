@@ -491,45 +491,30 @@ def _training(bench: Bench) -> tuple[str, Facts]:
 async def _train(bench: Bench) -> list[AnyEvent]:
     """Run one round in a training session and return all that it told."""
     from app.domain.errors import JobFailed
-    from app.jobs.events import RoundTrained, SessionEnded, SessionReady
+    from app.jobs.events import SessionEnded
     from app.jobs.runner import JobRunner
-    from app.jobs.spec import Finish, TrainJob, TrainRound
+    from app.jobs.spec import TrainJob, TrainRound
+    from app.site.session import TrainingSession
 
     told: list[AnyEvent] = []
-    news = asyncio.Event()
-
-    def on_event(event: AnyEvent) -> None:
-        told.append(event)
-        news.set()
-
-    running = await JobRunner(folder=bench.folder / "jobs").start(
-        TrainJob(
-            plan=str(bench.plan),
-            workspace=str(bench.workspace),
-            configuration=_TERMS.configuration,
-            fold=_TERMS.fold,
-            total_epochs=_TERMS.total_epochs,
-            iterations_per_epoch=_TERMS.iterations_per_epoch,
-            validation_iterations=_TERMS.validation_iterations,
-            seed=_TERMS.seed,
-            checkpoint=str(bench.folder / "checkpoint.pth"),
-            device=bench.device,
-            loader_processes=2,
-        ),
-        on_event=on_event,
+    session = TrainingSession(told.append)
+    job = TrainJob(
+        plan=str(bench.plan),
+        workspace=str(bench.workspace),
+        configuration=_TERMS.configuration,
+        fold=_TERMS.fold,
+        total_epochs=_TERMS.total_epochs,
+        iterations_per_epoch=_TERMS.iterations_per_epoch,
+        validation_iterations=_TERMS.validation_iterations,
+        seed=_TERMS.seed,
+        checkpoint=str(bench.folder / "checkpoint.pth"),
+        device=bench.device,
+        loader_processes=2,
     )
-    ending = asyncio.create_task(running.wait())
-
-    async def until(kind: type[AnyEvent]) -> None:
-        while not any(isinstance(event, kind) for event in told) and not ending.done():
-            news.clear()
-            waiting = asyncio.create_task(news.wait())
-            await asyncio.wait({waiting, ending}, return_when=asyncio.FIRST_COMPLETED)
-            waiting.cancel()
-
-    await until(SessionReady)
-    if not ending.done():
-        await running.send(
+    await session.start(JobRunner(folder=bench.folder / "jobs"), job, ended=lambda: None)
+    try:
+        await session.ready()
+        await session.train(
             TrainRound(
                 round=1,
                 attempt=1,
@@ -539,12 +524,13 @@ async def _train(bench: Bench) -> list[AnyEvent]:
                 update=str(bench.update),
             )
         )
-        await until(RoundTrained)
-    if not ending.done():
-        await running.send(Finish())
-    outcome = await ending
-    if not isinstance(outcome.result, SessionEnded):
-        raise JobFailed(outcome.sentence, code=outcome.code)
+        await session.finish()
+    finally:
+        await session.stop()
+    outcome = session.outcome
+    if outcome is None or not isinstance(outcome.result, SessionEnded):
+        sentence = "the training session was lost" if outcome is None else outcome.sentence
+        raise JobFailed(sentence, code=None if outcome is None else outcome.code)
     return told
 
 

@@ -10,6 +10,7 @@ from typing import Final
 
 from app.domain.errors import ErrorCode, FednnunetError, JobFailed, OurMistake
 from app.jobs.events import AnyEvent, RoundTrained, SessionReady
+from app.jobs.outcome import JobOutcome
 from app.jobs.runner import JobRunner, RunningJob
 from app.jobs.spec import Finish, TrainJob, TrainRound
 
@@ -32,6 +33,8 @@ class TrainingSession:
         self._ready: asyncio.Future[SessionReady] = loop.create_future()
         self._trained: asyncio.Future[RoundTrained] | None = None
         self._failure: JobFailed | None = None
+        self.outcome: JobOutcome | None = None
+        """How the worker ended; None while it lives, and when an event of it could not be taken."""
 
     @property
     def alive(self) -> bool:
@@ -143,6 +146,7 @@ class TrainingSession:
             logger.exception("an event of the training worker could not be taken")
             self._failure = JobFailed(f"training was ended by a mistake of this program: {exc!r}")
         else:
+            self.outcome = outcome
             self._failure = JobFailed(outcome.sentence, code=outcome.code or ErrorCode.JOB_LOST)
         for future in (self._ready, self._trained):
             if future is not None and not future.done():
