@@ -19,6 +19,7 @@ import msgspec
 from app.domain.dataset import BACKGROUND, IGNORE
 from app.domain.errors import DataProblem, ErrorCode, PeerMistake
 from app.domain.study import (
+    ALL_FOLDS,
     Admission,
     Aggregation,
     Method,
@@ -30,7 +31,7 @@ from app.domain.study import (
 from app.federation.canonical import Json, canonical, parse
 
 CONFIGURATIONS: Final = ("2d", "3d_lowres", "3d_fullres", "3d_cascade_fullres")
-FOLDS: Final = ("0", "1", "2", "3", "4", "all")
+FOLDS: Final = ("0", "1", "2", "3", "4", ALL_FOLDS)
 PLANNERS: Final = (
     "ExperimentPlanner",
     "ResEncUNetPlanner",
@@ -350,10 +351,9 @@ def _check_together(terms: StudyTerms) -> None:
     ignore = terms.labels.get(IGNORE)
     if ignore is not None and ignore != max(values):
         raise StudyFileProblem("labels.ignore", f"must be the highest value, {max(values)}")
-    foreground = sum(name not in (BACKGROUND, IGNORE) for name in terms.labels)
-    if regions and len(terms.regions_class_order) != foreground:
+    if regions and len(terms.regions_class_order) != terms.foreground:
         raise StudyFileProblem(
-            "regions_class_order", f"must have one value for each of the {foreground} regions"
+            "regions_class_order", f"must have one value for each of the {terms.foreground} regions"
         )
     if not regions and terms.regions_class_order:
         raise StudyFileProblem("regions_class_order", "is only allowed when labels have regions")

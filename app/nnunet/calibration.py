@@ -19,7 +19,6 @@ from typing import Any, Final
 import numpy as np
 import torch
 from batchgenerators.utilities.file_and_folder_operations import load_json
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from app.domain.errors import ErrorCode, JobFailed
 from app.domain.study import StudyTerms
@@ -29,9 +28,10 @@ from app.jobs.events import Calibrated
 from app.jobs.spec import CalibrateJob
 from app.jobs.workspace import DATASET, Workspace
 from app.nnunet import devices
-from app.nnunet.convert import fold_of, read_plan
+from app.nnunet.convert import read_plan
 from app.nnunet.environment import enter
 from app.nnunet.planning import describe_dataset
+from app.nnunet.stock_trainer import end_augmenters, make_trainer
 from app.system.atomic import make_folder
 
 MOST_STEPS: Final = 20
@@ -107,10 +107,7 @@ def calibrate(
                 stopped=stopped,
             )
     finally:
-        for loader in (trainer.dataloader_train, trainer.dataloader_val):
-            finish = getattr(loader, "_finish", None)
-            if finish is not None:
-                finish()
+        end_augmenters(trainer)
     return Calibrated(
         device=devices.name_of(device),
         steps=len(steps),
@@ -170,12 +167,11 @@ def _trainer(
 ) -> Any:  # noqa: ANN401 - nnU-Net has no types
     if job.batch_size is not None:
         plans["configurations"][job.terms.configuration]["batch_size"] = job.batch_size
-    trainer: Any = nnUNetTrainer(
-        # The constructor pops a key of what it is given.
-        plans={**plans, "continue_training": False},
+    trainer: Any = make_trainer(
+        plans,
         configuration=job.terms.configuration,
-        fold=fold_of(job.terms.fold),
-        dataset_json=dataset,
+        fold=job.terms.fold,
+        dataset=dataset,
         device=device,
     )
     trainer.disable_checkpointing = True

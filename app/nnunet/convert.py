@@ -11,6 +11,7 @@ from typing import Any
 from app.domain.dataset import DatasetFolder
 from app.domain.errors import SetupProblem
 from app.domain.ids import Digest
+from app.domain.study import ALL_FOLDS
 from app.federation.plan_rules import unpack
 from app.jobs.workspace import DATASET
 
@@ -75,4 +76,4 @@ def read_plan(path: Path) -> PlanDocument:
 
 def fold_of(text: str) -> int | str:
     """Return a fold as nnU-Net takes it: a number, or "all"."""
-    return text if text == "all" else int(text)
+    return text if text == ALL_FOLDS else int(text)

@@ -18,15 +18,15 @@ import numpy as np
 import torch
 from batchgenerators.utilities.file_and_folder_operations import load_json
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from numpy.typing import NDArray
 
 from app.domain.errors import ErrorCode, JobFailed, SetupProblem
 from app.domain.training import HeldOutScore
 from app.jobs.spec import HeldOutJob
 from app.nnunet import devices
-from app.nnunet.convert import fold_of, read_plan
+from app.nnunet.convert import read_plan
 from app.nnunet.environment import enter
+from app.nnunet.stock_trainer import make_trainer
 from app.nnunet.weights import read_into
 
 Mask = NDArray[np.bool_]
@@ -104,11 +104,11 @@ def score_weights(job: HeldOutJob, *, stopped: Callable[[], bool] = lambda: Fals
     dataset_file = folders.preprocessed_dataset / "dataset.json"
     if not dataset_file.is_file():
         raise SetupProblem("the images are not prepared for scoring")
-    trainer: Any = nnUNetTrainer(
-        plans={**plan.plans_for(), "continue_training": False},
+    trainer: Any = make_trainer(
+        plan.plans_for(),
         configuration=job.configuration,
-        fold=fold_of(job.fold),
-        dataset_json=load_json(str(dataset_file)),
+        fold=job.fold,
+        dataset=load_json(str(dataset_file)),
         device=device,
     )
     trainer.initialize()

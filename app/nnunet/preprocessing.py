@@ -23,13 +23,13 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from app.domain.dataset import Case, DatasetFolder
 from app.domain.errors import DataProblem, ErrorCode, JobFailed, PeerMistake
+from app.domain.study import ALL_FOLDS
 from app.nnunet.convert import Json, PlanDocument
 from app.nnunet.environment import enter
 from app.system.atomic import disk_errors, disk_problem, make_folder, write_atomic
 
 _log = logging.getLogger(__name__)
 
-ALL: Final = "all"
 FOLDS: Final = 5
 # Beside the folder of the cases, in which nnU-Net tolerates no other kind of file.
 _DONE_SUFFIX: Final = ".done.json"
@@ -126,7 +126,7 @@ def splits_of(names: list[str], *, seed: int) -> list[dict[str, list[str]]]:
 
 def chosen_split(splits: list[dict[str, list[str]]], names: list[str], fold: str) -> Split:
     """Return the cases of a fold; "all" trains and validates on every case, as in nnU-Net."""
-    if fold == ALL:
+    if fold == ALL_FOLDS:
         everything = tuple(sorted(names))
         return Split(training=everything, validation=everything)
     chosen = splits[int(fold)]

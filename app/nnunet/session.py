@@ -27,7 +27,6 @@ import msgspec
 import numpy as np
 import torch
 from batchgenerators.utilities.file_and_folder_operations import load_json
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from app.domain.errors import (
     ErrorCode,
@@ -37,7 +36,7 @@ from app.domain.errors import (
 )
 from app.domain.ids import Digest
 from app.domain.rounds import BlobRef, TensorSpec
-from app.domain.study import Transfer
+from app.domain.study import ALL_FOLDS, Transfer
 from app.domain.training import EpochRecord, HeldOutScore, StepRecord
 from app.jobs.events import (
     AnyEvent,
@@ -52,12 +51,12 @@ from app.jobs.events import (
 )
 from app.jobs.spec import TrainJob, TrainRound
 from app.nnunet import devices
-from app.nnunet.convert import PlanDocument, fold_of, read_plan
+from app.nnunet.convert import PlanDocument, read_plan
 from app.nnunet.environment import enter
 from app.nnunet.held_out import score_held_out
-from app.nnunet.preprocessing import ALL
 from app.nnunet.proximal import held_near
 from app.nnunet.ranks import Place, Ranks, distributed_trainer, gathered, join, wrapping
+from app.nnunet.stock_trainer import end_augmenters, make_trainer
 from app.nnunet.weights import (
     CheckpointDamaged,
     all_finite,
@@ -159,18 +158,16 @@ class TrainingSession:
         if place is not None:
             join(place, device)
         seed_everything(job.seed if place is None else place.seed(job.seed))
-        # A stock trainer pops this key from the plans that it is given; True only matters to
-        # a cloud logger that is off.
-        plans = {**plan.plans_for(), "continue_training": False}
+        plans = plan.plans_for()
         if job.batch_size is not None:
             plans["configurations"][job.configuration]["batch_size"] = job.batch_size
         trainer: Any = distributed_trainer(
             device,
-            lambda: nnUNetTrainer(
-                plans=plans,
+            lambda: make_trainer(
+                plans,
                 configuration=job.configuration,
-                fold=fold_of(job.fold),
-                dataset_json=load_json(str(dataset_file)),
+                fold=job.fold,
+                dataset=load_json(str(dataset_file)),
                 device=device,
             ),
         )
@@ -298,7 +295,7 @@ class TrainingSession:
 
         With fold "all" no case is held out, so there is nothing to say.
         """
-        if fold_of(self._job.fold) == ALL:
+        if self._job.fold == ALL_FOLDS:
             return None
         try:
             score = score_held_out(self._trainer, stopped=self._stopped)
@@ -356,14 +353,8 @@ class TrainingSession:
         ranks, self._ranks = self._ranks, None
         if ranks is not None:
             ranks.close()
-        if trainer is None:
-            return
-        for loader in (trainer.dataloader_train, trainer.dataloader_val):
-            # Only the loader with background processes has it. `on_train_end` would do the same
-            # after writing a checkpoint and replacing sys.stdout.
-            finish = getattr(loader, "_finish", None)
-            if finish is not None:
-                finish()
+        if trainer is not None:
+            end_augmenters(trainer)
 
     # One epoch: the body of nnUNetTrainer.run_training (nnunetv2 2.8.1).
 

@@ -13,6 +13,7 @@ from app.control.messages import ModelView, SegmentCases
 from app.domain.dataset import Case, DatasetFolder
 from app.domain.errors import DataProblem, ErrorCode, SetupProblem
 from app.domain.segmentation import CaseSource, ModelKind
+from app.domain.study import ALL_FOLDS
 from app.domain.training import HeldOutScore
 from app.jobs.spec import ExportJob
 from app.jobs.workspace import Workspace
@@ -31,7 +32,6 @@ from app.system.atomic import disk_errors, make_folder
 
 logger = logging.getLogger(__name__)
 
-_ALL: Final = "all"
 _FIRST_TRAINED: Final = 2
 """The average that round 1 starts from is the first model, which nobody has trained."""
 
@@ -170,7 +170,7 @@ def validation_cases(site: SiteContext) -> tuple[Case, ...]:
     None with fold "all", which trains on every case, and before the images are prepared.
     """
     joined, dataset = site.joined, dataset_here(site)
-    if joined is None or dataset is None or joined.terms.fold == _ALL:
+    if joined is None or dataset is None or joined.terms.fold == ALL_FOLDS:
         return ()
     splits = Workspace(root=site.home.workspace).preprocessed_dataset / "splits_final.json"
     try:

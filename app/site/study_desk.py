@@ -1012,9 +1012,7 @@ class StudyDesk:
             return
         view = await self._export_zip(
             joined,
-            weights=self._site.home.weights(model.sha256)
-            if self.network is None
-            else self._site.home.own_model(model.sha256),
+            weights=self._final_weights(model),
             name=f"{joined.terms.name}, global model",
             file=f"global-{model.sha256[:12]}.zip",
             round_number=model.round,
@@ -1025,6 +1023,13 @@ class StudyDesk:
         self._site.store.put(
             Models(models=(*others, view)), msgspec.structs.replace(model, exported=True)
         )
+
+    def _final_weights(self, model: FinalModel) -> Path:
+        """Return the file of the final model: the average, or with this site's own layers added."""
+        home = self._site.home
+        if self.network is None:
+            return home.weights(model.sha256)
+        return home.own_model(model.sha256)
 
     def _has_untrained_layers(self) -> bool:
         """Tell whether the last average lacks layers of this site's network, and it trained none."""
@@ -1058,11 +1063,6 @@ class StudyDesk:
         site, plan, model = self._site, self._plan(), self._site.store.get(FinalModel)
         if model is None:
             return
-        weights = (
-            site.home.weights(model.sha256)
-            if self.network is None
-            else site.home.own_model(model.sha256)
-        )
         done = await run_for(
             site,
             HeldOutJob(
@@ -1070,7 +1070,7 @@ class StudyDesk:
                 workspace=str(site.home.workspace),
                 configuration=joined.terms.configuration,
                 fold=joined.terms.fold,
-                weights=str(weights),
+                weights=str(self._final_weights(model)),
                 device=site.settings.device,
                 threads=site.settings.worker_threads,
             ),
