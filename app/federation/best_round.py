@@ -10,11 +10,30 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import zip_longest
 
 from app.domain.ids import SiteName
 from app.domain.rounds import SiteScore
 from app.domain.training import HeldOutScore
 from app.federation.study_record import ClosedRound
+
+
+def case_weighted_mean(figures: Sequence[float | None], cases: Sequence[int]) -> float | None:
+    """Return the mean over the figures that are there, weighed by cases; None when none is."""
+    there = [(figure, n) for figure, n in zip(figures, cases, strict=True) if figure is not None]
+    if not there:
+        return None
+    return math.fsum(figure * n for figure, n in there) / sum(n for _, n in there)
+
+
+def case_weighted_means(
+    figures: Sequence[Sequence[float | None]], cases: Sequence[int]
+) -> tuple[float | None, ...]:
+    """Return the means label by label, for sites that tell one figure per label.
+
+    A site that tells fewer labels than another counts for those that it tells.
+    """
+    return tuple(case_weighted_mean(column, cases) for column in zip_longest(*figures))
 
 
 def is_plausible(score: HeldOutScore, *, labels: int) -> bool:
@@ -40,17 +59,9 @@ def held_out_cases(closed: ClosedRound) -> int:
 
 def held_out_dice(closed: ClosedRound) -> tuple[float | None, ...]:
     """Return the Dice per label over all sites, weighed by held-out cases; empty without scores."""
-    labels = max((len(one.score.dice) for one in closed.scores), default=0)
-    means: list[float | None] = []
-    for label in range(labels):
-        known = [
-            (dice, one.score.cases)
-            for one in closed.scores
-            if label < len(one.score.dice) and (dice := one.score.dice[label]) is not None
-        ]
-        total = sum(cases for _, cases in known)
-        means.append(math.fsum(dice * cases for dice, cases in known) / total if known else None)
-    return tuple(means)
+    return case_weighted_means(
+        [one.score.dice for one in closed.scores], [one.score.cases for one in closed.scores]
+    )
 
 
 def mean_dice(closed: ClosedRound) -> float | None:

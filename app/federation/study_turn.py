@@ -9,7 +9,7 @@ the present round from the present model.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -19,7 +19,12 @@ from app.domain.rounds import BlobRef, GlobalModel, ModelUpdate
 from app.domain.study import Method, StudyTerms
 from app.domain.training import HeldOutScore
 from app.federation import round_machine, site_machine, study_machine
-from app.federation.best_round import is_plausible, with_score
+from app.federation.best_round import (
+    case_weighted_mean,
+    case_weighted_means,
+    is_plausible,
+    with_score,
+)
 from app.federation.round_machine import RoundEvent, RoundState
 from app.federation.site_machine import SiteEvent, SiteState
 from app.federation.study_events import (
@@ -852,28 +857,12 @@ def _figures_are_finite(update: ModelUpdate) -> bool:
 
 def _closed(model: GlobalModel, updates: tuple[ModelUpdate, ...]) -> ClosedRound:
     cases = [update.cases for update in updates]
-    labels = max((len(update.pseudo_dice) for update in updates), default=0)
-    train_loss = _weighted([update.train_loss for update in updates], cases)
+    train_loss = case_weighted_mean([update.train_loss for update in updates], cases)
     if train_loss is None:
         raise OurMistake("a round without updates cannot close")
     return ClosedRound(
         model=model,
         train_loss=train_loss,
-        validation_loss=_weighted([update.validation_loss for update in updates], cases),
-        pseudo_dice=tuple(
-            _weighted([_at(update.pseudo_dice, label) for update in updates], cases)
-            for label in range(labels)
-        ),
+        validation_loss=case_weighted_mean([update.validation_loss for update in updates], cases),
+        pseudo_dice=case_weighted_means([update.pseudo_dice for update in updates], cases),
     )
-
-
-def _at(values: tuple[float | None, ...], position: int) -> float | None:
-    return values[position] if position < len(values) else None
-
-
-def _weighted(figures: Sequence[float | None], cases: Sequence[int]) -> float | None:
-    """Case-weighted mean over the figures that are there, None when none is."""
-    there = [(figure, n) for figure, n in zip(figures, cases, strict=True) if figure is not None]
-    if not there:
-        return None
-    return math.fsum(figure * n for figure, n in there) / sum(n for _, n in there)
