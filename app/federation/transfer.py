@@ -76,10 +76,11 @@ def encode(
     if transfer is not Transfer.INT8:
         raise OurMistake("a change is sent in fp16 or int8")
     blocks = _in_blocks(change)
-    scales = (np.abs(blocks).max(axis=1) / np.float32(_STEPS)).astype("<f4")
-    # A block without any change, or with one too small for a normal number, is sent as none.
-    divisors = np.where(scales > np.finfo(np.float32).tiny, scales, np.float32(np.inf))
-    rounded = np.rint(blocks / divisors[:, None]).astype(np.int8)
+    largest = np.abs(blocks).max(axis=1)
+    # Never below the smallest normal number: processors may be set to take smaller ones for zero,
+    # and what is made of a change must be the same bits everywhere.
+    scales = np.maximum(largest / np.float32(_STEPS), np.finfo(np.float32).tiny).astype("<f4")
+    rounded = np.rint(blocks / scales[:, None]).astype(np.int8)
     sent = rounded.reshape(-1)[: change.size].reshape(change.shape)
     return {scale_name(spec): scales, spec.name: sent}, _decoded(sent, scales)
 
