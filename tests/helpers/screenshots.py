@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -128,10 +129,12 @@ def draw(asked: argparse.Namespace) -> None:
     from app.ui.text import Page
     from app.ui.theme import Look, Theme
     from app.ui.widgets.dialogs import ChoiceDialog
-    from app.ui.window import Window
+    from app.ui.window import DIALOGS, Window
 
     application = make_application()
     look = Look(application, Theme(asked.theme))
+    # Nobody is there to answer whether a window that shows a training one may close.
+    unasked = replace(DIALOGS, closing=lambda _parent, _sentence: (True, False))
     width, height = map(int, asked.size.split("x"))
 
     def shoot(name: str, window: Window) -> None:
@@ -154,7 +157,7 @@ def draw(asked: argparse.Namespace) -> None:
             results = snapshots.finished().review.results
             book.judge(results[0], Verdict.ACCEPTED, "", None)
             book.judge(results[2], Verdict.FLAGGED, "Extra piece behind the structure", None)
-        window = Window(look, settings, sites=("North", "Harbour", "Valley"))
+        window = Window(look, settings, sites=("North", "Harbour", "Valley"), asking=unasked)
         window.resize(width, height)
         desk = Desk(service, clock=StillClock(snapshots.NOW), verdicts=book)
         window.attach(desk)
