@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import psutil
-from PySide6.QtCore import QSettings, Qt, QTimer
+from PySide6.QtCore import QEventLoop, QSettings, Qt, QTimer, Signal, SignalInstance
 from PySide6.QtGui import QGuiApplication, QPixmap
 from PySide6.QtWidgets import QMainWindow, QWidget
 
@@ -45,8 +45,7 @@ def show_once() -> FirstFrame:
     with tempfile.TemporaryDirectory(prefix="fednnunet-window-") as scratch:
         settings = QSettings(str(Path(scratch) / "window.ini"), QSettings.Format.IniFormat)
         window = Window(Look(application, Theme.LIGHT), settings, sites=["Self-test"])
-        window.first_frame_shown.connect(application.quit)
-        frame = _frame_of(window)
+        frame = _frame_of(window, window.first_frame_shown)
         window.close()
     if frame.colours < _FEWEST_COLOURS:
         raise SetupProblem(
@@ -58,26 +57,33 @@ def show_once() -> FirstFrame:
 
 def show_bare() -> FirstFrame:
     """Show an empty window of Qt instead: what this computer needs at least."""
-    application = make_application()
+    make_application()
 
     class Bare(QMainWindow):
+        painted = Signal()
+
         def paintEvent(self, event: object) -> None:  # noqa: ARG002
-            QTimer.singleShot(0, application.quit)
+            QTimer.singleShot(0, self, self.painted.emit)
 
     window = Bare()
     window.resize(1280, 800)
-    return _frame_of(window)
+    return _frame_of(window, window.painted)
 
 
-def _frame_of(window: QWidget) -> FirstFrame:
-    """Show `window` until something quits the application's loop."""
-    application = make_application()
+def _frame_of(window: QWidget, shown: SignalInstance) -> FirstFrame:
+    """Show `window` until `shown` is emitted.
+
+    The loop is its own: a late second request to quit the application's would be remembered by
+    Qt and end every other loop of this process at once.
+    """
+    loop = QEventLoop()
+    shown.connect(loop.quit)
     patience = QTimer()
     patience.setSingleShot(True)
-    patience.timeout.connect(lambda: application.exit(_LATE))
+    patience.timeout.connect(lambda: loop.exit(_LATE))
     patience.start(_PATIENCE_MS)
     window.show()
-    late = application.exec() == _LATE
+    late = loop.exec() == _LATE
     patience.stop()
     seconds = SystemClock().now() - psutil.Process().create_time()
     if late:

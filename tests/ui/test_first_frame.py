@@ -27,8 +27,9 @@ def test_a_window_that_comes_up_empty_is_a_finding(qapp, monkeypatch):
 
 def test_a_window_that_never_comes_is_a_finding(qapp, monkeypatch):
     monkeypatch.setattr(first_frame, "_PATIENCE_MS", 1)
+    window = QMainWindow()
     with pytest.raises(SetupProblem, match="did not come up within"):
-        first_frame._frame_of(QMainWindow())  # nothing quits the loop
+        first_frame._frame_of(window, window.windowTitleChanged)  # which never changes
 
 
 def test_colours_are_counted(qapp):
