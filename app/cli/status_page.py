@@ -66,8 +66,8 @@ def lines(snapshot: Snapshot) -> list[str]:
     ]
     for alarm in training.alarms:
         told += [f"  {alarm.sentence}", f"    what you can do: {alarm.remedy}"]
-    if training.costs.switch_off:
-        told.append(f"  May I switch this computer off? {training.costs.switch_off}")
+    if training.costs.switch_off_asked:
+        told.append(f"  {training.costs.switch_off_asked}")
     if training.interruptions:
         told.append(f"  {training.interruptions[0].sentence}")
     if snapshot.service.problem:
@@ -102,8 +102,7 @@ def page(snapshot: Snapshot, *, now: float) -> RenderableType:
     if training.samples:
         parts.append(_machine(training.samples[-1]))
     notes = [
-        training.costs.switch_off
-        and f"May I switch this computer off? {training.costs.switch_off}",
+        training.costs.switch_off_asked,
         training.schedule.sentence,
         training.speed.sentence,
         snapshot.service.awake_sentence,

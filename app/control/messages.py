@@ -336,6 +336,11 @@ class StopCosts(Struct, frozen=True):
     switch_off: str = ""
     """Answers “may I switch this computer off?”."""
 
+    @property
+    def switch_off_asked(self) -> str:
+        """The question with its answer, as a person reads it; empty where there is no answer."""
+        return f"May I switch this computer off? {self.switch_off}" if self.switch_off else ""
+
 
 class ScheduleView(Struct, frozen=True):
     """When this site trains. Times are minutes after midnight, local time; see `SetSchedule`."""

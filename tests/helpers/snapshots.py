@@ -39,7 +39,6 @@ from app.control.messages import (
     SiteRow,
     Snapshot,
     SpeedView,
-    StopCosts,
     StudyView,
     TrafficView,
     TrainingView,
@@ -65,6 +64,7 @@ from app.domain.segmentation import (
     SegmentationResult,
 )
 from app.domain.training import EpochRecord, StepRecord
+from app.site.costs import CostFacts, stop_costs
 
 SAMPLES = Path(__file__).resolve().parents[2] / "resources" / "samples" / "hippocampus"
 NORTH = SAMPLES / "north"
@@ -667,17 +667,16 @@ LOG = tuple(
 )
 
 
-COSTS = StopCosts(
+# What the service says while no step is taken.
+RESTING = CostFacts(
+    now=NOW,
+    joined=True,
+    training=False,
     checkpoint_at=NOW - 150,
-    lost_s=22.0,
-    next_checkpoint_s=15.0,
-    pause="Last checkpoint 3 minutes ago; stopping now loses 22 seconds of training, "
-    "which are done again.",
-    pause_at_checkpoint="The epoch ends first, in about 15 seconds; nothing is lost.",
-    leave="What this site trained in round 3 is not used.",
-    switch_off="Last checkpoint 3 minutes ago. Switching this computer off now loses 22 seconds "
-    "of training; the study goes on when it is on again.",
+    lost_s=0.0,
+    next_checkpoint_s=None,
 )
+COSTS = stop_costs(dataclasses.replace(RESTING, training=True, lost_s=22.0, next_checkpoint_s=15.0))
 SPEED = SpeedView(
     verdict="usual",
     sentence="this speed is normal for this computer: a step takes 1.9 s, usually 1.8 s",
@@ -863,6 +862,8 @@ def paused() -> Snapshot:
             phase="paused",
             sentence="Paused by the operator at the checkpoint of epoch 5.",
             job=JobView(kind="train", running=False, outcome="stopped"),
+            costs=stop_costs(dataclasses.replace(RESTING, paused=True)),
+            round_expected_at=None,
         ),
     )
 
@@ -981,6 +982,8 @@ def finished() -> Snapshot:
             seconds_left=None,
             epochs=epochs(12),
             steps=steps(12, STEPS),
+            costs=stop_costs(RESTING),
+            round_expected_at=None,
         ),
         review=ReviewView(
             job=JobView(kind="score", running=False, done=5, total=5, outcome="5 cases scored"),

@@ -193,7 +193,7 @@ def present_training(snapshot: Snapshot | None, *, now: float) -> TrainingState:
 def _costs(view: TrainingView, snapshot: Snapshot | None) -> str:
     """Return what switching off costs, and whether the computer is kept from sleeping."""
     awake = snapshot.service.awake_sentence if snapshot is not None else ""
-    return " ".join(part for part in (view.costs.switch_off, awake) if part)
+    return " ".join(part for part in (view.costs.switch_off_asked, awake) if part)
 
 
 def pauses_of(view: TrainingView) -> tuple[Option, ...]:
