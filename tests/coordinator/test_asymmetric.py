@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
 import hashlib
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.coordinator_service import serving
-from helpers.loopback import QUICK, until
+from helpers.coordinator_service import PlayedSite, living, serving
+from helpers.loopback import until
 from helpers.networks import unet
 from helpers.played_jobs import PlayedRunner
 from safetensors.numpy import load_file, save_file
 
 from app.control.coordinator_client import study_status
-from app.control.messages import LinkState
 from app.coordinator.store import StudyStore
 from app.coordinator.workspace import (
     CoordinatorHome,
@@ -26,26 +23,20 @@ from app.coordinator.workspace import (
     create_study,
     write_invitation,
 )
-from app.domain.errors import ErrorCode, FednnunetError, LinkProblem
+from app.domain.errors import ErrorCode, LinkProblem
 from app.domain.ids import SiteName
 from app.domain.study import Aggregation
 from app.federation import shared_network
 from app.federation.asymmetric import SharedPart, decode_part, first_values, group_networks
 from app.federation.network import NetworkPlan
 from app.federation.shared_network import SharedNetwork
-from app.site.enrolment import enrol
-from app.site.link import Link
 from app.system.clock import SystemClock
-from app.wire.handshake import SigningKey
-from app.wire.invitation import unseal
 from app.wire.messages import (
     Blob,
     BlobKind,
     Directive,
     FingerprintOffered,
     PlanAccepted,
-    Report,
-    SitePhase,
     Step,
     UpdateOffered,
 )
@@ -103,67 +94,20 @@ def networks(names=tuple(CASES)) -> dict[SiteName, NetworkPlan]:
     }
 
 
-class PlayedSite:
-    """A site that does at once whatever a directive wants: training adds its number of cases."""
+class OwnNetworkSite(PlayedSite):
+    """A site with a network of its own: training adds its number of cases."""
 
     def __init__(self, name: str, folder: Path) -> None:
-        self.name, self.folder = name, folder
+        super().__init__(name, folder)
         self.statement = shared_network.encode(STATEMENTS[name])
         self.part: SharedPart | None = None
-        self.directives: list[Directive] = []
-        self.wishes: asyncio.Queue[Directive] = asyncio.Queue()
         self.bases: dict[int, dict[str, np.ndarray]] = {}
         self.extra: dict[str, np.ndarray] = {}
-        self.refusals: list[FednnunetError] = []
         self.delivered: list[int] = []
-        self.resting = self.busy = False
-        folder.mkdir()
 
-    def link_changed(self, state: LinkState, sentence: str) -> None:
-        """Nothing depends on it here."""
-
-    def directive_received(self, directive: Directive) -> None:
-        self.directives.append(directive)
-        self.wishes.put_nowait(directive)
-
-    async def join(self, invitation: Path) -> None:
-        key = SigningKey.generate()
-        enrolled = await enrol(
-            unseal(invitation.read_bytes()), signer=key, clock=SystemClock(), settings=QUICK
-        )
-        self.link = Link(
-            membership=enrolled.membership, signer=key, listener=self, clock=SystemClock(),
-            settings=QUICK,
-        )  # fmt: skip
-
-    async def live(self) -> None:
-        self.link.report(Report(phase=SitePhase.WAITING))
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.link.run())
-            group.create_task(self._work())
-
-    async def _work(self) -> None:
-        done: set[tuple[object, ...]] = set()
-        while True:
-            wish = await self.wishes.get()
-            key = (wish.step, wish.round, wish.attempt)
-            if key in done:
-                continue
-            if self.resting:
-                continue
-            self.busy = True
-            try:
-                await self._do(wish)
-            except FednnunetError as exc:
-                self.refusals.append(exc)
-            finally:
-                self.busy = False
-            if wish.step in (Step.TRAIN, Step.SEND_FINGERPRINT, Step.PREPARE):
-                done.add(key)
-
-    async def _do(self, wish: Directive) -> None:
+    async def do(self, wish: Directive) -> None:
         if wish.step is Step.SEND_FINGERPRINT:
-            blob = self._file("statement", self.statement)
+            blob = self.file("statement", self.statement)
             await self.link.upload(BlobKind.FINGERPRINT, self.folder / "statement", blob)
             await self.link.deliver(FingerprintOffered(fingerprint=blob, receipt="0" * 64))
         elif wish.step is Step.PREPARE and wish.plan is not None:
@@ -193,7 +137,7 @@ class PlayedSite:
             for spec in self.part.tensors
         }
         save_file(sent | self.extra, self.folder / "update")
-        blob = self._file("update", (self.folder / "update").read_bytes())
+        blob = self.file("update", (self.folder / "update").read_bytes())
         await self.link.upload(BlobKind.WEIGHTS, self.folder / "update", blob)
         await self.link.deliver(
             UpdateOffered(
@@ -203,10 +147,6 @@ class PlayedSite:
             )
         )  # fmt: skip
         self.delivered.append(wish.round)
-
-    def _file(self, name: str, data: bytes) -> Blob:
-        (self.folder / name).write_bytes(data)
-        return Blob(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
 
     @property
     def model(self) -> Path:
@@ -243,26 +183,15 @@ def invite(tmp_path: Path, site: str) -> None:
     )
 
 
-async def rest(*sites: PlayedSite) -> None:
+async def rest(*sites: OwnNetworkSite) -> None:
     """Let sites finish what they do and begin nothing more."""
     for site in sites:
         site.resting = True
     await until(lambda: not any(site.busy for site in sites), within_s=30)
 
 
-@contextlib.asynccontextmanager
-async def living(*sites: PlayedSite) -> AsyncIterator[None]:
-    tasks = [asyncio.create_task(site.live()) for site in sites]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def join(tmp_path: Path, *names: str) -> dict[str, PlayedSite]:
-    sites = {name: PlayedSite(name, tmp_path / name) for name in names}
+async def join(tmp_path: Path, *names: str) -> dict[str, OwnNetworkSite]:
+    sites = {name: OwnNetworkSite(name, tmp_path / name) for name in names}
     for name, site in sites.items():
         await site.join(tmp_path / f"{name}.fedjoin")
     return sites
@@ -335,7 +264,7 @@ async def test_momentum_of_the_coordinator_carries_over_rounds(tmp_path, unused_
             np.testing.assert_allclose(model[group.key], expected, rtol=1e-5)
 
 
-def model_names(site: PlayedSite) -> set[str]:
+def model_names(site: OwnNetworkSite) -> set[str]:
     return set(load_file(site.model))
 
 
@@ -424,7 +353,7 @@ async def test_what_does_not_belong_into_an_update_or_study_is_refused(tmp_path,
             assert "'lung'" in str(sites["harbour"].refusals[0])
             # The study goes on with a statement that fits.
             sites["harbour"].statement = shared_network.encode(STATEMENTS["harbour"])
-            blob = sites["harbour"]._file("statement", sites["harbour"].statement)
+            blob = sites["harbour"].file("statement", sites["harbour"].statement)
             path = tmp_path / "harbour" / "statement"
             await sites["harbour"].link.upload(BlobKind.FINGERPRINT, path, blob)
             await sites["harbour"].link.deliver(

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.coordinator_service import serving
+from helpers.coordinator_service import PlayedSite, living, serving
 from helpers.fingerprints import make_cases, minimal
-from helpers.loopback import QUICK, until
+from helpers.loopback import until
 from helpers.plans import document_of, stock_plan, terms_of
 from helpers.played_jobs import PlayedRunner
 from safetensors.numpy import load_file, save_file
@@ -31,7 +31,7 @@ from app.coordinator.workspace import (
     create_study,
     write_invitation,
 )
-from app.domain.errors import ErrorCode, FednnunetError, JobFailed
+from app.domain.errors import ErrorCode, JobFailed
 from app.domain.plans import PlanSummary
 from app.domain.rounds import TensorSpec
 from app.domain.study import Admission, StudyTerms, Transfer
@@ -40,13 +40,9 @@ from app.federation.study_events import UploadProgressed
 from app.federation.transfer import encode
 from app.jobs.events import ModelDrawn, Planned, Result
 from app.jobs.spec import AnyJob, InitialModelJob, PlanJob
-from app.site.enrolment import enrol
-from app.site.link import Link
 from app.system.audit import read_copy
 from app.system.clock import SystemClock
 from app.system.tensor_files import apply_change
-from app.wire.handshake import SigningKey
-from app.wire.invitation import unseal
 from app.wire.messages import (
     Blob,
     BlobKind,
@@ -107,64 +103,22 @@ SUMMARY = PlanSummary(
 )  # fmt: skip
 
 
-class PlayedSite:
-    """A site that does at once whatever a directive wants; `spoil` may change its update."""
+class PlannedSite(PlayedSite):
+    """A site of a study with one plan; `spoil` may change its update."""
 
     def __init__(self, name: str, folder: Path) -> None:
-        self.name, self.folder = name, folder
-        self.directives: list[Directive] = []
-        self.wishes: asyncio.Queue[Directive] = asyncio.Queue()
-        self.state = LinkState.NONE
+        super().__init__(name, folder)
         self.spoil = lambda tensors, _: tensors
-        self.refusals: list[FednnunetError] = []
         self.installed = {"nnunetv2": "2.8.1"}
         self.trained: list[tuple[int, int]] = []
         self.transfer = Transfer.FP32
         self.dice: dict[int, float] = {}
         self.fetched: list[str] = []
-        folder.mkdir()
 
-    def link_changed(self, state: LinkState, sentence: str) -> None:
-        self.state = state
-
-    def directive_received(self, directive: Directive) -> None:
-        self.directives.append(directive)
-        self.wishes.put_nowait(directive)
-
-    async def join(self, invitation: Path) -> None:
-        key = SigningKey.generate()
-        enrolled = await enrol(
-            unseal(invitation.read_bytes()), signer=key, clock=SystemClock(), settings=QUICK
-        )
-        self.link = Link(
-            membership=enrolled.membership, signer=key, listener=self, clock=SystemClock(),
-            settings=QUICK,
-        )  # fmt: skip
-
-    async def live(self) -> None:
-        self.link.report(Report(phase=SitePhase.WAITING))
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.link.run())
-            group.create_task(self._work())
-
-    async def _work(self) -> None:
-        done: set[tuple[object, ...]] = set()
-        while True:
-            wish = await self.wishes.get()
-            key = (wish.step, wish.round, wish.attempt)
-            if key in done:
-                continue
-            try:
-                await self._do(wish)
-            except FednnunetError as exc:
-                self.refusals.append(exc)
-            if wish.step in (Step.TRAIN, Step.SEND_FINGERPRINT, Step.PREPARE):
-                done.add(key)
-
-    async def _do(self, wish: Directive) -> None:
+    async def do(self, wish: Directive) -> None:
         if wish.step is Step.SEND_FINGERPRINT:
             data = shared_codec.encode(minimal(make_cases(len(self.name), CASES[self.name])))
-            blob = self._file("fingerprint", data)
+            blob = self.file("fingerprint", data)
             await self.link.upload(BlobKind.FINGERPRINT, self.folder / "fingerprint", blob)
             await self.link.deliver(FingerprintOffered(fingerprint=blob, receipt="0" * 64))
         elif wish.step is Step.PREPARE and wish.plan is not None:
@@ -209,7 +163,7 @@ class PlayedSite:
                 trained |= encode(spec, np.full_like(tensor, step), self.transfer)[0]
         save_file(self.spoil(trained, wish.round), self.folder / "update")
         self.trained.append((wish.round, wish.attempt))
-        blob = self._file("update", (self.folder / "update").read_bytes())
+        blob = self.file("update", (self.folder / "update").read_bytes())
         await self.link.upload(BlobKind.WEIGHTS, self.folder / "update", blob)
         await self.link.deliver(
             UpdateOffered(
@@ -234,10 +188,6 @@ class PlayedSite:
         (self.folder / "made").replace(path)
         assert hashlib.sha256(path.read_bytes()).hexdigest() == base.sha256
 
-    def _file(self, name: str, data: bytes) -> Blob:
-        (self.folder / name).write_bytes(data)
-        return Blob(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
-
 
 @pytest.fixture
 def folder(tmp_path, unused_tcp_port):
@@ -256,21 +206,16 @@ def make_study(tmp_path: Path, port: int, made: StudyTerms) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def joined(tmp_path: Path) -> AsyncIterator[dict[str, PlayedSite]]:
+async def joined(tmp_path: Path) -> AsyncIterator[dict[str, PlannedSite]]:
     """Sites that live until the block ends."""
-    sites = {name: PlayedSite(name, tmp_path / name) for name in CASES}
+    sites = {name: PlannedSite(name, tmp_path / name) for name in CASES}
     for name, site in sites.items():
         await site.join(tmp_path / f"{name}.fedjoin")
-    tasks = [asyncio.create_task(site.live()) for site in sites.values()]
-    try:
+    async with living(*sites.values()):
         yield sites
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def has_model(sites: dict[str, PlayedSite]) -> bool:
+def has_model(sites: dict[str, PlannedSite]) -> bool:
     return all((site.folder / "model.safetensors").exists() for site in sites.values())
 
 
@@ -454,7 +399,7 @@ async def test_a_site_that_would_train_something_else_is_told_why_and_waits(
 ):
     expected_log("app.coordinator.service", "would not train what the others train")
     async with serving(folder, unused_tcp_port, PlayedRunner(play)):
-        sites = {name: PlayedSite(name, tmp_path / name) for name in CASES}
+        sites = {name: PlannedSite(name, tmp_path / name) for name in CASES}
         sites["valley"].installed = {"nnunetv2": "2.7.0"}
         for name, site in sites.items():
             await site.join(tmp_path / f"{name}.fedjoin")
@@ -483,7 +428,7 @@ async def test_a_site_that_would_train_something_else_is_told_why_and_waits(
             assert status.state == "preparing"
             # Updated, it is taken.
             sites["valley"].installed = {"nnunetv2": "2.8.1"}
-            await sites["valley"]._do(
+            await sites["valley"].do(
                 Directive(
                     serial=told.serial, step=Step.PREPARE, study_state="", sentence="",
                     sites=(), closed_rounds=(), plan=told.plan,
@@ -501,7 +446,7 @@ async def test_a_fingerprint_of_too_few_cases_is_refused(
     tmp_path, folder, unused_tcp_port, monkeypatch
 ):
     async with serving(folder, unused_tcp_port, PlayedRunner(play)):
-        site = PlayedSite("north", tmp_path / "north")
+        site = PlannedSite("north", tmp_path / "north")
         await site.join(tmp_path / "north.fedjoin")
         task = asyncio.create_task(site.live())
         try:
@@ -540,7 +485,7 @@ async def test_a_site_that_left_comes_back_by_a_new_invitation_and_catches_up(
             await until(lambda: valley.state is LinkState.REFUSED)
             again = tmp_path / "again.fedjoin"
             write_invitation(folder, site="valley", out=again, days=1, clock=SystemClock())
-            back = PlayedSite("valley", tmp_path / "valley again")
+            back = PlannedSite("valley", tmp_path / "valley again")
             await back.join(again)
             living = asyncio.create_task(back.live())
             await until(lambda: has_model({"north": north, "valley": back}), within_s=30)
