@@ -3,70 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import os
-import tempfile
-from pathlib import Path
 
 from app.cli import DONE, FAILED
 from app.cli.progress import progress_bar
-from app.domain.errors import ErrorCode, FednnunetError, OurMistake, SetupProblem
+from app.jobs import gpu_install
 from app.system import gpu_package
-from app.system.gpu_package import Driver, GpuManifest, PackageRefused
+from app.system.gpu_package import Driver
 
 
 def install(parsed: argparse.Namespace) -> int:
     """Check driver and file, unpack, try on the card, and only then use it; else the CPU stays."""
-    archive, folder = parsed.file.absolute(), gpu_package.gpu_folder()
-    driver = gpu_package.find_driver()
-    if parsed.sha256 is not None:
-        _check_digest(archive, parsed.sha256)
-
-    def judge(manifest: GpuManifest) -> str | None:
-        return gpu_package.why_unfit(manifest, driver)
-
     with progress_bar() as advance:
-        package = gpu_package.unpack(archive, folder, judge=judge, progress=advance)
-    try:
-        sentence = try_package(package)
-    except FednnunetError as exc:
-        raise SetupProblem(
-            f"the GPU package does not work on this computer ({exc}); the program goes on without it",
-            code=ErrorCode.MISSING_LIBRARY,
-        ) from exc
-    gpu_package.activate(package)
+        sentence = gpu_install.install_package(
+            parsed.file.absolute(),
+            gpu_package.gpu_folder(),
+            driver=gpu_package.find_driver(),
+            sha256=parsed.sha256 or "",
+            progress=advance,
+        )
     _say(f"the GPU package is in use: {sentence}")
     _say("workers that start from now on compute on the graphics card")
     return DONE
-
-
-def try_package(package: Path, *, device: str = "cuda") -> str:
-    """Let a worker compute with an unpacked package; returns what it computed with.
-
-    Raises:
-        JobFailed: it does not work.
-        SetupProblem: the worker took torch from somewhere else.
-    """
-    from app.jobs.events import Probed
-    from app.jobs.runner import JobRunner, run_job
-    from app.jobs.spec import ProbeJob
-
-    before = os.environ.get(gpu_package.PACKAGE_VARIABLE)
-    os.environ[gpu_package.PACKAGE_VARIABLE] = str(package)
-    try:
-        with tempfile.TemporaryDirectory(prefix="fednnunet-gpu-") as scratch:
-            runner = JobRunner(folder=Path(scratch) / "jobs")
-            found = asyncio.run(run_job(runner, ProbeJob(device=device)))
-    finally:
-        if before is None:
-            del os.environ[gpu_package.PACKAGE_VARIABLE]
-        else:
-            os.environ[gpu_package.PACKAGE_VARIABLE] = before
-    if not isinstance(found, Probed):
-        raise OurMistake(f"a probe gave {type(found).__name__}")
-    if Path(found.torch_from) != package:
-        raise SetupProblem(f"PyTorch was taken from {found.torch_from}")
-    return f"PyTorch {found.torch} on {found.device_name or 'the processor'}"
 
 
 def status(parsed: argparse.Namespace) -> int:
@@ -112,19 +69,6 @@ def remove(_: argparse.Namespace) -> int:
     there = gpu_package.remove(gpu_package.gpu_folder())
     _say("the GPU package is removed" if there else "there was no GPU package")
     return DONE
-
-
-def _check_digest(archive: Path, expected: str) -> None:
-    """Compare the file with the sum that its builder published."""
-    import hashlib
-
-    try:
-        with archive.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as exc:
-        raise PackageRefused(f"it cannot be read ({exc.strerror})") from exc
-    if found != expected.strip().lower():
-        raise PackageRefused(f"its SHA-256 is {found}, not the one given")
 
 
 def _say(line: str) -> None:

@@ -67,8 +67,11 @@ class JobRunner:
         python: Sequence[str] | None = None,
         clock: Clock | None = None,
         low_priority: bool = True,
+        package: Path | None = None,
     ) -> None:
+        """Make a runner; its children take torch from `package` instead of the one in use."""
         self._folder = folder
+        self._package = package
         self._python = worker_python() if python is None else tuple(python)
         self._clock: Clock = SystemClock() if clock is None else clock
         self._low_priority = low_priority
@@ -97,7 +100,7 @@ class JobRunner:
                     stdout=subprocess.PIPE,
                     stderr=log,
                     cwd=folder,
-                    env=child_environment(job, folder),
+                    env=child_environment(job, folder, package=self._package),
                     limit=_LONGEST_LINE,
                     **_OWN_GROUP,
                 )
@@ -315,8 +318,10 @@ def kind_of(job: AnyJob) -> str:
     return type(job).__name__
 
 
-def child_environment(job: AnyJob, folder: Path) -> dict[str, str]:
+def child_environment(job: AnyJob, folder: Path, *, package: Path | None = None) -> dict[str, str]:
     """Return the environment of a child: ours, with threads, nnU-Net's folders and pools set.
+
+    Torch comes from `package`, else from the GPU package that is in use, if there is one.
 
     Everything is set before the child starts, because numpy, torch and nnU-Net read much of it
     while they are imported.
@@ -347,9 +352,9 @@ def child_environment(job: AnyJob, folder: Path) -> dict[str, str]:
         "BLOSC_NTHREADS": threads,
         **Workspace(root=root).environment,
     }
-    package = active_package()
-    if package is not None:
-        environment[PACKAGE_VARIABLE] = str(package)
+    torch_from = active_package() if package is None else package
+    if torch_from is not None:
+        environment[PACKAGE_VARIABLE] = str(torch_from)
     if isinstance(job, TrainJob):
         # glibc gives every large tensor fresh pages and takes them back, step after step. Keeping
         # them made a step of a 5.6 M network 7 % quicker on one core, at equal peak memory.

@@ -83,6 +83,22 @@ class GpuManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return sum(file.size for file in self.files)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What a package of ours needs, and its size in GB on the stick and on the disk."""
+
+    driver: str
+    capability: str
+    file_gb: float
+    unpacked_gb: float
+
+
+BUILT: Final = {
+    "linux-x86_64": Needs(driver="580.65.06", capability="7.5", file_gb=2.6, unpacked_gb=5.0)
+}
+"""The packages that `installer/gpu.py` builds, by platform."""
+
+
 class _Active(msgspec.Struct, frozen=True, kw_only=True):
     package: Annotated[str, Meta(pattern=r"^package-[0-9a-f]{16}$")]
 
@@ -177,6 +193,50 @@ def bundled_torch() -> str | None:
         return version("torch").partition("+")[0]
     except PackageNotFoundError:
         return None
+
+
+def carries_cuda(torch: str | None = None, platform_name: str | None = None) -> bool:
+    """Whether the program's own PyTorch computes on NVIDIA cards, so that it needs no package.
+
+    PyTorch names its builds "+cpu" and "+cu130"; a plain version is CUDA's on Linux' registry and
+    the processor's everywhere else.
+    """
+    if torch is None:
+        try:
+            torch = version("torch")
+        except PackageNotFoundError:
+            return False
+    local = torch.partition("+")[2]
+    where = this_platform() if platform_name is None else platform_name
+    return local.startswith("cu") or (not local and where == "linux-x86_64")
+
+
+def why_no_card(driver: Driver | None, platform_name: str | None = None) -> str | None:
+    """Return why no package that we build can be used here, None when there is one that can.
+
+    What a file at hand needs, its manifest says: `why_unfit`. This is for before there is one.
+    """
+    where = this_platform() if platform_name is None else platform_name
+    needs = BUILT.get(where)
+    if needs is None:
+        return f"there is no GPU package for {where}"
+    if driver is None or not driver.cards:
+        return (
+            "no NVIDIA graphics card answers; a card needs NVIDIA's driver, "
+            f"version {needs.driver} or newer"
+        )
+    if _numbers(driver.version) < _numbers(needs.driver):
+        return (
+            f"the NVIDIA driver is version {driver.version}; "
+            f"the GPU package needs {needs.driver} or newer"
+        )
+    if not any(card.capability >= _numbers(needs.capability) for card in driver.cards):
+        names = ", ".join(card.name for card in driver.cards)
+        return (
+            f"the graphics card is too old ({names}); the GPU package needs compute capability "
+            f"{needs.capability} or newer"
+        )
+    return None
 
 
 def why_unfit(

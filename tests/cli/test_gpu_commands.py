@@ -1,13 +1,12 @@
 """The commands for the GPU package, with played drivers and the real worker."""
 
 import hashlib
-import os
-from pathlib import Path
 
 import pytest
 
-from app.cli import DONE, FAILED, gpu_commands, run
+from app.cli import DONE, FAILED, run
 from app.domain.errors import JobFailed
+from app.jobs import gpu_install
 from app.system import gpu_package
 from app.system.gpu_package import Card, Driver
 from installer.gpu import LINUX, pack
@@ -23,7 +22,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(gpu_package, "this_platform", lambda: "linux-x86_64")
     monkeypatch.setattr(gpu_package, "this_python", lambda: "3.11")
     monkeypatch.setattr(gpu_package, "find_driver", lambda: DRIVER)
-    monkeypatch.setattr(gpu_commands, "try_package", lambda package: "PyTorch 9.9.9 on Card A")
+    monkeypatch.setattr(gpu_install, "try_package", lambda package: "PyTorch 9.9.9 on Card A")
     return tmp_path / "gpu"
 
 
@@ -59,7 +58,7 @@ def test_a_package_that_does_not_work_is_not_used(folder, archive, monkeypatch, 
     def broken(_):
         raise JobFailed("trying out this installation crashed inside a library")
 
-    monkeypatch.setattr(gpu_commands, "try_package", broken)
+    monkeypatch.setattr(gpu_install, "try_package", broken)
     assert run(["gpu-package", "install", str(archive)]) == FAILED
     told = capsys.readouterr().err
     assert "crashed inside a library); the program goes on without it" in told
@@ -90,17 +89,3 @@ def test_a_package_whose_driver_is_gone_says_so(folder, archive, monkeypatch, ca
     monkeypatch.setattr(gpu_package, "find_driver", lambda: None)
     assert run(["gpu-package", "status"]) == DONE
     assert "on the processor: this computer has no NVIDIA driver" in capsys.readouterr().out
-
-
-@pytest.mark.nnunet
-@pytest.mark.e2e
-@pytest.mark.skipif(os.name == "nt", reason="symbolic links need a right there")
-def test_a_worker_takes_torch_from_the_package(tmp_path, monkeypatch):
-    import importlib.util
-
-    real = Path(importlib.util.find_spec("torch").origin).parent
-    package = tmp_path / "package"
-    package.mkdir()
-    (package / "torch").symlink_to(real)
-    assert gpu_commands.try_package(package, device="cpu").startswith("PyTorch ")
-    assert gpu_package.PACKAGE_VARIABLE not in os.environ

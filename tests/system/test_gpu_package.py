@@ -326,3 +326,50 @@ def test_driver_and_cards_are_read_and_the_library_is_closed():
 def test_the_tests_never_see_a_persons_package():
     assert os.environ["FEDNNUNET_GPU_FOLDER"] == os.devnull
     assert active_package() is None
+
+
+def test_what_is_needed_before_there_is_a_file_is_what_the_builder_writes_into_one():
+    from installer.gpu import LINUX
+
+    needs = gpu_package.BUILT[LINUX.platform]
+    assert (needs.driver, needs.capability) == (LINUX.minimum_driver, LINUX.minimum_capability)
+
+
+@pytest.mark.parametrize(
+    ("driver", "reason"),
+    [
+        (DRIVER, None),
+        (None, "no NVIDIA graphics card answers; a card needs NVIDIA's driver, version 580.65.06"),
+        (Driver(version="580.95.05", cards=()), "no NVIDIA graphics card answers"),
+        (
+            Driver(version="535.183.01", cards=DRIVER.cards),
+            "the NVIDIA driver is version 535.183.01; the GPU package needs 580.65.06 or newer",
+        ),
+        (
+            Driver(version="580.95.05", cards=(Card(name="Card B", capability=(6, 1)),)),
+            "the graphics card is too old (Card B); the GPU package needs compute capability 7.5",
+        ),
+    ],
+)
+def test_why_no_package_can_be_used_is_said_before_there_is_a_file(driver, reason):
+    said = gpu_package.why_no_card(driver, "linux-x86_64")
+    assert said is None if reason is None else said.startswith(reason)
+
+
+def test_a_platform_without_a_package_says_so():
+    said = gpu_package.why_no_card(DRIVER, "windows-x86_64")
+    assert said == "there is no GPU package for windows-x86_64"
+
+
+@pytest.mark.parametrize(
+    ("torch", "where", "answer"),
+    [
+        ("2.13.0+cpu", "linux-x86_64", False),
+        ("2.13.0+cu130", "linux-x86_64", True),
+        ("2.13.0", "linux-x86_64", True),
+        ("2.13.0", "windows-x86_64", False),
+        ("2.13.0", "darwin-arm64", False),
+    ],
+)
+def test_whether_the_program_itself_computes_on_cards(torch, where, answer):
+    assert gpu_package.carries_cuda(torch, where) is answer
