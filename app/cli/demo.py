@@ -17,14 +17,20 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from app.cli import DONE, FAILED
 from app.cli.services import free_port, start_service
-from app.domain.errors import ErrorCode, FednnunetError, JobFailed, SetupProblem
+from app.domain.errors import FednnunetError, JobFailed, SetupProblem
 from app.domain.segmentation import ModelKind
+from app.system.sample_study import (
+    Beginning,
+    SampleStudy,
+    note_beginning,
+    sample_folder,
+    sample_study_home,
+)
 
 if TYPE_CHECKING:
     from app.control.client import ControlClient
@@ -34,52 +40,6 @@ if TYPE_CHECKING:
 
 OPERATOR: Final = "Sample study"
 _POLL_S: Final = 1.0
-_SAMPLE: Final = "hippocampus"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SampleStudy:
-    """Where the sample study's parts lie below one home folder."""
-
-    home: Path
-
-    @property
-    def coordinator(self) -> Path:
-        return self.home / "coordinator"
-
-    @property
-    def model(self) -> Path:
-        return self.home / "model.zip"
-
-    def site(self, name: str) -> Path:
-        return self.home / "sites" / name
-
-    def invitation(self, name: str) -> Path:
-        return self.home / "invitations" / f"{name}.fedjoin"
-
-    def log(self, name: str) -> Path:
-        return self.home / "logs" / f"{name}.log"
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The sites, largest first."""
-        folders = [folder for folder in sample_folder().iterdir() if folder.is_dir()]
-        return tuple(
-            folder.name
-            for folder in sorted(folders, key=lambda f: -len(list((f / "labelsTr").iterdir())))
-        )
-
-
-def sample_folder() -> Path:
-    """Folder of the sample images; raises SetupProblem when they were not installed."""
-    from app.system.resources import resource
-
-    folder = resource("samples", _SAMPLE)
-    if not folder.is_dir():
-        raise SetupProblem(
-            "the sample images are not part of this installation", code=ErrorCode.MISSING_LIBRARY
-        )
-    return folder
 
 
 def run_demo(parsed: argparse.Namespace) -> int:
@@ -87,23 +47,27 @@ def run_demo(parsed: argparse.Namespace) -> int:
     if parsed.headless and parsed.home is None:
         with tempfile.TemporaryDirectory(prefix="fednnunet-sample-") as scratch:
             return _run(parsed, SampleStudy(home=Path(scratch)))
-    from app.system.paths import default_home
-
-    home = (parsed.home or default_home() / "sample-study").absolute()
-    return _run(parsed, SampleStudy(home=home))
+    return _run(parsed, SampleStudy(home=(parsed.home or sample_study_home()).absolute()))
 
 
 def _run(parsed: argparse.Namespace, study: SampleStudy) -> int:
     if parsed.headless:
         return asyncio.run(_headless(parsed, study))
-    asyncio.run(
-        start(
-            study,
-            transfer=parsed.transfer,
-            rounds=parsed.rounds,
-            iterations_per_epoch=parsed.iterations,
+    try:
+        asyncio.run(
+            start(
+                study,
+                transfer=parsed.transfer,
+                rounds=parsed.rounds,
+                iterations_per_epoch=parsed.iterations,
+            )
         )
-    )
+    except FednnunetError as exc:
+        # Whoever started this from a window has no terminal to read it from.
+        with contextlib.suppress(SetupProblem):
+            note_beginning(study.home, Beginning(problem=str(exc)))
+        raise
+    note_beginning(study.home, Beginning(step=1, open=True, sentence="the sample study is open"))
     if parsed.baselines or parsed.json:
         _say("figures and baselines belong to --headless; the window shows the scores itself")
     from app.ui.main import main
@@ -154,6 +118,12 @@ async def start(study: SampleStudy, *, transfer: str | None = None, **settings: 
 
     for folder in ("logs", "invitations", "sites"):
         (study.home / folder).mkdir(parents=True, exist_ok=True)
+    steps = len(study.names) + 3
+
+    def begin(step: int, sentence: str) -> None:
+        note_beginning(study.home, Beginning(step=step, steps=steps, sentence=sentence))
+
+    begin(0, "making the study and its invitations")
     if not (study.coordinator / "study.sqlite").exists():
         _say(f"sample study in {study.home}")
         text = (sample_folder() / "study.toml").read_text(encoding="utf-8")
@@ -168,13 +138,16 @@ async def start(study: SampleStudy, *, transfer: str | None = None, **settings: 
             _command(
                 "coordinator", "invite", *where, "--site", name, "--out", study.invitation(name)
             )
+    begin(1, "the coordinator starts")
     await start_coordinator(study)
-    for name in study.names:
+    for number, name in enumerate(study.names):
         home = study.site(name)
+        begin(2 + number, f"{name} checks its images and joins")
         if load_membership(home) is None:
             here = ("--home", home, "--data", sample_folder() / name)
             allow = ("--allow-fingerprint", OPERATOR)
             await asyncio.to_thread(_command, "site", "join", study.invitation(name), *here, *allow)
+    begin(steps - 1, "the services of the sites start")
     for name in study.names:
         home = study.site(name)
         words = ("site", "run", "--home", str(home), "--threads", "1")

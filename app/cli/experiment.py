@@ -139,8 +139,8 @@ async def _run(
 
 
 def _terms(parsed: argparse.Namespace) -> StudyTerms:
-    from app.cli.demo import sample_folder
     from app.federation.study_file import parse_study
+    from app.system.sample_study import sample_folder
 
     file = parsed.study or sample_folder() / "study.toml"
     terms = parse_study(file.read_text(encoding="utf-8"))
@@ -165,7 +165,7 @@ def _terms(parsed: argparse.Namespace) -> StudyTerms:
 
 
 def _sites(parsed: argparse.Namespace) -> tuple[Site, ...]:
-    from app.cli.demo import sample_folder
+    from app.system.sample_study import sample_folder
 
     folders = parsed.folders or sorted(one for one in sample_folder().iterdir() if one.is_dir())
     sites = tuple(Site(name=SiteName(one.name), folder=one.absolute()) for one in folders)

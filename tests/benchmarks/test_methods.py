@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.demo import sample_folder
+from app.system.sample_study import sample_folder
 
 pytestmark = [pytest.mark.nnunet, pytest.mark.slow, pytest.mark.timeout(4 * 3600)]
 

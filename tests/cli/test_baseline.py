@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from app.cli import baseline
-from app.cli.demo import sample_folder
 from app.domain.errors import ErrorCode, JobFailed
 from app.domain.segmentation import CaseScore
 from app.domain.study import StudyTerms
@@ -14,6 +13,7 @@ from app.federation.study_file import parse_study
 from app.jobs import events, spec
 from app.jobs.machine import JobState
 from app.jobs.outcome import JobOutcome
+from app.system.sample_study import sample_folder
 
 TERMS: StudyTerms = parse_study((sample_folder() / "study.toml").read_text(encoding="utf-8"))
 

@@ -6,12 +6,14 @@ import pytest
 from helpers.snapshots import empty
 
 from app.cli import demo
-from app.cli.demo import SampleStudy, with_settings
+from app.cli.demo import with_settings
+from app.cli.parser import parse
 from app.control.coordinator_messages import CoordinatorStatus
 from app.control.messages import TrainingView
 from app.domain.errors import SetupProblem
 from app.domain.segmentation import CaseScore, LabelScore
 from app.federation.study_file import parse_study
+from app.system.sample_study import SampleStudy, read_beginning, sample_folder
 
 
 def score(case: str, *dice: float | None) -> CaseScore:
@@ -29,18 +31,14 @@ def score(case: str, *dice: float | None) -> CaseScore:
 
 
 def test_the_sample_study_is_a_study_that_sites_may_join_without_a_person():
-    terms = parse_study((demo.sample_folder() / "study.toml").read_text(encoding="utf-8"))
+    terms = parse_study((sample_folder() / "study.toml").read_text(encoding="utf-8"))
     assert terms.admission.value == "invitation"
     assert terms.channel_names == ("MRI",)
     assert set(terms.labels) == {"background", "anterior", "posterior"}
 
 
-def test_sites_come_largest_first(tmp_path):
-    assert SampleStudy(home=tmp_path).names == ("north", "harbour", "valley")
-
-
 def test_settings_replace_whole_numbers_and_nothing_else():
-    text = (demo.sample_folder() / "study.toml").read_text(encoding="utf-8")
+    text = (sample_folder() / "study.toml").read_text(encoding="utf-8")
     before, after = parse_study(text), parse_study(with_settings(text, rounds=2, seed=None))
     assert after.rounds == 2
     assert (after.seed, after.iterations_per_epoch) == (before.seed, before.iterations_per_epoch)
@@ -69,6 +67,40 @@ def test_without_baselines_the_table_has_no_column_for_them(tmp_path, capsys):
     scores = {name: (score("a", 0.5),) for name in ("north", "harbour", "valley")}
     demo.print_table(demo.collect_figures(SampleStudy(home=tmp_path), scores, {}))
     assert "alone" not in capsys.readouterr().out
+
+
+def test_whoever_started_it_from_a_window_reads_why_it_cannot_begin(tmp_path, monkeypatch):
+    async def broken(study):
+        raise SetupProblem("no port is free")
+
+    monkeypatch.setattr(demo, "_command", lambda *words: None)
+    monkeypatch.setattr(demo, "start_coordinator", broken)
+    asked = parse(["demo", "--home", str(tmp_path / "s")])
+    with pytest.raises(SetupProblem):
+        asked.command(asked)
+    assert read_beginning(tmp_path / "s").problem == "no port is free"
+
+
+def test_the_beginning_tells_each_step_and_then_that_the_window_opens(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        demo, "note_beginning", lambda home, one: told.append((one.step, one.sentence))
+    )
+
+    async def started(*_words, **_where):
+        return None
+
+    monkeypatch.setattr(demo, "_command", lambda *words: None)
+    monkeypatch.setattr(demo, "start_service", started)
+    asyncio.run(demo.start(SampleStudy(home=tmp_path)))
+    assert told == [
+        (0, "making the study and its invitations"),
+        (1, "the coordinator starts"),
+        (2, "north checks its images and joins"),
+        (3, "harbour checks its images and joins"),
+        (4, "valley checks its images and joins"),
+        (5, "the services of the sites start"),
+    ]
 
 
 def test_a_service_that_does_not_start_names_its_log(tmp_path):

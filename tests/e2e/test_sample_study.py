@@ -20,12 +20,12 @@ import msgspec
 import pytest
 
 from app.cli import DONE, demo, run
-from app.cli.demo import SampleStudy, sample_folder
 from app.control.client import ControlClient
 from app.control.coordinator_client import study_status
 from app.control.server import find_service
 from app.coordinator.service import resting_status
 from app.federation import shared_codec
+from app.system.sample_study import SampleStudy, sample_folder
 
 pytestmark = [
     pytest.mark.nnunet,

@@ -22,11 +22,21 @@ class RecordedNvml:
         """(process id, bytes on the card) of programs that compute."""
         self.drawing: list[tuple[int, int | None]] = []
         self.inits = 0
+        self.driver = "580.95.05"
 
     def nvmlInit(self):
         self.inits += 1
         if not self.present:
             raise NotSupported("driver not loaded")
+
+    def nvmlShutdown(self):
+        self.inits -= 1
+
+    def nvmlSystemGetDriverVersion(self):
+        return self.driver
+
+    def nvmlDeviceGetCudaComputeCapability(self, handle):
+        return (9, 0)
 
     def nvmlDeviceGetCount(self):
         return self.cards
