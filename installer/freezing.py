@@ -7,12 +7,16 @@ and the data and records of packages that are read at run time.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import fnmatch
 import importlib.metadata
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
+
+from installer.machine import SetupProblem
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 ENTRY: Final = str(ROOT / "app" / "__main__.py")
@@ -55,10 +59,24 @@ EXCLUDED: Final = [
     "triton",
 ]
 
+# Imported where they are installed, and in no product: the program works without.
+NEVER_CARRIED: Final = frozenset({"torch_directml"})
+# Package -> the only system (as sys.platform) whose product holds it.
+ONLY_ON: Final = {"jeepney": "linux"}
+
+# What pip notes about its own work. RECORD holds sums of scripts, in which the path of the build
+# environment stands, so two builds would differ by it.
+NOTES_OF_PIP: Final = (
+    "*.dist-info/RECORD",
+    "*.dist-info/INSTALLER",
+    "*.dist-info/REQUESTED",
+    "*.dist-info/direct_url.json",
+)
 # Files of packages that a running program never opens, by their place in the bundle. What must
 # stay is worth knowing: torch/bin/torch_shm_manager (torch does not import without it) and *.pyi
 # (scikit-image reads them at run time to know what to load).
 DROPPED: Final = (
+    *NOTES_OF_PIP,
     "torch/test/*",
     "torch/include/*",
     "torch/share/*",
@@ -154,6 +172,42 @@ def runtime_distributions() -> list[str]:
     for name in direct:
         importlib.metadata.distribution(name)
     return needed_packages(direct)
+
+
+def imported_packages(root: Path) -> set[str]:
+    """Return the packages that the modules below `root` import, at any depth of their code.
+
+    Names are top-level ones; ours and the standard library's are left out.
+    """
+    found: set[str] = set()
+    for path in root.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.partition(".")[0])
+    return found - {"app", "installer"} - set(sys.stdlib_module_names)
+
+
+def check_collected(
+    modules: Iterable[str], *, system: str = sys.platform, root: Path = ROOT / "app"
+) -> None:
+    """Check that a product for `system` holds every package that the program imports.
+
+    `modules` are the dotted names of what was collected; read from the result, because a package
+    can be installed and still be left out, by an exclusion or by a marker for another system.
+
+    Raises:
+        SetupProblem: some are missing; the sentence names them.
+    """
+    held = {name.partition(".")[0] for name in modules}
+    foreign = {package for package, only in ONLY_ON.items() if only != system}
+    missing = imported_packages(root) - NEVER_CARRIED - foreign - held
+    if missing:
+        raise SetupProblem(
+            f"the product lacks packages that the program imports: {', '.join(sorted(missing))}",
+            "add them to pyproject.toml and the locks (installer/lock.py), or see EXCLUDED",
+        )
 
 
 def is_kept(place: str) -> bool:

@@ -1,8 +1,8 @@
 """What lies in a product, file by file, and whether two builds of one commit are the same.
 
-    python3 installer/compare_builds.py FIRST SECOND      two folders, or two manifests
+    python3 installer/compare_builds.py FIRST SECOND      two folders, or two records of builds
 
-Only the files in EXCEPTIONS may differ; each names its reason.
+A record (the .json beside a product) also holds the sums of the products themselves. Only the files in EXCEPTIONS may differ; each names its reason.
 """
 
 from __future__ import annotations
@@ -52,13 +52,20 @@ def write_manifest(manifest: Mapping[str, str], path: Path) -> None:
 
 
 def read_manifest(path: Path) -> dict[str, str]:
-    """Return the manifest of a folder, or the one that a build wrote into a file."""
+    """Return the manifest of a folder, or the one that a build wrote into a file.
+
+    The products of that build count as files of a folder `products`.
+
+    Raises:
+        ValueError: the file is something else.
+    """
     if path.is_dir():
         return manifest_of(path)
     content = json.loads(path.read_text(encoding="utf-8"))
     if content.get("format") != FORMAT:
         raise ValueError(f"{path} is no manifest that this program reads")
-    return {str(place): str(value) for place, value in content["files"].items()}
+    products = {f"products/{name}": value for name, value in content.get("products", {}).items()}
+    return {str(place): str(value) for place, value in {**content["files"], **products}.items()}
 
 
 def differences(first: Mapping[str, str], second: Mapping[str, str]) -> list[str]:

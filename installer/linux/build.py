@@ -367,6 +367,8 @@ def build(options: argparse.Namespace) -> int:
     if signer is not None:
         signer.sign_package(products.package, shell)
         signer.sign_beside(products.portable, shell)
+    made = (products.package, products.portable)
+    sums = {path.name: digest_of(path) for path in made}
     report = None
     if not options.no_self_test:
         report = self_test(bundle / COMMAND, work / "self-test.json", shell)
@@ -380,11 +382,11 @@ def build(options: argparse.Namespace) -> int:
         "window": window_of(report) if report else None,
         "format": 1,
         "files": manifest_of(bundle),
+        "products": sums,
     }
     products.record.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    made = (products.package, products.portable)
     products.sums.write_text(
-        "".join(f"{digest_of(path)}  {path.name}\n" for path in made), encoding="utf-8"
+        "".join(f"{digest}  {name}\n" for name, digest in sums.items()), encoding="utf-8"
     )
     if signer is not None:
         signer.sign_beside(products.sums, shell)

@@ -153,17 +153,37 @@ def make_tree(
         python, "-m", "installer.windows.materials", resources, tree / "Lib" / "site-packages",
         source.version, source.date, msvc, cwd=ROOT,
     )  # fmt: skip
+    parts.finish_wheels(tree)
     parts.compile_python(tree, python, shell)
     product.set_dates(tree, source.made)
+
+
+def file_list(tree: Path) -> str:
+    """Return the NSIS commands that install every file of the tree, in the order of their names.
+
+    NSIS can walk a folder itself, but takes the files as the disk lists them: two builds would hold
+    the same files in another order.
+    """
+    lines, folder = [], None
+    for path in sorted(tree.rglob("*"), key=lambda path: (path.parent.as_posix(), path.name)):
+        if path.is_file():
+            if path.parent != folder:
+                folder = path.parent
+                inside = "\\".join(("$INSTDIR", *folder.relative_to(tree).parts))
+                lines.append(f'SetOutPath "{inside}"')
+            lines.append(f'File "{path.as_posix()}"')
+    return "\n".join([*lines, 'SetOutPath "$INSTDIR"']) + "\n"
 
 
 def make_setup(
     tree: Path, setup: Path, icon: Path, version: str, shell: Shell, *, packing: Packing
 ) -> None:
     """Compile the setup program with NSIS."""
+    listing = tree.with_name(f"{tree.name}.nsh")
+    listing.write_text(file_list(tree), encoding="utf-8")
     shell.run(
         "makensis", "-V2", "-WX", "-NOCD", "-INPUTCHARSET", "UTF8",
-        f"-DTREE={tree}", f"-DOUT={setup}", f"-DVERSION={version}",
+        f"-DFILES={listing}", f"-DOUT={setup}", f"-DVERSION={version}",
         f"-DNUMBERS={'.'.join(numbers_of(version))}",
         f"-DKIBIBYTES={product.size_of(tree) // 1024}", f"-DICON={icon}",
         *((f"-D{packing.name}",) if packing is not Packing.QUICK else ()), HERE / "setup.nsi",
@@ -199,6 +219,7 @@ def build(options: argparse.Namespace) -> int:
     )
     if signer is not None:
         signer.sign(products.setup, shell)
+    digest = digest_of(products.setup)
     record = {
         "version": source.version,
         "commit": source.commit,
@@ -207,11 +228,10 @@ def build(options: argparse.Namespace) -> int:
         "setup_bytes": products.setup.stat().st_size,
         "format": 1,
         "files": manifest_of(tree),
+        "products": {products.setup.name: digest},
     }
     products.record.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    products.sums.write_text(
-        f"{digest_of(products.setup)}  {products.setup.name}\n", encoding="utf-8"
-    )
+    products.sums.write_text(f"{digest}  {products.setup.name}\n", encoding="utf-8")
     say(f"{products.setup}  {products.setup.stat().st_size / 1e6:.0f} MB")
     say(f"installed size {size / 1e9:.2f} GB")
     say(

@@ -1,5 +1,5 @@
 ; The setup program for Windows, per user and offline. Compiled by installer/windows/build.py:
-;   makensis -NOCD -DTREE=... -DOUT=... -DVERSION=... -DNUMBERS=... -DKIBIBYTES=... -DICON=... setup.nsi
+;   makensis -NOCD -DFILES=... -DOUT=... -DVERSION=... -DNUMBERS=... -DKIBIBYTES=... -DICON=... setup.nsi
 ;
 ; For IT:  SETUP.exe /S [/D=C:\Folder]           silent; ends what runs, loses nothing
 ;          uninstall.exe /S [/REMOVE-WORKSPACE]  silent; the workspace stays unless told otherwise
@@ -140,8 +140,7 @@ Section "${NAME}"
     SectionIn RO
     Call EndRunning
     Call RemoveProgram
-    SetOutPath "$INSTDIR"
-    File /r "${TREE}/*"
+    !include "${FILES}"
     WriteUninstaller "$INSTDIR\uninstall.exe"
     CreateShortcut "$SMPROGRAMS\${NAME}.lnk" "$INSTDIR\${PROGRAM}"
 

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from installer.freezing import NOTES_OF_PIP, check_collected
 from installer.machine import SetupProblem, say
 from installer.product import ROOT, Shell
 
@@ -174,6 +175,19 @@ def put_wheels(tree: Path, python: Path, wheels: Sequence[Path], shell: Shell) -
             dropped += path.stat().st_size
             path.unlink()
     say(f"dropped {dropped / 1e6:.0f} MB of the wheels")
+
+
+def finish_wheels(tree: Path) -> None:
+    """Remove pip's notes, which the bill of materials was made from, and look for what is missing.
+
+    Raises:
+        SetupProblem: a package that the program imports is not there.
+    """
+    packages = tree / "Lib" / "site-packages"
+    for path in packages.glob("*.dist-info/*"):
+        if _dropped(path.relative_to(packages).as_posix(), NOTES_OF_PIP):
+            path.unlink()
+    check_collected((path.name for path in packages.iterdir()), system="win32")
 
 
 def put_program(tree: Path) -> None:

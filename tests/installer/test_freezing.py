@@ -1,30 +1,13 @@
 """What the frozen program will hold: every module that runs, nothing that a program never opens."""
 
-import ast
 import importlib.metadata
 import re
-import sys
-from pathlib import Path
 
 import pytest
 
 from installer import freezing
 from installer.licences import normal_name
-
-OURS = {"app", "installer"}
-# Imported where they are installed, and only there; the program works without.
-OPTIONAL = {"torch_directml"}
-
-
-def imported_packages(root: Path) -> set[str]:
-    found: set[str] = set()
-    for path in root.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                found |= {alias.name.partition(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                found.add(node.module.partition(".")[0])
-    return found - OURS - set(sys.stdlib_module_names)
+from installer.machine import SetupProblem
 
 
 @pytest.mark.nnunet
@@ -33,11 +16,51 @@ def test_every_imported_package_belongs_to_a_collected_distribution():
     owners = importlib.metadata.packages_distributions()
     collected = set(freezing.runtime_distributions())
     missing = {}
-    for package in sorted(imported_packages(freezing.ROOT / "app") - OPTIONAL):
+    for package in sorted(
+        freezing.imported_packages(freezing.ROOT / "app") - freezing.NEVER_CARRIED
+    ):
         names = {normal_name(name) for name in owners.get(package, [])}
         if not names & collected:
             missing[package] = names
     assert not missing
+
+
+@pytest.fixture
+def program(tmp_path):
+    """A program that imports in all the ways ours does."""
+    (tmp_path / "room").mkdir()
+    (tmp_path / "room" / "a.py").write_text(
+        "import os, numpy.linalg\nfrom app.room import b\nfrom . import c\n"
+        "def later():\n    from jeepney.io import x\n    import torch_directml\n"
+    )
+    (tmp_path / "b.py").write_text("if True:\n    import wakepy as awake\n")
+    return tmp_path
+
+
+def test_imports_are_seen_wherever_they_stand(program):
+    assert freezing.imported_packages(program) == {
+        "jeepney", "numpy", "torch_directml", "wakepy",
+    }  # fmt: skip
+
+
+def test_a_package_that_is_imported_but_not_collected_ends_the_build(program):
+    collected = ["numpy", "numpy.linalg", "jeepney.io", "wakepy"]
+    freezing.check_collected(collected, system="linux", root=program)
+    with pytest.raises(SetupProblem, match=r"imports: wakepy$"):
+        freezing.check_collected(collected[:-1], system="linux", root=program)
+    with pytest.raises(SetupProblem, match=r"imports: jeepney, wakepy$"):
+        freezing.check_collected(["numpy"], system="linux", root=program)
+
+
+def test_what_is_for_one_system_is_not_asked_of_another(program):
+    freezing.check_collected(["numpy", "wakepy"], system="win32", root=program)
+
+
+@pytest.mark.parametrize("system", ["linux", "macos"])
+def test_the_recipes_look_at_what_was_collected(system):
+    text = (freezing.ROOT / "installer" / system / "fednnunet.spec").read_text(encoding="utf-8")
+    compile(text, "fednnunet.spec", "exec")
+    assert "freezing.check_collected(name for name, _, _ in analysis.pure)" in text
 
 
 def test_packages_that_are_walked_at_run_time_are_collected_whole():
@@ -84,7 +107,7 @@ def test_entries_of_any_system_are_judged_by_their_place():
 
 
 def test_nothing_that_is_needed_is_excluded():
-    needed = imported_packages(freezing.ROOT / "app")
+    needed = freezing.imported_packages(freezing.ROOT / "app")
     assert not {name for name in freezing.EXCLUDED if name in needed}
     ours = [path.read_text(encoding="utf-8") for path in (freezing.ROOT / "app").rglob("*.py")]
     for name in freezing.EXCLUDED:

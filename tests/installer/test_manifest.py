@@ -1,4 +1,5 @@
 import hashlib
+import json
 
 import pytest
 
@@ -37,6 +38,17 @@ def test_a_manifest_survives_its_file(tree, tmp_path):
     path.write_text('{"format": 9}')
     with pytest.raises(ValueError, match="no manifest"):
         read_manifest(path)
+
+
+def test_products_of_a_build_are_compared_too(tmp_path, capsys):
+    paths = []
+    for name, digest in (("one", "aa"), ("two", "bb")):
+        paths.append(tmp_path / f"{name}.json")
+        record = {"format": 1, "files": {"a": "1"}, "products": {"x.deb": digest}, "window": name}
+        paths[-1].write_text(json.dumps(record))
+    assert read_manifest(paths[0]) == {"a": "1", "products/x.deb": "aa"}
+    assert main([str(path) for path in paths]) == 1
+    assert "differs: products/x.deb" in capsys.readouterr().out
 
 
 def test_builds_that_differ_are_told_apart_file_by_file(tree, tmp_path, capsys):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from installer import freezing, product
 from installer.machine import SetupProblem
 from installer.product import INVITATION_ENDING, INVITATION_TYPE, Shell
 from installer.windows import build, materials, tree, wheels
@@ -41,17 +42,47 @@ def icon() -> bytes:
 # The setup program
 
 
+def write_tree(folder: Path, places: list[str]) -> Path:
+    for place in places:
+        path = folder / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(PE + place.encode())
+    product.set_dates(folder, 1_700_000_000)
+    return folder
+
+
+TINY = ["fednnunet.exe", "fednnunet-desktop.exe", "python311.dll", "Lib/os.py", "Lib/a/x y.py"]
+
+
 @pytest.mark.parametrize("packing", build.Packing)
-def test_the_setup_script_compiles_against_a_tiny_tree(tmp_path, packing):
+def test_two_setup_programs_of_one_tree_are_the_same_bytes(tmp_path, packing):
     need("makensis")
-    folder = tmp_path / "tree"
-    (folder / "Lib").mkdir(parents=True)
-    for name in ("fednnunet.exe", "fednnunet-desktop.exe", "python311.dll", "Lib/os.py"):
-        (folder / name).write_bytes(PE)
     (tmp_path / "a.ico").write_bytes(icon())
-    setup = build.Products(out=tmp_path, version="1.2.3").setup
-    build.make_setup(folder, setup, tmp_path / "a.ico", "1.2.3", shell(), packing=packing)
-    assert setup.read_bytes().startswith(PE)
+    setups = []
+    # Other folders, other names, and files that were written in another order.
+    for name, places in (("tree", TINY), ("another-tree", TINY[::-1])):
+        folder = write_tree(tmp_path / name / name, places)
+        setup = build.Products(out=tmp_path / name, version="1.2.3").setup
+        build.make_setup(folder, setup, tmp_path / "a.ico", "1.2.3", shell(), packing=packing)
+        setups.append(setup.read_bytes())
+    assert setups[0].startswith(PE)
+    assert setups[0] == setups[1]
+
+
+def test_the_setup_program_holds_every_file_in_its_place_and_in_order(tmp_path):
+    folder = write_tree(tmp_path / "tree", TINY)
+    assert build.file_list(folder).splitlines() == [
+        'SetOutPath "$INSTDIR"',
+        f'File "{folder}/fednnunet-desktop.exe"',
+        f'File "{folder}/fednnunet.exe"',
+        f'File "{folder}/python311.dll"',
+        'SetOutPath "$INSTDIR\\Lib"',
+        f'File "{folder}/Lib/os.py"',
+        'SetOutPath "$INSTDIR\\Lib\\a"',
+        f'File "{folder}/Lib/a/x y.py"',
+        # Shortcuts start the program in the folder that was named last.
+        'SetOutPath "$INSTDIR"',
+    ]
 
 
 def test_the_setup_script_needs_no_administrator_and_associates_invitations():
@@ -152,6 +183,19 @@ def test_the_library_comes_without_tests_and_other_systems_modules(tmp_path):
         if path.is_file()
     }
     assert found == {"os.py", "asyncio/base.py"}
+
+
+def test_notes_of_pip_go_and_a_missing_package_ends_the_build(tmp_path):
+    packages = tmp_path / "Lib" / "site-packages"
+    imported = freezing.imported_packages(freezing.ROOT / "app")
+    held = imported - freezing.NEVER_CARRIED - {"jeepney"}  # on Linux only
+    write_tree(packages, [f"{name}/__init__.py" for name in held])
+    write_tree(packages, [f"a-1.dist-info/{name}" for name in ("METADATA", "RECORD", "INSTALLER")])
+    tree.finish_wheels(tmp_path)
+    assert [path.name for path in packages.glob("a-1.dist-info/*")] == ["METADATA"]
+    shutil.rmtree(packages / "wakepy")
+    with pytest.raises(SetupProblem, match=r"lacks packages that the program imports: wakepy$"):
+        tree.finish_wheels(tmp_path)
 
 
 def test_our_code_and_resources_come_along_whole(tmp_path):
