@@ -24,6 +24,18 @@ running() {
     done
 }
 
+update() {
+    # update NAME COMMAND...: run an update over what runs, and note under NAME what it found and left.
+    name=$1
+    shift
+    as_user "find .local/share/fednnunet -type f | sort | xargs sha256sum" >"$out/home-before-$name"
+    running | wc -l >"$out/services-before-$name"
+    "$@"
+    running | wc -l >"$out/processes-after-$name"
+    as_user "find .local/share/fednnunet -type f | sort" >"$out/home-after-$name"
+    as_user "fednnunet --version" >"$out/version-after-$name"
+}
+
 as_user() {
     # A clean environment, as after logging in.
     su tester -s /bin/sh -c "cd; export LC_ALL=C.UTF-8 XDG_CURRENT_DESKTOP=GNOME; $1"
@@ -84,11 +96,7 @@ done
 rm /tmp/open.sh
 
 # Update over a running service: it is asked to end, and its state is there afterwards.
-as_user "find .local/share/fednnunet -type f | sort | xargs sha256sum" >"$out/home-before-update"
-running | wc -l >"$out/services-before-update"
-apt-get install -q -y --reinstall --no-install-recommends "/verify/$PACKAGE"
-running | wc -l >"$out/processes-after-update"
-as_user "find .local/share/fednnunet -type f | sort" >"$out/home-after-update"
+update update apt-get install -q -y --reinstall --no-install-recommends "/verify/$PACKAGE"
 
 apt-get purge -q -y fednnunet
 # Without this, apt keeps what other packages only recommend.
@@ -96,6 +104,21 @@ apt-get autoremove -q -y --purge -o APT::AutoRemove::RecommendsImportant=false
 dpkg-query -W -f '${Package}\n' | sort >"$out/packages-after"
 files >"$out/files-after"
 as_user "find . -path ./.cache -prune -o -type f -print | sort" >"$out/home-after"
+
+if [ -n "$OLDER" ]; then
+    # The same from an older version, which meets the workspace that the newer one has left.
+    apt-get install -q -y --no-install-recommends "/verify/$OLDER"
+    as_user "fednnunet --version" >"$out/version-of-older"
+    as_user "fednnunet site run >site.log 2>&1 & sleep 15; fednnunet site status --json >older-status.json"
+    update upgrade apt-get install -q -y --no-install-recommends "/verify/$PACKAGE"
+    as_user "fednnunet site run >site.log 2>&1 & sleep 15; fednnunet site status --json >newer-status.json"
+    for name in older-status.json newer-status.json; do
+        cp "/home/tester/$name" "$out/" || true
+    done
+    apt-get purge -q -y fednnunet
+    running | wc -l >"$out/processes-after-purge"
+    files >"$out/files-after-upgrade"
+fi
 
 # The self-extracting file, for a user without root; what it needs of the system comes back first.
 apt-get install -q -y --no-install-recommends $LIBRARIES

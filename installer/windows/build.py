@@ -77,6 +77,11 @@ class Products:
         return self.out / "SHA256SUMS.windows"
 
 
+def installed_files(record: Path) -> list[str]:
+    """Return the files that a setup program installs, by the record beside it."""
+    return sorted(json.loads(record.read_text(encoding="utf-8"))["files"])
+
+
 def download(work: Path, python: Path, shell: Shell) -> tuple[Path, Path]:
     """Fetch runtimes and wheels; return their folders. What is there already is not fetched again."""
     runtime, wheels = work / "runtime", work / "wheels"

@@ -52,7 +52,26 @@ idle() {
 }
 
 answers() {
-    wine "$program/fednnunet.exe" site status --json >"$out/status.json" 2>/dev/null
+    # answers NAME: note under NAME.json what the service says of itself.
+    wine "$program/fednnunet.exe" site status --json >"$out/$1.json" 2>/dev/null
+}
+
+home_files() {
+    (cd "$home" && find . -type f | sort) 2>/dev/null || true
+}
+
+version() {
+    wine "$program/fednnunet.exe" --version 2>&1 || true
+}
+
+update() {
+    # update NAME: run the setup program over what runs, and note under NAME what it found and left.
+    home_files >"$out/home-before-$1"
+    wine "/verify/$SETUP" /S && echo 0 >"$out/status-of-$1" || echo $? >"$out/status-of-$1"
+    wait_for 20 idle || true
+    ours >"$out/running-after-$1"
+    home_files >"$out/home-after-$1"
+    version >"$out/version-after-$1"
 }
 
 WINEDLLOVERRIDES="winemenubuilder.exe=d;mscoree=;mshtml=" wineboot --init >/dev/null 2>&1
@@ -65,7 +84,7 @@ echo $(($(date +%s) - began)) >"$out/install-seconds"
 registry >"$out/registry"
 find "$program" -type f | wc -l >"$out/files-installed"
 ls "$WINEPREFIX/drive_c/users/root/AppData/Roaming/Microsoft/Windows/Start Menu/Programs" >"$out/start-menu" || true
-wine "$program/fednnunet.exe" --version >"$out/version" 2>&1 || true
+version >"$out/version"
 
 wine "$program/fednnunet.exe" self-test --json 'Z:\verify\found\self-test.json' --device cpu \
     >"$out/self-test.txt" 2>&1 || true
@@ -77,27 +96,34 @@ wine "$program/fednnunet.exe" coordinator example >study.toml 2>/dev/null || tru
 wine "$program/fednnunet.exe" coordinator create study.toml --home study --host localhost --port 8443 >"$out/invite.txt" 2>&1 || true
 wine "$program/fednnunet.exe" coordinator invite --home study --site clinic --out clinic.fedjoin >>"$out/invite.txt" 2>&1 || true
 wine "$program/fednnunet-desktop.exe" 'Z:\root\clinic.fedjoin' >/dev/null 2>&1 &
-wait_for 60 answers || true
+wait_for 60 answers status || true
 sleep 10
 ours >"$out/running"
 xwd -root -silent -display :77 -out "$out/screen.xwd" 2>/dev/null || true
 
-# The same version again stands for an update; what runs is ended, what was saved stays.
-(cd "$home" && find . -type f | sort) >"$out/home-before-update" 2>/dev/null || true
-wine "/verify/$SETUP" /S && echo 0 >"$out/update-status" || echo $? >"$out/update-status"
-wait_for 20 idle || true
-ours >"$out/running-after-update"
-(cd "$home" && find . -type f | sort) >"$out/home-after-update" 2>/dev/null || true
-wine "$program/fednnunet.exe" --version >"$out/version-after-update" 2>&1 || true
+# The same version again; what runs is ended, what was saved stays.
+update update
 
 wine "$program/uninstall.exe" /S
 wait_for 600 gone || true
 sleep 5
 registry >"$out/registry-after"
 find "$program" -type f 2>/dev/null | head -50 >"$out/files-after" || true
-(cd "$home" && find . -type f | sort) >"$out/home-after" 2>/dev/null || true
+home_files >"$out/home-after"
 
-wine "/verify/$SETUP" /S
+if [ -n "$OLDER" ]; then
+    # An older version meets the workspace that stayed, and is updated while it runs.
+    wine "/verify/$OLDER" /S
+    version >"$out/version-of-older"
+    find "$program" -type f | sed "s|^$program/||" | sort >"$out/files-of-older"
+    wine "$program/fednnunet-desktop.exe" >/dev/null 2>&1 &
+    wait_for 60 answers older-status || true
+    ours >"$out/running-before-upgrade"
+    update upgrade
+    find "$program" -type f | sed "s|^$program/||" | sort >"$out/files-after-upgrade"
+else
+    wine "/verify/$SETUP" /S
+fi
 wine "$program/uninstall.exe" /S /REMOVE-WORKSPACE
 wait_for 600 gone || true
 sleep 5

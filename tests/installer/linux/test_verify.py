@@ -2,10 +2,13 @@ import json
 
 import pytest
 
+from installer import verification
 from installer.linux import verify
-from installer.linux.verify import judge, left_behind, self_test_answer
+from installer.linux.verify import judge, left_behind
+from installer.verification import Notes
 
-WINDOW = {"step": "window", "ok": True, "facts": {"seconds": 1.0, "bare_seconds": 1, "ratio": 1.2}}
+FACTS = {"seconds": 1.0, "bare_seconds": 1, "ratio": 1.2}
+WINDOW = {"step": "window", "ok": True, "seconds": 3.0, "facts": FACTS}
 PASSED = json.dumps({"ok": True, "frozen": True, "steps": [WINDOW]})
 SOUND = {
     "tools-that-should-be-missing": "",
@@ -31,6 +34,18 @@ SOUND = {
     "home-before-portable": "./study.toml",
     "home-after-portable": "./study.toml\n./.local/share/mime/globs2",
 }
+UPGRADED = {
+    "version-of-older": "fednnunet 1.2.2 (linux, commit 012 of then, not signed)",
+    "version-after-upgrade": SOUND["version"],
+    "services-before-upgrade": "1",
+    "older-status.json": SOUND["status.json"],
+    "newer-status.json": SOUND["status.json"],
+    "processes-after-upgrade": "0",
+    "processes-after-purge": "0",
+    "home-before-upgrade": SOUND["home-before-update"],
+    "home-after-upgrade": SOUND["home-after-update"],
+    "files-after-upgrade": "/bin\n/usr/lib/libegl.so",
+}
 
 
 @pytest.fixture
@@ -43,8 +58,10 @@ def found(tmp_path):
     return write
 
 
-def failed(folder) -> list[str]:
-    return [answer.question for answer in judge(folder, "1.2.3") if not answer.holds]
+def failed(folder, *, updated: bool = False) -> list[str]:
+    notes = Notes(folder)
+    judge(notes, "1.2.3", updated=updated)
+    return [answer.question for answer in notes.answers if not answer.holds]
 
 
 def test_a_sound_installation_has_every_answer_right(found):
@@ -63,6 +80,7 @@ def test_a_sound_installation_has_every_answer_right(found):
             "",
             "xdg-open opens the window with the invitation, and its service runs",
         ),
+        ("services-before-update", "", "a service ran when the update came"),
         ("processes-after-update", "1", "the update ended it"),
         ("home-after-update", "", "the update lost no file of the site"),
         ("files-after", "/bin\n/etc\n/opt/fednnunet", "no file stayed after removal"),
@@ -75,16 +93,26 @@ def test_what_is_wrong_is_named(found, name, text, question):
     assert question in failed(found(**{name: text}))
 
 
-def test_a_failed_step_is_shown():
-    step = {"step": "keys", "ok": False, "sentence": "locked", "facts": {}}
-    _, holds, shown = self_test_answer("package", json.dumps({"steps": [WINDOW, step]}), "")
-    assert not holds
-    assert "locked" in shown
+def test_a_sound_update_from_an_older_version_has_every_answer_right(found):
+    assert failed(found(**UPGRADED), updated=True) == []
 
 
-def test_a_self_test_of_a_checkout_does_not_count():
-    report = json.dumps({"frozen": False, "steps": [WINDOW]})
-    assert not self_test_answer("package", report, "")[1]
+@pytest.mark.parametrize(
+    ("name", "text", "question"),
+    [
+        ("version-of-older", UPGRADED["version-after-upgrade"], "an older version was brought up"),
+        ("older-status.json", "", "its service ran when the update came"),
+        ("services-before-upgrade", "0", "its service ran when the update came"),
+        ("processes-after-upgrade", "1", "the update from it ended that"),
+        ("home-after-upgrade", "", "the update from it lost no file of the site"),
+        ("newer-status.json", "", "the newer service goes on with its workspace"),
+        ("files-after-upgrade", "/opt/fednnunet/x", "removal ended the service"),
+        ("processes-after-purge", "1", "removal ended the service"),
+    ],
+)
+def test_what_is_wrong_with_an_update_is_named(found, name, text, question):
+    (named,) = failed(found(**{**UPGRADED, name: text}), updated=True)
+    assert named.startswith(question)
 
 
 def test_our_name_is_never_excused():
@@ -93,10 +121,10 @@ def test_our_name_is_never_excused():
 
 
 def test_without_root_or_products_it_says_so(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(verify.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(verification.os, "geteuid", lambda: 1000)
     assert verify.main(["--out", str(tmp_path)]) == 1
     assert "a chroot needs root" in capsys.readouterr().err
-    monkeypatch.setattr(verify.os, "geteuid", lambda: 0)
-    monkeypatch.setattr(verify.product, "need_tools", lambda *_: None)
+    monkeypatch.setattr(verification.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(verification.product, "need_tools", lambda *_: None)
     assert verify.main(["--out", str(tmp_path)]) == 1
     assert "is missing" in capsys.readouterr().err

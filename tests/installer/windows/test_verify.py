@@ -5,11 +5,13 @@ import shutil
 import pytest
 
 from installer.product import Shell
+from installer.verification import Notes
 from installer.windows import standins
 from installer.windows.tree import MINGW
 from installer.windows.verify import judge
 
-WINDOW = {"step": "window", "ok": True, "facts": {"seconds": 1.0, "bare_seconds": 1, "ratio": 1.2}}
+FACTS = {"seconds": 1.0, "bare_seconds": 1, "ratio": 1.2}
+WINDOW = {"step": "window", "ok": True, "seconds": 3.0, "facts": FACTS}
 SOUND = {
     "install-seconds": "60",
     "version": "fednnunet 1.2.3 (windows, commit abc of now, not signed)",
@@ -21,7 +23,7 @@ SOUND = {
     "files-after-self-test": "9",
     "running": "fednnunet-desktop.exe Z:\\root\\clinic.fedjoin",
     "status.json": '{"study": null}',
-    "update-status": "0",
+    "status-of-update": "0",
     "running-after-update": "",
     "version-after-update": "fednnunet 1.2.3 (windows",
     "home-before-update": "./site.sqlite\n./control.json",
@@ -30,6 +32,18 @@ SOUND = {
     "files-after": "",
     "home-after": "./site.sqlite",
     "everything-after": "",
+}
+FILES = frozenset({"fednnunet.exe", "Lib/os.py"})
+UPGRADED = {
+    "version-of-older": "fednnunet 1.2.2 (windows, commit 012 of then, not signed)",
+    "version-after-upgrade": SOUND["version"],
+    "running-before-upgrade": "C:\\x\\fednnunet-desktop.exe",
+    "older-status.json": SOUND["status.json"],
+    "status-of-upgrade": "0",
+    "running-after-upgrade": "",
+    "home-before-upgrade": SOUND["home-before-update"],
+    "home-after-upgrade": SOUND["home-after-update"],
+    "files-after-upgrade": "Lib/os.py\nfednnunet.exe\nuninstall.exe",
 }
 
 
@@ -43,8 +57,10 @@ def found(tmp_path):
     return write
 
 
-def failed(folder) -> list[str]:
-    return [answer.question for answer in judge(folder, "1.2.3") if not answer.holds]
+def failed(folder, files: frozenset[str] | None = None) -> list[str]:
+    notes = Notes(folder)
+    judge(notes, "1.2.3", files=files)
+    return [answer.question for answer in notes.answers if not answer.holds]
 
 
 def test_a_sound_product_has_every_answer_right(found):
@@ -58,7 +74,7 @@ def test_a_sound_product_has_every_answer_right(found):
         ("self-test.json", "", "the self-test of the installed product passes"),
         ("files-after-self-test", "10", "the self-test wrote nothing into the installation"),
         ("running", "", "the window opened with the invitation, and its service ran"),
-        ("update-status", "5", "the update over the running program ended well"),
+        ("status-of-update", "5", "the update over the running program ended well"),
         ("running-after-update", "fednnunet.exe", "the update ended what ran"),
         ("home-after-update", "", "the update lost no file of the site"),
         ("registry-after", "DisplayName", "no key stayed in the registry"),
@@ -69,6 +85,31 @@ def test_a_sound_product_has_every_answer_right(found):
 )
 def test_what_is_wrong_is_named(found, name, text, question):
     assert question in failed(found(**{name: text}))
+
+
+def test_a_sound_update_from_an_older_version_has_every_answer_right(found):
+    assert failed(found(**UPGRADED), FILES) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "question"),
+    [
+        ("version-after-upgrade", "fednnunet 1.2.2 (", "an older version was brought up to"),
+        ("running-before-upgrade", "", "its window and its service ran"),
+        ("status-of-upgrade", "5", "the update from it ended well"),
+        ("running-after-upgrade", "fednnunet.exe", "the update from it ended well"),
+        ("home-after-upgrade", "", "the update from it lost no file of the site"),
+        ("files-after-upgrade", "Lib/os.py", "the update left exactly the files"),
+        (
+            "files-after-upgrade",
+            "Lib/os.py\nfednnunet.exe\nLib/only_in_the_older.py",
+            "the update left exactly the files",
+        ),
+    ],
+)
+def test_what_is_wrong_with_an_update_is_named(found, name, text, question):
+    (named,) = failed(found(**{**UPGRADED, name: text}), FILES)
+    assert named.startswith(question)
 
 
 # The stand-ins for Wine
