@@ -31,7 +31,6 @@ _LIBRARIES: Final = (
     "nnunetv2",
     "numpy",
     "PySide6-Essentials",
-    "pyqtgraph",
     "SimpleITK",
     "torch",
     "websockets",

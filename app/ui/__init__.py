@@ -2,5 +2,5 @@
 
 A page draws one view-state value and emits wishes; a presenter decides and knows no widget;
 `bridge` alone sees the asyncio loop and Qt. Imports neither torch nor nnunetv2, and SimpleITK and
-pyqtgraph only when the page that needs them opens.
+numpy only when a page that needs them opens.
 """
