@@ -81,6 +81,11 @@ DROPPED: Final = (
     "torch/include/*",
     "torch/share/*",
     "torch/lib/*.a",
+    "torch/lib/libtorchbind_test.so",
+    # Lines of tracebacks that nobody will see; the modules themselves are in the archive.
+    "torch/testing/*.py",
+    "pydicom/data/test_files/*",
+    "resources/screenshots/*",
     "torch/bin/*",
     "torchvision/include/*",
     "numpy/*/tests/*",

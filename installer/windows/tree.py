@@ -65,6 +65,7 @@ WHEELS_DROPPED: Final = (
     "torch/lib/*.lib",
     "*.lib",
     "*/tests/*",
+    "pydicom/data/test_files/*",
     "PySide6/*.exe",
     "PySide6/*.lib",
     "PySide6/QtDesigner*",
@@ -194,7 +195,9 @@ def put_program(tree: Path) -> None:
     """Copy our own code and resources."""
     for name in ("app", "resources"):
         shutil.copytree(
-            ROOT / name, tree / "program" / name, ignore=shutil.ignore_patterns("__pycache__")
+            ROOT / name,
+            tree / "program" / name,
+            ignore=shutil.ignore_patterns("__pycache__", "screenshots"),
         )
 
 

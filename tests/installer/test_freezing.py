@@ -75,6 +75,9 @@ def test_packages_that_are_walked_at_run_time_are_collected_whole():
         "torch/bin/torch_shm_manager",
         "torch/lib/libtorch_cpu.so",
         "skimage/filters/__init__.pyi",
+        "numpy-2.4.dist-info/METADATA",
+        "keyring-25.7.dist-info/entry_points.txt",
+        "torch/nn/functional.py",
         "PySide6/Qt/plugins/platforms/libqxcb.so",
         "PySide6/Qt/plugins/platforms/libqoffscreen.so",
         "resources/LICENSES/THIRD_PARTY.md",
@@ -95,6 +98,9 @@ def test_what_a_running_program_reads_is_kept(place):
         "libstdc++.so.6",
         "PySide6/Qt/plugins/platformthemes/libqgtk3.so",
         "torchvision/_C.so",
+        "numpy-2.4.dist-info/RECORD",
+        "pydicom/data/test_files/dicomdirtests/98892003/MR1/4919",
+        "resources/screenshots/home.png",
     ],
 )
 def test_what_it_never_opens_is_dropped(place):

@@ -203,6 +203,8 @@ def test_our_code_and_resources_come_along_whole(tmp_path):
     assert (tmp_path / "program" / "app" / "worker" / "__main__.py").is_file()
     assert (tmp_path / "program" / "resources" / "LICENSES" / "THIRD_PARTY.md").is_file()
     assert not list(tmp_path.rglob("__pycache__"))
+    # Pictures for the README.
+    assert not (tmp_path / "program" / "resources" / "screenshots").exists()
 
 
 @pytest.mark.parametrize(
