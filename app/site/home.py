@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.system.paths import SITE_DATABASE
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteHome:
@@ -14,7 +16,7 @@ class SiteHome:
 
     @property
     def database(self) -> Path:
-        return self.root / "site.sqlite"
+        return self.root / SITE_DATABASE
 
     @property
     def audit(self) -> Path:

@@ -39,7 +39,8 @@ class MachineFacts:
 
     `cards_gb` is the memory of each card of the driver, None where it does not tell. `package` is
     the PyTorch of the GPU package in use, empty without one; `carries_cuda` says that the program
-    needs none, `no_package` why none can be used (None: one can). `now` is in seconds since the
+    needs none, `no_package` why none can be used (None: one can). `platform` is as
+    `gpu_package.this_platform` names it. `now` is in seconds since the
     epoch, `built` the date of this program, None for a checkout. `kept` says whether a time server
     keeps the clock, None where the system does not tell.
     """
@@ -54,7 +55,7 @@ class MachineFacts:
     carries_cuda: bool
     package: str
     no_package: str | None
-    apple_chip: bool
+    platform: str
     now: float
     built: float | None
     kept: bool | None
@@ -82,7 +83,7 @@ def read_machine(
         carries_cuda=gpu_package.carries_cuda(),
         package=_package_in_use(),
         no_package=gpu_package.why_no_card(driver),
-        apple_chip=gpu_package.this_platform() == "darwin-arm64",
+        platform=gpu_package.this_platform(),
         now=clock.now(),
         built=_built(),
         kept=clock_is_kept(),

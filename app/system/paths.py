@@ -11,6 +11,8 @@ from typing import Final
 HOME_VARIABLE: Final = "FEDNNUNET_HOME"
 WINDOW_SOCKET: Final = "window.socket"
 """In a site's home while a window shows it; a later start of the program calls that window."""
+SITE_DATABASE: Final = "site.sqlite"
+"""In a site's home once its service has run: whoever has one is no newcomer."""
 _NAME: Final = "FednnU-Net"
 
 

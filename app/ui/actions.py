@@ -31,6 +31,8 @@ class Action(enum.Enum):
     SWITCH_THEME = "switch-theme"
     KEYS = "keys"
     REPORT = "report"
+    FIRST_STEPS = "first-steps"
+    COMPUTER = "computer"
     ABOUT = "about"
     CLOSE = "close"
     CHECK_AGAIN = "check-again"
@@ -97,6 +99,12 @@ SHORTCUTS: Final[dict[Action, Shortcut]] = {
     ),
     Action.KEYS: Shortcut(scope=Scope.WINDOW, keys="F1", also="?", text="Show all keys"),
     Action.REPORT: Shortcut(scope=Scope.WINDOW, keys="Ctrl+Shift+R", text="Report a problem"),
+    Action.FIRST_STEPS: Shortcut(
+        scope=Scope.WINDOW, keys="F2", text="First steps: mouse, viewer, sample study"
+    ),
+    Action.COMPUTER: Shortcut(
+        scope=Scope.WINDOW, keys="Shift+F2", text="Check this computer and its graphics card"
+    ),
     Action.ABOUT: Shortcut(
         scope=Scope.WINDOW, keys="Shift+F1", text="Show versions, licences and the purpose"
     ),

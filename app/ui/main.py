@@ -21,7 +21,7 @@ from PySide6.QtCore import (
 from PySide6.QtGui import QFileOpenEvent, QGuiApplication
 from PySide6.QtWidgets import QApplication
 
-from app.system.paths import WINDOW_SOCKET
+from app.system.paths import SITE_DATABASE, WINDOW_SOCKET
 from app.ui.qt_log import logging_qt
 from app.ui.text import NAME, site_title
 from app.ui.theme import Look, Theme
@@ -162,7 +162,18 @@ class Sites(QObject):
         self._notifier.opened.connect(self._window.come_forward)
         self._notifier.quit_wished.connect(lambda: QCoreApplication.exit(0))
         self._window.in_tray = self._notifier.in_tray
+        new = self._is_new()
         self._attach(max(0, self._window.header.sites.currentIndex()))
+        if new:
+            self._window.welcome()
+
+    def _is_new(self) -> bool:
+        """Whether somebody opens the program for the first time, and not for an invitation."""
+        return (
+            self._forwarded is None
+            and self._invitation is None
+            and not any((home / SITE_DATABASE).exists() for home in self._homes)
+        )
 
     def listen(self, home: Path) -> None:
         """Wait for later starts of the program for `home`."""
@@ -222,6 +233,8 @@ class Sites(QObject):
         bridge.snapshot_changed.connect(self._read_invitation)
         bridge.snapshot_changed.connect(self._tell_events)
         self._bridge = bridge
+        # Another computer's site says nothing about this computer.
+        self._window.home = home if self._forwarded is None else None
         self._window.attach(desk)
         bridge.open()
 

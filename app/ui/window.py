@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from app.ui.presenters.federation import InvitationState
     from app.ui.presenters.review import CaseDetail
     from app.ui.presenters.volumes import LoadedCase
+    from app.ui.welcome import Welcome
     from app.ui.widgets.case_viewer import CaseViewer
     from app.ui.widgets.dialogs import CaseWindow
     from app.ui.widgets.viewer_habits import ViewerHabits
@@ -67,6 +68,7 @@ _PAGE_ACTIONS: Final = {
 _DATA_VIEWER: Final = "data"
 _REVIEW_VIEWER: Final = "review"
 _SECOND_VIEWER: Final = "review, beside"
+_SAMPLE_VIEWER: Final = "sample"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +160,9 @@ class Window(QMainWindow):
         self._desk: Desk | None = None
         self._painted = False
         self._case_window: CaseWindow | None = None
+        self._welcome: Welcome | None = None
+        self.home: Path | None = None
+        """Home of the site on this computer, None for another computer's."""
         self.setWindowTitle(NAME)
         self.setWindowIcon(theme.icon("application", size=64))
         self.setMinimumSize(*MINIMUM_SIZE)
@@ -504,6 +509,8 @@ class Window(QMainWindow):
         self._wish(lambda desk: desk.read_invitation(path))
 
     def _show_invitation(self, invitation: InvitationState) -> None:
+        if self._welcome is not None:
+            self._welcome.close()
         page: Any = self.page_widget(Page.FEDERATION)
         self.go_to(Page.FEDERATION)
         page.show_invitation(invitation)
@@ -691,6 +698,10 @@ class Window(QMainWindow):
             desk.read_case(_SECOND_VIEWER, paths)
 
     def _show_case(self, place: str, loaded: LoadedCase | Message) -> None:
+        if place == _SAMPLE_VIEWER:
+            if self._welcome is not None:
+                self._welcome.show_case(loaded)
+            return
         if place == _DATA_VIEWER:
             if self._case_window is not None:
                 self._show_in(self._case_window.viewer, loaded)
@@ -726,11 +737,14 @@ class Window(QMainWindow):
         )
 
     def _adopt_view(self, view: VolumeView) -> None:
+        self._known_habits().adopt(view)
+
+    def _known_habits(self) -> ViewerHabits:
         if self._habits is None:
             from app.ui.widgets.viewer_habits import ViewerHabits
 
             self._habits = ViewerHabits(self._settings, self)
-        self._habits.adopt(view)
+        return self._habits
 
     def _show_picture(self, picture: CasePicture) -> None:
         data: Any = self._pages.get(Page.DATA)
@@ -741,14 +755,35 @@ class Window(QMainWindow):
             review.show_picture(picture)
 
     def _folder_labels(self) -> dict[int, str]:
+        from app.ui.presenters.first_steps import label_names
+
         snapshot = self._desk.snapshot if self._desk is not None else None
-        if snapshot is None or snapshot.data.dataset is None:
-            return {}
-        names: dict[int, str] = {}
-        for name, value in snapshot.data.dataset.description.foreground.items():
-            for one in value if isinstance(value, tuple) else (value,):
-                names.setdefault(one, name)
-        return names
+        dataset = snapshot.data.dataset if snapshot is not None else None
+        return {} if dataset is None else label_names(dataset.description)
+
+    # --- first steps ---------------------------------------------------------------------------
+
+    def welcome(self) -> None:
+        """Lead somebody who is new through the first steps, once."""
+        if self._settings.value("welcomed") is None:
+            self._settings.setValue("welcomed", "yes")
+            self.show_first_steps()
+
+    def show_first_steps(self, *, computer: bool = False) -> None:
+        """Show the first steps, or that of this computer at once."""
+        from app.ui.welcome import Welcome
+
+        if self._welcome is None:
+            self._welcome = made = Welcome(
+                self, home=self.home, habits=self._known_habits(), asking=self._asking
+            )
+            made.case_wished.connect(
+                lambda paths: self._wish(lambda desk: desk.read_case(_SAMPLE_VIEWER, paths))
+            )
+            made.invitation_wished.connect(self.open_invitation)
+            made.keys_wished.connect(self.show_keys)
+            made.message_told.connect(self._tell)
+        self._welcome.open(computer=computer)
 
     # --- frame ---------------------------------------------------------------------------------
 
@@ -764,6 +799,8 @@ class Window(QMainWindow):
             Action.SWITCH_THEME: self.switch_theme,
             Action.KEYS: self.show_keys,
             Action.REPORT: lambda: self._wish(lambda desk: desk.prepare_report()),
+            Action.FIRST_STEPS: self.show_first_steps,
+            Action.COMPUTER: lambda: self.show_first_steps(computer=True),
             Action.ABOUT: self.show_about,
             Action.CLOSE: self._close,
         }
@@ -783,7 +820,9 @@ class Window(QMainWindow):
             lambda on: self._wish(lambda desk: desk.set_start_at_login(on=on))
         )
         menu.addSeparator()
-        for action in (Action.REPORT, Action.KEYS, Action.ABOUT):
+        for action in (
+            Action.FIRST_STEPS, Action.COMPUTER, Action.REPORT, Action.KEYS, Action.ABOUT
+        ):  # fmt: skip
             menu.addAction(self._actions[action])
         menu.aboutToShow.connect(self._draw_menu)
 

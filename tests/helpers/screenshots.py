@@ -15,8 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from helpers.window_desk import RecordedService
+
     from app.control.messages import Snapshot
     from app.domain.segmentation import SegmentationResult
+    from app.ui.presenters.desk import Desk
+    from app.ui.window import Window
 
 PAGES_BY_STAGE = {
     "home": ("empty", "blocked", "to-allow", "training", "finished"),
@@ -112,6 +118,63 @@ def with_predictions(snapshot: Snapshot, folder: Path) -> Snapshot:
         snapshot.review, runs=tuple(runs), results=newest.results, scores=newest.scores
     )
     return replace(snapshot, review=review)
+
+
+def draw_first_steps(
+    asked: argparse.Namespace, window_of: Callable[[str], tuple[Window, Desk, RecordedService]]
+) -> None:
+    """Draw every step, and the computers and beginnings that differ."""
+    import dataclasses
+
+    from helpers.machines import ENOUGH, LITTLE, WITH_CARD, WITH_PACKAGE
+    from PySide6.QtTest import QTest
+
+    from app.ui.models.gpu import Unpacking
+    from app.ui.presenters.first_steps import FirstStep
+    from app.ui.presenters.machine import present_machine
+    from app.ui.presenters.sample_study import SampleState
+    from app.ui.text import Tone
+
+    window, _, _ = window_of("empty")
+    window.show_first_steps()
+    steps = window._welcome.steps
+    steps.look_wished.disconnect()
+
+    def shoot(name: str) -> None:
+        QTest.qWait(700)
+        path = asked.folder / f"first-steps-{name}-{asked.theme}-{asked.scale}x.png"
+        steps.grab().save(str(path))
+        print(path)
+
+    shoot("habits")
+    QTest.qWait(2000)  # the look at this computer is over
+    steps.go_to(FirstStep.COMPUTER)
+    for name, facts in (
+        ("enough", ENOUGH),
+        ("little", LITTLE),
+        ("card", WITH_CARD),
+        ("package", WITH_PACKAGE),
+    ):
+        steps.draw_machine(present_machine(facts))
+        shoot(f"computer-{name}")
+    running = Unpacking(sentence="Unpacking the GPU package: 1.7 of 5.0 GB", share=0.34)
+    steps.draw_machine(present_machine(WITH_CARD, running=running))
+    shoot("computer-unpacking")
+    said = "The GPU package cannot be used: torch/lib/libtorch_cuda.so is damaged."
+    steps.draw_machine(present_machine(WITH_CARD, result=said, result_tone=Tone.DANGER))
+    shoot("computer-refused")
+    steps.go_to(FirstStep.LOOK)
+    shoot("look")
+    steps.go_to(FirstStep.BEGIN)
+    shoot("begin")
+    beginning = SampleState(
+        running=True, sentence="Harbour checks its images and joins…", share=0.5
+    )
+    steps.draw_sample(beginning)
+    shoot("begin-running")
+    steps.draw_sample(dataclasses.replace(SampleState(), problem="No port is free."))
+    shoot("begin-problem")
+    window.close()
 
 
 def draw(asked: argparse.Namespace) -> None:
@@ -215,6 +278,8 @@ def draw(asked: argparse.Namespace) -> None:
                         break
                 shoot("data-checked-gallery", window)
             window.close()
+    if not asked.only or "first-steps" in asked.only:
+        draw_first_steps(asked, window_of)
     window, desk, service = window_of("checked")
     service.replies = [snapshots.invitation()]
     assert isinstance(service.replies[0], InvitationView)

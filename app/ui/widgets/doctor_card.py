@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Signal
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QGridLayout, QLabel
 
-from app.ui.models.doctor import DoctorLine, DoctorState
-from app.ui.theme import GRID
+from app.ui.models.doctor import DoctorState
 from app.ui.widgets.card import Card
-from app.ui.widgets.labels import Button, IconLabel, label, show_text
+from app.ui.widgets.check_lines import CheckLines
+from app.ui.widgets.labels import Button, label, show_text
 
 
 class DoctorCard(Card):
@@ -32,12 +31,8 @@ class DoctorCard(Card):
         self.tools.addWidget(self._run)
         self._hint = label("", "muted")
         self.body.addWidget(self._hint)
-        self._grid = QGridLayout()
-        self._grid.setHorizontalSpacing(2 * GRID)
-        self._grid.setVerticalSpacing(GRID)
-        self._grid.setColumnStretch(2, 1)
-        self.body.addLayout(self._grid)
-        self._lines: list[tuple[IconLabel, QLabel, QLabel]] = []
+        self.lines = CheckLines()
+        self.body.addWidget(self.lines)
 
     def draw(self, state: DoctorState) -> None:
         """Show what was found."""
@@ -45,29 +40,8 @@ class DoctorCard(Card):
         show_text(self._hint, state.hint)
         self._copy.setVisible(bool(state.ticket))
         self._run.setEnabled(state.can_run)
-        while len(self._lines) < len(state.lines):
-            row = len(self._lines)
-            icon, step, said = IconLabel(size=16), label("", wraps=False), label(selectable=True)
-            top = Qt.AlignmentFlag.AlignTop
-            self._grid.addWidget(icon, row, 0, top)
-            self._grid.addWidget(step, row, 1, top)
-            self._grid.addWidget(said, row, 2, top)
-            self._lines.append((icon, step, said))
-        for number, parts in enumerate(self._lines):
-            there = number < len(state.lines)
-            for part in parts:
-                part.setVisible(there)
-            if there:
-                _fill(parts, state.lines[number])
+        self.lines.draw(state.lines)
 
     def _copy_ticket(self) -> None:
         QGuiApplication.clipboard().setText(self._ticket)
         self.ticket_copied.emit()
-
-
-def _fill(parts: tuple[IconLabel, QLabel, QLabel], line: DoctorLine) -> None:
-    icon, step, said = parts
-    icon.show_icon(line.icon, line.tone)
-    step.setText(line.step)
-    said.setText(line.said)
-    said.setAccessibleName(f"{line.step}, {line.state}: {line.sentence}")

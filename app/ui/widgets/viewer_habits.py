@@ -40,6 +40,15 @@ class ViewerHabits(QObject):
         view.convention_changed.connect(lambda chosen: self._learn(_SIDES, chosen.name))
         view.style_changed.connect(self._keep_style)
 
+    @property
+    def profile(self) -> MouseProfile:
+        """What the mouse buttons do, as kept; PACS until somebody chose."""
+        return MouseProfile.__members__.get(str(self._settings.value(_MOUSE)), MouseProfile.PACS)
+
+    def choose_profile(self, profile: MouseProfile) -> None:
+        """Let the mouse buttons do this in every viewer, now and the next time."""
+        self._learn(_MOUSE, profile.name)
+
     def _keep_style(self, style: OverlayStyle) -> None:
         self._settings.setValue(_OPACITY, round(style.opacity * 100))
         self._settings.setValue(_FILL, int(style.fill))

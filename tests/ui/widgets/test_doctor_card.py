@@ -23,12 +23,12 @@ def card(qtbot):
 
 def test_every_layer_has_a_line_with_its_remedy(card):
     card.draw(present_doctor(EXAMINED, attached=True))
-    said = {step.text(): text.text() for _, step, text in card._lines if step.isVisible()}
+    said = {step.text(): text.text() for _, step, text in card.lines.parts if step.isVisible()}
     assert list(said) == [row.step for row in EXAMINED.doctor]
     assert said["Certificate (TLS)"].endswith("exempt this address from inspection.")
     assert said["Certificate (TLS)"].startswith("The certificate was issued by")
     card.draw(present_doctor(replace(EXAMINED, doctor=EXAMINED.doctor[:2]), attached=True))
-    assert [step.isVisible() for _, step, _ in card._lines] == [True, True] + [False] * 5
+    assert [step.isVisible() for _, step, _ in card.lines.parts] == [True, True] + [False] * 5
 
 
 def test_the_ticket_is_copied(card, qtbot):
