@@ -12,6 +12,7 @@ class Scope(enum.Enum):
 
     WINDOW = "Everywhere"
     DATA = "Data"
+    CASE = "A case of the folder"
     TRAINING = "Training"
     REVIEW = "Review"
 
@@ -37,6 +38,11 @@ class Action(enum.Enum):
     CLOSE = "close"
     CHECK_AGAIN = "check-again"
     SHOW_CASE = "show-case"
+    NEXT_PART = "next-part"
+    PREVIOUS_PART = "previous-part"
+    LARGEST_SLICE = "largest-slice"
+    NEXT_OF_FOLDER = "next-of-folder"
+    PREVIOUS_OF_FOLDER = "previous-of-folder"
     PAUSE = "pause"
     READ_NEXT = "read-next"
     READ_PREVIOUS = "read-previous"
@@ -113,6 +119,18 @@ SHORTCUTS: Final[dict[Action, Shortcut]] = {
     ),
     Action.CHECK_AGAIN: Shortcut(scope=Scope.DATA, keys="F5", text="Check the folder again"),
     Action.SHOW_CASE: Shortcut(scope=Scope.DATA, keys="Return", text="Show the selected case"),
+    # The same keys as on Review: what is an error there is a part of the labels here.
+    Action.NEXT_PART: Shortcut(
+        scope=Scope.CASE, keys="L", text="Next part of the labels, the largest first"
+    ),
+    Action.PREVIOUS_PART: Shortcut(scope=Scope.CASE, keys="Shift+L", text="Previous part"),
+    Action.LARGEST_SLICE: Shortcut(
+        scope=Scope.CASE, keys="W", text="The slice that holds most of the labels"
+    ),
+    Action.NEXT_OF_FOLDER: Shortcut(scope=Scope.CASE, keys="N", text="Next case of the folder"),
+    Action.PREVIOUS_OF_FOLDER: Shortcut(
+        scope=Scope.CASE, keys="P", text="Previous case of the folder"
+    ),
     Action.PAUSE: Shortcut(scope=Scope.TRAINING, keys="Ctrl+P", text="Pause or resume training"),
     Action.READ_NEXT: Shortcut(
         scope=Scope.TRAINING, keys="Right", text="In a plot: read the next value"

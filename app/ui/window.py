@@ -33,6 +33,7 @@ from app.ui.widgets.frame import Banner, Header, Navigation, StatusLine
 from app.ui.widgets.toasts import ToastStack
 
 if TYPE_CHECKING:
+    from app.review.errors import ErrorComponent
     from app.system.problem_report import ReportText
     from app.ui.models.pictures import CasePicture
     from app.ui.pages.data import DataPage
@@ -160,6 +161,7 @@ class Window(QMainWindow):
         self._desk: Desk | None = None
         self._painted = False
         self._case_window: CaseWindow | None = None
+        self._case_opened = ""
         self._welcome: Welcome | None = None
         self.home: Path | None = None
         """Home of the site on this computer, None for another computer's."""
@@ -666,6 +668,7 @@ class Window(QMainWindow):
             self._open_files(files_of_finding(self._desk.snapshot.data, key))
 
     def _open_files(self, files: CaseFiles | None) -> None:
+        from app.ui.presenters.data import structures_of_folder
         from app.ui.presenters.volumes import CasePaths
         from app.ui.widgets.dialogs import CaseWindow
 
@@ -674,7 +677,10 @@ class Window(QMainWindow):
         if self._case_window is None:
             self._case_window = CaseWindow(self)
             self._case_window.viewer.view_made.connect(self._adopt_view)
+            self._case_window.step_wished.connect(self._open_beside)
         self._case_window.begin(files.case)
+        self._case_opened = files.case
+        snapshot = self._desk.snapshot
         self._desk.read_case(
             _DATA_VIEWER,
             CasePaths(
@@ -684,8 +690,18 @@ class Window(QMainWindow):
                 channel_names=self._desk.channel_names,
                 reference=files.label,
                 voxel=files.voxel,
+                labels=structures_of_folder(snapshot.data) if snapshot is not None else (),
             ),
         )
+
+    def _open_beside(self, step: int) -> None:
+        from app.ui.presenters.data import case_beside
+
+        snapshot = self._desk.snapshot if self._desk is not None else None
+        if snapshot is not None:
+            case = case_beside(snapshot.data, self._case_opened, step)
+            if case is not None:
+                self._open_case(case)
 
     def _read_reviewed(self, wish: CaseWish) -> None:
         desk = self._desk
@@ -705,6 +721,8 @@ class Window(QMainWindow):
         if place == _DATA_VIEWER:
             if self._case_window is not None:
                 self._show_in(self._case_window.viewer, loaded)
+                if not isinstance(loaded, Message):
+                    self._case_window.show_opened(loaded.worst or loaded.voxel)
             return
         page: Any = self.page_widget(Page.REVIEW)
         viewer = page.viewer if place == _REVIEW_VIEWER else page.second
@@ -715,7 +733,13 @@ class Window(QMainWindow):
         else:
             page.show_beside(loaded)
 
-    def _show_lesions(self, place: str, lesions: object) -> None:
+    def _show_lesions(self, place: str, lesions: tuple[ErrorComponent, ...]) -> None:
+        if place == _DATA_VIEWER and self._case_window is not None:
+            from app.ui.presenters.data import part_words
+
+            self._case_window.show_parts(
+                [(one.voxel, part_words(one, n, len(lesions))) for n, one in enumerate(lesions)]
+            )
         page: Any = self._pages.get(Page.REVIEW)
         if page is not None and place == _REVIEW_VIEWER:
             page.show_lesions(lesions)

@@ -3,6 +3,7 @@ from __future__ import annotations
 from PySide6.QtGui import QKeySequence
 
 from app.ui.actions import SHORTCUTS, Action, Scope, described
+from app.ui.widgets.viewer_keys import BINDINGS
 
 
 def test_every_action_has_a_key_that_qt_knows():
@@ -26,12 +27,22 @@ def test_no_key_does_two_things_in_one_place():
                 seen[key] = action
 
 
-def test_review_keys_leave_those_of_the_viewer_alone():
-    # Keys that the three planes use themselves; see app/ui/widgets/volume_view.py.
-    viewer = set("OGHESXRIMZ0123456789")
+def test_keys_around_a_viewer_leave_its_own_alone():
+    viewer = {QKeySequence(keys).toString() for binding in BINDINGS for keys, _ in binding.keys}
     for action, shortcut in SHORTCUTS.items():
-        if shortcut.scope is Scope.REVIEW:
-            assert shortcut.keys not in viewer, action
+        if shortcut.scope in (Scope.REVIEW, Scope.CASE):
+            assert QKeySequence(shortcut.keys).toString() not in viewer, action
+
+
+def test_a_case_of_the_folder_has_the_keys_of_review():
+    for here, there in (
+        (Action.NEXT_PART, Action.NEXT_LESION),
+        (Action.PREVIOUS_PART, Action.PREVIOUS_LESION),
+        (Action.LARGEST_SLICE, Action.WORST_SLICE),
+        (Action.NEXT_OF_FOLDER, Action.NEXT_CASE),
+        (Action.PREVIOUS_OF_FOLDER, Action.PREVIOUS_CASE),
+    ):
+        assert SHORTCUTS[here].keys == SHORTCUTS[there].keys
 
 
 def test_tooltips_name_the_key():

@@ -345,6 +345,28 @@ def test_a_case_opens_in_three_planes(open_window, qtbot):
     assert window.windowTitle() == "hippocampus_007"
 
 
+def test_a_case_of_the_folder_is_stepped_through_by_keys(open_window, qtbot):
+    shown = open_window(snapshots.checked())
+    names = [case.name for case in shown.desk.snapshot.data.dataset.training]
+    shown.page(Page.DATA).case_opened.emit(names[0])
+    window = shown.window._case_window
+    view = window.viewer.view
+    opened = view.crosshair
+    assert window.words.text() == "2 parts of labels, L for the largest"
+    qtbot.waitUntil(window.isActiveWindow)
+    qtbot.keyClicks(view, "l")
+    assert window.words.text().startswith("Part 1 of 2: ")
+    assert view.crosshair != opened
+    qtbot.keyClicks(view, "w")
+    assert view.crosshair == opened
+    qtbot.keyClicks(view, "n")
+    assert window.windowTitle() == names[1]
+    qtbot.keyClicks(view, "p")
+    assert window.windowTitle() == names[0]
+    qtbot.keyClicks(view, "p")
+    assert window.windowTitle() == names[0]
+
+
 def test_a_case_that_cannot_be_read_is_said_in_the_viewer(open_window):
     base = snapshots.blocked()
     from dataclasses import replace as changed

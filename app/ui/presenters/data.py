@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from app.control.messages import DataView, Snapshot
 from app.domain.dataset import Case, DatasetFolder
@@ -14,6 +14,9 @@ from app.ui.models.pictures import GalleryItem, PictureWish
 from app.ui.models.rows import Cell, Column, Row, Table, words
 from app.ui.presenters.parts import Badge, Fact, Progress, failure_of, progress_of
 from app.ui.text import NOTHING, Tone, count, sentence_case
+
+if TYPE_CHECKING:
+    from app.review.errors import ErrorComponent
 
 SEVERITY_WORDS: Final = {
     Severity.BLOCKS: "Blocks",
@@ -281,3 +284,27 @@ def files_of_finding(data: DataView, key: str) -> CaseFiles | None:
     return CaseFiles(
         case=files.case, channels=files.channels, label=files.label, voxel=finding.voxel
     )
+
+
+def structures_of_folder(data: DataView) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Return the structures that the folder's labels hold: names and voxel values."""
+    if data.dataset is None:
+        return ()
+    return tuple(
+        (name, value if isinstance(value, tuple) else (value,))
+        for name, value in data.dataset.description.foreground.items()
+    )
+
+
+def case_beside(data: DataView, name: str, step: int) -> str | None:
+    """Return the next (`step` 1) or previous (-1) case of the folder, None at its end."""
+    if data.dataset is None:
+        return None
+    names = [case.name for case in (*data.dataset.training, *data.dataset.held_out)]
+    place = names.index(name) + step if name in names else -1
+    return names[place] if 0 <= place < len(names) else None
+
+
+def part_words(part: ErrorComponent, number: int, total: int) -> str:
+    """Say which part of a case's labels is looked at; `number` counts from 0."""
+    return f"Part {number + 1} of {total}: {sentence_case(part.label)}, {part.ml:.2f} ml"

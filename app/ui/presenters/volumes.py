@@ -151,20 +151,24 @@ def read_case(paths: CasePaths) -> LoadedCase:
 def lesions_of(paths: CasePaths, loaded: LoadedCase) -> tuple[ErrorComponent, ...]:
     """Return the places of a case to step through, largest first.
 
-    Connected errors where there is a reference, else the parts of what was segmented. Takes
-    seconds for a large volume of many structures: after the case is on the screen, never in the
+    Connected errors where a segmentation has a reference, else the parts of what there is: of the
+    segmentation, or of the label of a case that was not segmented. Takes seconds for a large volume of many structures: after the case is on the screen, never in the
     Qt thread.
     """
     import numpy as np
 
     from app.review.errors import find_errors
 
-    if loaded.prediction is None or not paths.labels:
+    shown = loaded.reference if loaded.prediction is None else loaded.prediction
+    if shown is None or not paths.labels:
         return ()
     # On the grid of the image, on which both are shown: headers may differ by rounding.
-    prediction = replace(loaded.image, array=loaded.prediction)
-    empty = np.broadcast_to(np.zeros((), loaded.prediction.dtype), loaded.prediction.shape)
-    reference = replace(prediction, array=empty if loaded.reference is None else loaded.reference)
+    prediction = replace(loaded.image, array=shown)
+    compared = loaded.prediction is not None and loaded.reference is not None
+    empty = np.broadcast_to(np.zeros((), shown.dtype), shown.shape)
+    reference = replace(
+        prediction, array=loaded.reference if compared and loaded.reference is not None else empty
+    )
     labels: dict[str, int | tuple[int, ...]] = dict(paths.labels)
     return tuple(
         replace(error, voxel=_times(error.voxel, loaded.step))

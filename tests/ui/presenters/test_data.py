@@ -2,10 +2,14 @@ from __future__ import annotations
 
 from helpers import snapshots
 
+from app.review.errors import ErrorComponent, ErrorKind
 from app.ui.presenters.data import (
+    case_beside,
     files_of_case,
     files_of_finding,
+    part_words,
     present_data,
+    structures_of_folder,
     summarise,
 )
 from app.ui.presenters.parts import Badge
@@ -75,3 +79,26 @@ def test_viewer_files_of_cases_and_findings():
     assert files_of_finding(data, "99") is None
     assert files_of_finding(data, "") is None
     assert files_of_finding(snapshots.empty().data, "0") is None
+
+
+def test_the_cases_of_a_folder_have_neighbours_and_ends():
+    data = snapshots.blocked().data
+    names = [case.name for case in (*data.dataset.training, *data.dataset.held_out)]
+    assert case_beside(data, names[0], 1) == names[1]
+    assert case_beside(data, names[1], -1) == names[0]
+    assert case_beside(data, names[0], -1) is None
+    assert case_beside(data, names[-1], 1) is None
+    assert case_beside(data, "nobody", 1) is None
+    assert case_beside(snapshots.empty().data, "nobody", 1) is None
+
+
+def test_structures_and_parts_have_their_names():
+    assert structures_of_folder(snapshots.empty().data) == ()
+    assert structures_of_folder(snapshots.blocked().data) == (
+        ("anterior", (1,)),
+        ("posterior", (2,)),
+    )
+    part = ErrorComponent(
+        label="anterior", kind=ErrorKind.ADDED, voxels=9, ml=1.234, voxel=(1, 2, 3)
+    )
+    assert part_words(part, 0, 2) == "Part 1 of 2: Anterior, 1.23 ml"

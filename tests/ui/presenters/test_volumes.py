@@ -120,6 +120,16 @@ def test_without_a_reference_parts_of_the_segmentation_are_stepped_through():
     assert all(loaded.prediction[one.voxel] for one in lesions)
 
 
+def test_of_a_case_that_was_not_segmented_the_parts_of_its_label_are_stepped_through():
+    wanted = paths(prediction=None, labels=LABELS)
+    loaded = read_case(wanted)
+    parts = lesions_of(wanted, loaded)
+    assert {one.label for one in parts} == {"anterior", "posterior"}
+    assert all(loaded.reference[one.voxel] for one in parts)
+    slices = (loaded.reference != 0).reshape(len(loaded.reference), -1).sum(axis=1)
+    assert loaded.worst[0] == slices.argmax()
+
+
 def test_it_opens_at_the_worst_slice_of_the_worst_structure(tmp_path):
     prediction = np.zeros((6, 8, 8), np.uint8)
     reference = prediction.copy()
