@@ -173,7 +173,7 @@ def runtime_distributions() -> list[str]:
     """
     from installer.licences import direct_dependencies, needed_packages
 
-    direct = direct_dependencies()
+    direct = [name for name in direct_dependencies() if ONLY_ON.get(name) in (None, sys.platform)]
     for name in direct:
         importlib.metadata.distribution(name)
     return needed_packages(direct)

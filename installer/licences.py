@@ -85,12 +85,18 @@ def stated_licence(metadata: PackageMetadata) -> str:
     return named[0] if named else "see its folder"
 
 
-def direct_dependencies() -> list[str]:
+def direct_requirements() -> list[str]:
+    """Return what the running program asks for, as pyproject.toml writes it, with its markers."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     lines = list(project["dependencies"])
     for extra in EXTRAS:
         lines += project["optional-dependencies"][extra]
-    matches = [REQUIREMENT_NAME.match(line) for line in lines]
+    return lines
+
+
+def direct_dependencies() -> list[str]:
+    """Return the names in `direct_requirements`, those for other systems included."""
+    matches = [REQUIREMENT_NAME.match(line) for line in direct_requirements()]
     return [match[0] for match in matches if match is not None]
 
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from installer.licences import direct_dependencies, normal_name
+from installer.licences import direct_requirements, normal_name
 
 WINDOWS: Final[Mapping[str, str]] = {
     "implementation_name": "cpython",
@@ -54,7 +54,11 @@ def needed(direct: Sequence[str], wheels: Mapping[str, Path]) -> list[Path]:
     from packaging.requirements import Requirement
 
     found: dict[str, frozenset[str]] = {}
-    pending = [Requirement(line) for line in direct]
+    pending = [
+        requirement
+        for requirement in map(Requirement, direct)
+        if requirement.marker is None or requirement.marker.evaluate({**WINDOWS, "extra": ""})
+    ]
     while pending:
         wanted = pending.pop()
         name = normal_name(wanted.name)
@@ -78,7 +82,7 @@ def wheels_in(folder: Path) -> dict[str, Path]:
 
 def main(arguments: Sequence[str]) -> int:
     folder, target = Path(arguments[0]), Path(arguments[1])
-    found = needed(direct_dependencies(), wheels_in(folder))
+    found = needed(direct_requirements(), wheels_in(folder))
     target.write_text("".join(f"{path.name}\n" for path in found), encoding="utf-8")
     print(f"{len(found)} wheels")
     return 0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from installer import freezing, product
+from installer import freezing, licences, product
 from installer.machine import SetupProblem
 from installer.product import INVITATION_ENDING, INVITATION_TYPE, Shell
 from installer.windows import build, materials, tree, wheels
@@ -239,12 +239,28 @@ def test_wheels_are_followed_with_the_markers_of_windows(tmp_path):
     write_wheel(tmp_path, "only_windows", [])
     write_wheel(tmp_path, "with_extra", ["quick; extra == 'fast'", "slow; extra == 'slow'"])
     write_wheel(tmp_path, "quick", ["program"])  # a circle
-    found = wheels.needed(["program"], wheels.wheels_in(tmp_path))
+    # What the program itself asks for has markers too.
+    direct = ["program>=1", "linux_alone; sys_platform == 'linux'"]
+    found = wheels.needed(direct, wheels.wheels_in(tmp_path))
     assert [path.name.split("-")[0] for path in found] == [
         "only_windows", "program", "quick", "with_extra",
     ]  # fmt: skip
     with pytest.raises(KeyError, match="missing"):
         wheels.needed(["missing"], wheels.wheels_in(tmp_path))
+
+
+def test_the_lock_of_windows_holds_all_that_the_program_asks_for_there():
+    requirements = pytest.importorskip("packaging.requirements")
+    locked = {line.partition("==")[0] for line in build.LOCK.read_text("utf-8").splitlines()}
+    asked = [requirements.Requirement(line) for line in licences.direct_requirements()]
+    wanted = {
+        licences.normal_name(one.name)
+        for one in asked
+        if one.marker is None or one.marker.evaluate({**wheels.WINDOWS, "extra": ""})
+    }
+    assert wanted <= locked
+    # The check has something to leave out.
+    assert "jeepney" in {one.name for one in asked} - wanted - locked
 
 
 def test_there_is_one_wheel_of_each_runtime(tmp_path):
