@@ -126,7 +126,7 @@ def draw_first_steps(
     """Draw every step, and the computers and beginnings that differ."""
     import dataclasses
 
-    from helpers.machines import ENOUGH, LITTLE, WITH_CARD, WITH_PACKAGE
+    from helpers.machines import ENOUGH, LITTLE, OLD_DRIVER, WITH_CARD, WITH_PACKAGE
     from PySide6.QtTest import QTest
 
     from app.ui.models.gpu import Unpacking
@@ -154,6 +154,7 @@ def draw_first_steps(
         ("little", LITTLE),
         ("card", WITH_CARD),
         ("package", WITH_PACKAGE),
+        ("old-driver", OLD_DRIVER),
     ):
         steps.draw_machine(present_machine(facts))
         shoot(f"computer-{name}")
@@ -172,7 +173,11 @@ def draw_first_steps(
     )
     steps.draw_sample(beginning)
     shoot("begin-running")
-    steps.draw_sample(dataclasses.replace(SampleState(), problem="No port is free."))
+    steps.draw_sample(
+        dataclasses.replace(
+            SampleState(), problem="The sample study cannot begin: no port is free."
+        )
+    )
     shoot("begin-problem")
     window.close()
 

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import re
+from pathlib import Path
 
 import pytest
 
@@ -127,3 +128,13 @@ def test_modules_of_tests_are_left_out_of_walks():
     assert freezing.is_walked("nnunetv2.training.nnUNetTrainer.nnUNetTrainer")
     assert not freezing.is_walked("nnunetv2.tests.integration")
     assert not freezing.is_walked("batchgenerators.examples.brats2017")
+
+
+@pytest.mark.window
+def test_the_sample_case_of_the_first_steps_is_kept():
+    from app.ui.presenters.first_steps import sample_case
+
+    paths, _ = sample_case()
+    site = Path(paths.image).parents[1]
+    for path in (paths.image, paths.reference, site / "dataset.json"):
+        assert freezing.is_kept(Path(path).relative_to(freezing.ROOT).as_posix())

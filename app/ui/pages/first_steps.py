@@ -220,9 +220,11 @@ class FirstSteps(QDialog):
         column.addLayout(pair)
         self.progress = ProgressStrip()
         column.addWidget(self.progress)
-        self._sample_said = label("", "sentence")
-        self._sample_said.hide()
-        column.addWidget(self._sample_said)
+        self._sample_sign = IconLabel("problem", Tone.DANGER)
+        self._sample_said = label("", "sentence", selectable=True)
+        trouble = row_of(self._sample_sign)
+        trouble.addWidget(self._sample_said, 1)
+        column.addLayout(trouble)
         column.addWidget(
             label(
                 "Or neither: Home tells the next step at any time, from your own images on.",
@@ -292,13 +294,14 @@ class FirstSteps(QDialog):
         self.lines.draw(state.lines)
         self.gpu.draw(state.gpu)
         self._again.setEnabled(bool(state.lines) and state.gpu.running is None)
-        self.gpu.setVisible(bool(state.lines))
+        self.gpu.setVisible(bool(state.gpu.sentence))
 
     def draw_sample(self, state: SampleState) -> None:
         """Show how far the sample study is; once it is open, these steps have done their work."""
         self.progress.show_progress(state if state.running else None)
         self.sample.setEnabled(not state.running)
         show_text(self._sample_said, state.problem)
+        self._sample_sign.setVisible(bool(state.problem))
         if state.open:
             self.accept()
 

@@ -124,7 +124,7 @@ def _card(facts: MachineFacts) -> DoctorLine:
             step,
             Tone.INFO,
             "No NVIDIA graphics card answers: training uses the processor. That is enough to try "
-            "the program and to look at results; a whole study takes days instead of hours.",
+            "the program and to look at results; a whole study takes many times longer than on a card.",
             remedy,
         )
     what = f"{_cards(facts)}, driver {facts.driver.version}."
@@ -235,8 +235,11 @@ def _gpu(facts: MachineFacts) -> tuple[str, str, bool]:
         return sentence, detail, False
     if _computes_on_card(facts):
         return f"Training uses {cards}; no package is needed.", "", False
+    if facts.driver is None:
+        # The line of the check says all there is to say.
+        return "", "", False
     if facts.no_package is not None:
-        sentence = "Training uses the processor; there is no GPU package to install."
+        sentence = "Training uses the processor; the GPU package cannot be used as things are."
         return sentence, f"{sentence_case(facts.no_package)}.", False
     needs = BUILT[facts.platform]
     detail = (

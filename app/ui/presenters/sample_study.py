@@ -81,7 +81,7 @@ class SampleStudyStart(QObject):
     def _look(self) -> None:
         note = read_beginning(self._home)
         if note is not None and note.problem:
-            self._stop(SampleState(problem=f"{sentence_case(note.problem)}."))
+            self._stop(SampleState(problem=f"The sample study cannot begin: {note.problem}."))
         elif note is not None and note.open:
             self._stop(
                 SampleState(open=True, sentence="The sample study is open in a window of its own.")

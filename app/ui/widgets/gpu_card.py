@@ -29,7 +29,7 @@ class GpuCard(Card):
     remove_wished = Signal()
 
     def __init__(self) -> None:
-        super().__init__("Graphics card")
+        super().__init__("GPU package")
         self._sentence = label("")
         self._detail = label("", "muted", selectable=True)
         self.body.addWidget(self._sentence)

@@ -34,7 +34,7 @@ def test_a_computer_that_has_enough_needs_nothing():
         "Clock": Tone.GOOD,
     }
     assert "version 580.65.06 or newer" in line(ENOUGH, "Graphics card").remedy
-    assert not state.gpu.can_install
+    assert state.gpu.sentence == ""
 
 
 def test_whatever_is_too_little_has_a_remedy():

@@ -65,7 +65,7 @@ def test_why_it_cannot_begin_is_told(begun, qtbot, tmp_path):
     begun.begin()
     note_beginning(tmp_path, Beginning(problem="no port is free"))
     qtbot.waitUntil(lambda: not begun.state.running)
-    assert begun.state.problem == "No port is free."
+    assert begun.state.problem == "The sample study cannot begin: no port is free."
     begun.begin()
     assert begun.state.running
 
