@@ -13,6 +13,7 @@ from app.system.locks import Holder
 
 ADDRESS_FILE: Final = "control.json"
 HOST: Final = "127.0.0.1"
+LARGEST_SNAPSHOT: Final = 256 << 20
 _LARGEST_TOKEN: Final = 4096
 
 
@@ -73,10 +74,15 @@ def authorization(token: str) -> str:
     return f"Bearer {token}"
 
 
-def find_service(home: Path) -> ServiceAddress | None:
-    """Return where the living service of `home` listens, None when none runs."""
+def read_address(home: Path) -> ServiceAddress | None:
+    """Return where the last service of `home` listens or listened; it may have crashed since."""
     try:
-        address = msgspec.json.decode((home / ADDRESS_FILE).read_bytes(), type=ServiceAddress)
+        return msgspec.json.decode((home / ADDRESS_FILE).read_bytes(), type=ServiceAddress)
     except (OSError, msgspec.DecodeError):
         return None
-    return address if address.holder.alive else None
+
+
+def find_service(home: Path) -> ServiceAddress | None:
+    """Return where the living service of `home` listens, None when none runs."""
+    address = read_address(home)
+    return address if address is not None and address.holder.alive else None

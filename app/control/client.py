@@ -13,7 +13,13 @@ import msgspec
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
-from app.control.address import HOST, ForwardedService, authorization, find_service
+from app.control.address import (
+    HOST,
+    LARGEST_SNAPSHOT,
+    ForwardedService,
+    authorization,
+    find_service,
+)
 from app.control.messages import (
     Answer,
     AnyCommand,
@@ -27,7 +33,6 @@ from app.domain.errors import ErrorCode, LinkProblem, PeerMistake, SetupProblem
 
 __all__ = ["ControlClient", "find_service", "open_service"]
 
-LARGEST_SNAPSHOT: Final = 256 << 20
 _OPEN_TIMEOUT_S: Final = 10.0
 _decoder: Final = msgspec.json.Decoder(ServerMessage)
 

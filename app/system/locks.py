@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import Final
 
 import msgspec
-import psutil
 
 from app.domain.errors import ErrorCode, SetupProblem
 from app.system.atomic import PRIVATE_FILE, disk_errors, make_folder, write_atomic
@@ -30,12 +29,16 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of_this_process(cls) -> Holder:
+        import psutil
+
         process = psutil.Process()
         return cls(pid=process.pid, started=process.create_time())
 
     @property
     def alive(self) -> bool:
         """True while that very process runs."""
+        import psutil  # a client asks only when it cannot connect
+
         try:
             process = psutil.Process(self.pid)
             if process.status() == psutil.STATUS_ZOMBIE:

@@ -1,4 +1,4 @@
-"""Between Qt and asyncio: one thread with one loop that stays attached to a site service.
+"""Between Qt and a site service: one thread that stays attached to it.
 
 Everything that waits is done there; what it brings arrives in the Qt thread as signals and
 callbacks. The window keeps no truth of its own: `snapshot` is the service's, kept true by events.
@@ -6,24 +6,25 @@ callbacks. The window keeps no truth of its own: `snapshot` is the service's, ke
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from PySide6.QtCore import QObject, Qt, Signal
 
-from app.control.messages import AnyCommand, AnyReply, Refused, Snapshot
-from app.domain.errors import ErrorCode, FednnunetError, LinkProblem, OurMistake
+from app.control.messages import Answer, AnyCommand, AnyReply, Refused, Snapshot
+from app.domain.errors import ErrorCode, FednnunetError, OurMistake
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     from app.control.address import ForwardedService
-    from app.control.client import ControlClient
+    from app.control.blocking import BlockingClient
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,10 @@ FIRST_WAIT_S: Final = 0.2
 LONGEST_WAIT_S: Final = 5.0
 START_AGAIN_S: Final = 30.0
 """A service that does not come up is not started more often than this."""
+ANSWER_S: Final = 30.0
+"""A command that is not answered within this time may or may not be done."""
 CLOSE_S: Final = 5.0
+_LOOK_S: Final = 1.0
 
 Reply = AnyReply
 Result = TypeVar("Result")
@@ -68,13 +72,13 @@ class ServiceBridge(QObject):
         self.snapshot: Snapshot | None = None
         self.away = ""
         self._start_service = start_service
-        self._client: ControlClient | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._ready = threading.Event()
-        self._main: asyncio.Task[None] | None = None
-        self._closed = False
-        # One at a time: a person looks at one image, and the last wish wins.
-        self._readers = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader")
+        self._client: BlockingClient | None = None
+        self._wishes: list[tuple[AnyCommand, Callable[[Reply], None]]] = []
+        self._lock = threading.Lock()
+        """Around `_client` and `_wishes`: what the Qt thread hands to the bridge's."""
+        self._waiting: dict[int, tuple[float, Callable[[Reply], None]]] = {}
+        self._closing = threading.Event()
+        self._readers: ThreadPoolExecutor | None = None
         self._thread = threading.Thread(target=self._run, name="bridge", daemon=True)
         self._delivered.connect(self._take, Qt.ConnectionType.QueuedConnection)
 
@@ -84,24 +88,24 @@ class ServiceBridge(QObject):
 
     def close(self) -> None:
         """Detach. The service and its training go on."""
-        self._closed = True
-        self._readers.shutdown(wait=False, cancel_futures=True)
-        if not self._thread.is_alive():
-            return
-        self._ready.wait(CLOSE_S)
-        loop, task = self._loop, self._main
-        if loop is not None and task is not None:
-            with contextlib.suppress(RuntimeError):  # the loop has just ended by itself
-                loop.call_soon_threadsafe(task.cancel)
-        self._thread.join(CLOSE_S)
+        self._closing.set()
+        if self._readers is not None:
+            self._readers.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            if self._client is not None:
+                self._client.wake()
+        if self._thread.is_alive():
+            self._thread.join(CLOSE_S)
 
     def request(self, command: AnyCommand, on_reply: Callable[[Reply], None]) -> None:
         """Send a command; `on_reply` gets the answer, or a `Refused` when the service is away."""
-        loop = self._loop
-        if loop is None or self._closed:
-            on_reply(_away(self.away or "the service of this site is not attached yet"))
-            return
-        asyncio.run_coroutine_threadsafe(self._request(command, on_reply), loop)
+        with self._lock:
+            client = self._client
+            if client is not None and not self._closing.is_set():
+                self._wishes.append((command, on_reply))
+                client.wake()
+                return
+        on_reply(_away(self.away or "the service of this site is not attached yet"))
 
     def compute(
         self,
@@ -125,12 +129,19 @@ class ServiceBridge(QObject):
             else:
                 self._deliver(lambda: on_result(result))
 
+        if self._closing.is_set():
+            return
+        if self._readers is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            # One at a time: a person looks at one image, and the last wish wins.
+            self._readers = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader")
         self._readers.submit(run)
 
     # --- in the Qt thread ----------------------------------------------------------------------
 
     def _take(self, action: Callable[[], None]) -> None:
-        if not self._closed:
+        if not self._closing.is_set():
             action()
 
     def _deliver(self, action: Callable[[], None]) -> None:
@@ -150,95 +161,96 @@ class ServiceBridge(QObject):
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._live())
+            self._stay_attached()
         except Exception:  # end of the thread
             logger.exception("the bridge to the service ended")
             self._deliver(
                 lambda: self._show_away("this window lost its service; close and open it again")
             )
-        finally:
-            self._loop = None
-            self._ready.set()
 
-    async def _live(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._main = asyncio.current_task()
-        self._ready.set()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._stay_attached()
-
-    async def _stay_attached(self) -> None:
-        # Imported here: the first frame is on the screen before the network library loads.
-        from app.control.client import ControlClient
+    def _stay_attached(self) -> None:
+        # Imported here: a window whose service is away is on the screen before the network library.
+        from app.control.blocking import BlockingClient
 
         wait_s, started_at = FIRST_WAIT_S, -START_AGAIN_S
-        while True:
+        while not self._closing.is_set():
             try:
-                self._client = await ControlClient.connect(self._where)
+                client, snapshot = BlockingClient.connect(self._where)
             except FednnunetError as exc:
-                sentence = str(exc)
-                now = self._loop_time()
+                sentence, now = str(exc), time.monotonic()
                 if exc.code is ErrorCode.SERVICE_NOT_RUNNING:
                     sentence = "starting the service of this site…"
                     if now - started_at >= START_AGAIN_S:
                         started_at = now
-                        sentence = await self._start() or sentence
+                        sentence = self._start() or sentence
                 self._deliver(partial(self._show_away, sentence))
-                await asyncio.sleep(wait_s)
+                self._closing.wait(wait_s)
                 wait_s = min(LONGEST_WAIT_S, wait_s * 1.5)
                 continue
             wait_s = FIRST_WAIT_S
             self._deliver(lambda: self._show_away(""))
+            with self._lock:
+                self._client = client
             try:
-                await self._follow(self._client)
+                self._follow(client, snapshot)
+            except FednnunetError as exc:
+                logger.info("the service is not attached any more: %s", exc)
             finally:
-                client, self._client = self._client, None
-                await client.close()
+                with self._lock:
+                    self._client = None
+                client.close()
+                self._give_up("the service has gone away")
             self._deliver(
                 lambda: self._show_away("the service of this site went away; attaching again…")
             )
 
-    async def _start(self) -> str:
+    def _start(self) -> str:
         """Start the service; return a sentence when that failed, else nothing."""
         try:
-            await asyncio.to_thread(self._start_service, self.home)
+            self._start_service(self.home)
         except (OSError, FednnunetError) as exc:
             return f"the service of this site cannot be started: {exc}"
         return ""
 
-    async def _follow(self, client: ControlClient) -> None:
-        """Hand every state of the mirror to Qt until the connection ends."""
-        self._deliver(partial(self._show, client.snapshot))
-        changed = asyncio.Event()
+    def _follow(self, client: BlockingClient, snapshot: Snapshot) -> None:
+        """Hand every state of the service to Qt, and wishes to it, until the connection ends."""
+        from app.control.mirror import apply
 
-        async def hand_over() -> None:
-            while True:
-                await changed.wait()
-                changed.clear()
-                self._deliver(partial(self._show, client.snapshot))
-                await asyncio.sleep(COALESCE_S)
+        told, told_at = None, 0.0
+        while not self._closing.is_set():
+            now = time.monotonic()
+            if snapshot is not told and now - told_at >= COALESCE_S:
+                self._deliver(partial(self._show, snapshot))
+                told, told_at = snapshot, now
+            self._send_wishes(client, now)
+            for message in client.receive(_LOOK_S if snapshot is told else COALESCE_S):
+                if isinstance(message, Answer):
+                    _, on_reply = self._waiting.pop(message.number, (0.0, None))
+                    if on_reply is not None:
+                        self._deliver(partial(on_reply, message.answer))
+                else:
+                    snapshot = apply(snapshot, message)
 
-        teller = asyncio.create_task(hand_over())
-        try:
-            async for _ in client.events():
-                changed.set()
-        finally:
-            teller.cancel()
-            await asyncio.gather(teller, return_exceptions=True)
+    def _send_wishes(self, client: BlockingClient, now: float) -> None:
+        """Send what the Qt thread wished; tell it of what was not answered in time."""
+        with self._lock:
+            wishes, self._wishes = self._wishes, []
+        for command, on_reply in wishes:
+            self._waiting[client.send(command)] = (now + ANSWER_S, on_reply)
+        for number, (ends, on_reply) in tuple(self._waiting.items()):
+            if now > ends:
+                del self._waiting[number]
+                late = _away(f"the service did not answer within {ANSWER_S:.0f} s")
+                self._deliver(partial(on_reply, late))
 
-    async def _request(self, command: AnyCommand, on_reply: Callable[[Reply], None]) -> None:
-        reply: Reply
-        client = self._client
-        try:
-            if client is None:
-                raise LinkProblem("the service of this site is not attached")
-            reply = await client.request(command)
-        except FednnunetError as exc:
-            reply = _away(str(exc))
-        self._deliver(lambda: on_reply(reply))
-
-    def _loop_time(self) -> float:
-        return asyncio.get_running_loop().time()
+    def _give_up(self, sentence: str) -> None:
+        """Tell everybody who still waits for an answer that none will come."""
+        with self._lock:
+            left, self._wishes = [on_reply for _, on_reply in self._wishes], []
+        left += [on_reply for _, on_reply in self._waiting.values()]
+        self._waiting.clear()
+        for on_reply in left:
+            self._deliver(partial(on_reply, _away(sentence)))
 
 
 def _away(sentence: str) -> Refused:

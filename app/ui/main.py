@@ -30,6 +30,7 @@ from app.ui.window import Window
 if TYPE_CHECKING:
     from app.control.address import ForwardedService
     from app.control.messages import Snapshot
+    from app.system.problem_report import ReportText
     from app.ui.bridge import ServiceBridge
     from app.ui.instance import WindowInstance
     from app.ui.notifier import Notifier
@@ -212,7 +213,6 @@ class Sites(QObject):
 
     def _attach(self, number: int) -> None:
         from app.system.clock import SystemClock
-        from app.system.problem_report import texts_of
         from app.ui.bridge import ServiceBridge
         from app.ui.presenters.desk import Desk
         from app.ui.presenters.verdicts import SiteVerdicts
@@ -225,7 +225,7 @@ class Sites(QObject):
             bridge,
             clock=SystemClock(),
             verdicts=self._verdicts,
-            collect=lambda: texts_of(home),
+            collect=lambda: _report_of(home),
         )
         desk.setParent(self)
         bridge.snapshot_changed.connect(lambda _snapshot: desk.changed.emit())
@@ -273,6 +273,12 @@ class Sites(QObject):
                 self._read_invitation()
             return True
         return super().eventFilter(watched, event)
+
+
+def _report_of(home: Path) -> tuple[ReportText, ...]:
+    from app.system.problem_report import texts_of
+
+    return texts_of(home)
 
 
 def start_service(home: Path) -> int:

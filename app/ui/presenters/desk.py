@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from PySide6.QtCore import QObject, Signal
 
@@ -41,31 +41,23 @@ from app.control.messages import (
 )
 from app.domain.errors import FednnunetError
 from app.domain.segmentation import SegmentationResult, Verdict
-from app.review.errors import ErrorComponent
-from app.review.report import ReviewReport, csv_report, html_report
 from app.system.atomic import write_atomic
 from app.system.clock import Clock
-from app.system.problem_report import ReportText, write_report
 from app.ui.messages import Message, of_error, refusal, told
-from app.ui.models.layout import LayoutAnswers
-from app.ui.models.pictures import CasePicture, PictureWish
-from app.ui.presenters.benefit import compared_labels
-from app.ui.presenters.editors import Editor, open_in
-from app.ui.presenters.federation import present_invitation
-from app.ui.presenters.gallery import read_picture
-from app.ui.presenters.review import CaseDetail, Opinion, run_shown, structures_of
-from app.ui.presenters.review_report import report_of, table_beside, with_pictures
-from app.ui.presenters.segment import SegmentWish
-from app.ui.presenters.verdicts import VerdictBook
-from app.ui.presenters.volumes import (
-    CasePaths,
-    FileStamp,
-    LoadedCase,
-    file_stamp,
-    lesions_of,
-    read_case,
-)
 from app.ui.text import listed, sentence_case
+
+if TYPE_CHECKING:
+    # A window opens with a desk: what only some wishes need is imported when they come.
+    from app.review.errors import ErrorComponent
+    from app.review.report import ReviewReport
+    from app.system.problem_report import ReportText
+    from app.ui.models.layout import LayoutAnswers
+    from app.ui.models.pictures import CasePicture, PictureWish
+    from app.ui.presenters.editors import Editor
+    from app.ui.presenters.review import CaseDetail, Opinion
+    from app.ui.presenters.segment import SegmentWish
+    from app.ui.presenters.verdicts import VerdictBook
+    from app.ui.presenters.volumes import CasePaths, FileStamp, LoadedCase
 
 Reply = AnyReply
 Result = TypeVar("Result")
@@ -155,6 +147,8 @@ class Desk(QObject):
         """Collect what a problem report would hold; `report_read` follows."""
 
         def read(reply: Reply) -> None:
+            from app.system.problem_report import ReportText
+
             if isinstance(reply, ReportView):
                 texts = tuple(ReportText(name=one.name, text=one.text) for one in reply.files)
                 self.report_read.emit(texts)
@@ -172,6 +166,8 @@ class Desk(QObject):
 
     def save_problem_report(self, path: Path, texts: tuple[ReportText, ...]) -> None:
         """Write the report that a person has seen, and say so, or why it could not be."""
+        from app.system.problem_report import write_report
+
         try:
             write_report(path, texts)
         except FednnunetError as exc:
@@ -259,6 +255,8 @@ class Desk(QObject):
         """Read an invitation file; `invitation_read` follows."""
 
         def read(reply: Reply) -> None:
+            from app.ui.presenters.federation import present_invitation
+
             if isinstance(reply, InvitationView):
                 state = present_invitation(path, reply, now=self._clock.now())
                 self.invitation_read.emit(state)
@@ -338,6 +336,8 @@ class Desk(QObject):
     @property
     def run(self) -> RunView | None:
         """The run that Review shows."""
+        from app.ui.presenters.review import run_shown
+
         return run_shown(self.snapshot.review, self._serial) if self.snapshot is not None else None
 
     def show_run(self, serial: int) -> None:
@@ -389,15 +389,17 @@ class Desk(QObject):
         return self._note(lambda book: book.take_back())
 
     def save_report(
-        self,
-        path: Path,
-        written_as: Callable[[ReviewReport], bytes] = lambda report: html_report(report).encode(),
+        self, path: Path, written_as: Callable[[ReviewReport], bytes] | None = None
     ) -> None:
         """Write the review's report at `path`, and its table beside it as CSV.
 
-        Pictures of flagged cases are read beside the window, where `written_as` is called too, so
-        the files are there when the message says so.
+        Pictures of flagged cases are read beside the window, where `written_as` (else: as a page) is
+        called too, so the files are there when the message says so.
         """
+        from app.review.report import csv_report, html_report
+        from app.ui.presenters.benefit import compared_labels
+        from app.ui.presenters.review_report import report_of, table_beside, with_pictures
+
         run = self.run
         if run is None or self._verdicts is None:
             return
@@ -417,7 +419,7 @@ class Desk(QObject):
 
         def work() -> None:
             report = with_pictures(draft, run.results)
-            write_atomic(path, written_as(report))
+            write_atomic(path, written_as(report) if written_as else html_report(report).encode())
             write_atomic(table_beside(path), csv_report(report).encode("utf-8-sig"))
 
         def written(_nothing: None) -> None:
@@ -428,6 +430,8 @@ class Desk(QObject):
 
     def open_in(self, editor: Editor, detail: CaseDetail) -> None:
         """Open a case in a program for drawing, on a copy of its segmentation."""
+        from app.ui.presenters.editors import open_in
+
         home = self.snapshot.service.home if self.snapshot is not None else ""
         try:
             copy = open_in(
@@ -450,6 +454,8 @@ class Desk(QObject):
 
         `then` is read afterwards and kept, because it will probably be wished next.
         """
+        from app.ui.presenters.volumes import read_case
+
         self._wanted[place] = paths
 
         def read(loaded: LoadedCase) -> None:
@@ -476,6 +482,9 @@ class Desk(QObject):
 
     def paths_of(self, detail: CaseDetail, *, voxel: Voxel | None = None) -> CasePaths:
         """Return what to read of a case of the run that Review shows."""
+        from app.ui.presenters.review import structures_of
+        from app.ui.presenters.volumes import CasePaths
+
         return CasePaths(
             case=detail.case,
             image=detail.channels[0],
@@ -498,6 +507,8 @@ class Desk(QObject):
         self, detail: CaseDetail, serial: int, *, voxel: Voxel | None
     ) -> CasePaths | None:
         """Return the same case by another run, None when that has not segmented it."""
+        from app.ui.presenters.volumes import CasePaths
+
         runs = self.snapshot.review.runs if self.snapshot is not None else ()
         for run in runs:
             for result in run.results if run.serial == serial else ():
@@ -515,6 +526,7 @@ class Desk(QObject):
 
     def _read_ahead(self, paths: CasePaths) -> None:
         """Read a case that may be wished next; of what goes wrong is told when it is wished."""
+        from app.ui.presenters.volumes import read_case
 
         def read(loaded: LoadedCase) -> None:
             self._keep(paths, loaded)
@@ -527,6 +539,7 @@ class Desk(QObject):
 
     def _find_lesions(self, place: str, paths: CasePaths, loaded: LoadedCase) -> None:
         """Look for the errors of a case that is on the screen; `lesions_found` follows."""
+        from app.ui.presenters.volumes import lesions_of
 
         def found(lesions: tuple[ErrorComponent, ...]) -> None:
             if self._wanted.get(place) == paths:
@@ -541,11 +554,15 @@ class Desk(QObject):
 
     def _kept_case(self, paths: CasePaths) -> LoadedCase | None:
         """Return a case that was read before, if its files are still those that were read."""
+        from app.ui.presenters.volumes import file_stamp
+
         stamp, loaded = self._kept.get(paths, (None, None))
         return loaded if loaded is not None and stamp == file_stamp(paths) else None
 
     def _keep(self, paths: CasePaths, loaded: LoadedCase) -> None:
         """Keep what was read last, within a bound of memory."""
+        from app.ui.presenters.volumes import file_stamp
+
         self._kept[paths] = (file_stamp(paths), loaded)
         self._kept.move_to_end(paths)
         held = sum(one.bytes_held for _, one in self._kept.values())
@@ -554,6 +571,8 @@ class Desk(QObject):
 
     def read_picture(self, wish: PictureWish, side: int) -> None:
         """Read the small picture of a case; `picture_read` follows in any case."""
+        from app.ui.models.pictures import CasePicture
+        from app.ui.presenters.gallery import read_picture
 
         def failed(error: FednnunetError) -> None:
             remark = sentence_case(str(error))

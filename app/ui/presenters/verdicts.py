@@ -5,12 +5,15 @@ from __future__ import annotations
 import getpass
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from app.domain.segmentation import SegmentationResult, Verdict
-from app.review.verdicts import CaseReview, ReviewEntry, VerdictStore
 from app.system.clock import Clock
-from app.ui.presenters.review import Opinion
+
+if TYPE_CHECKING:
+    # Most windows open on a site where nothing was reviewed yet.
+    from app.review.verdicts import CaseReview, VerdictStore
+    from app.ui.presenters.review import Opinion
 
 STORE_FILE: Final = "verdicts.sqlite"
 _RUNS_REMEMBERED: Final = 4
@@ -69,6 +72,8 @@ class SiteVerdicts:
 
     def reviews(self, results: Sequence[SegmentationResult]) -> tuple[CaseReview, ...]:
         """Return what was said of these segmentations, with reviewer and time; makes no file."""
+        from app.review.verdicts import CaseReview
+
         if self._store is None and not self._path.exists():
             return tuple(
                 CaseReview(case=one.case, verdict=Verdict.UNREVIEWED, decided=None, comments=())
@@ -85,6 +90,9 @@ class SiteVerdicts:
         reason: str = "",
     ) -> None:
         """Write down a verdict, and a comment where it differs from the last one."""
+        from app.review.verdicts import ReviewEntry
+        from app.ui.presenters.review import Opinion
+
         before = self.opinions((result,)).get(result.case, Opinion())
         new_comment = comment if comment != before.comment else ""
         self._read.clear()
@@ -117,10 +125,14 @@ class SiteVerdicts:
 
     def _opened(self) -> VerdictStore:
         if self._store is None:
+            from app.review.verdicts import VerdictStore
+
             self._store = VerdictStore(self._path)
         return self._store
 
     def _opinions(self, results: Sequence[SegmentationResult]) -> dict[str, Opinion]:
+        from app.ui.presenters.review import Opinion
+
         said: dict[str, Opinion] = {}
         for review in self._opened().reviews_of((one.identity, one.case) for one in results):
             comment = review.comments[-1].comment if review.comments else ""

@@ -36,7 +36,7 @@ _LEFT: Final = 52
 _TOP: Final = 6
 _RIGHT: Final = 8
 _GAP: Final = 4
-_TICK_APART: Final = 24
+_TICK_APART: Final = 21
 """Pixels between two lines of the grid, at least."""
 _TEXT_APART: Final = 48
 _FULL_PADDING: Final = 0.02
