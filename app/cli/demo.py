@@ -142,7 +142,7 @@ async def start(study: SampleStudy, *, transfer: str | None = None, **settings: 
     await start_coordinator(study)
     for number, name in enumerate(study.names):
         home = study.site(name)
-        begin(2 + number, f"{name} checks its images and joins")
+        begin(2 + number, f"{name} joins the study")
         if load_membership(home) is None:
             here = ("--home", home, "--data", sample_folder() / name)
             allow = ("--allow-fingerprint", OPERATOR)

@@ -239,6 +239,13 @@ def why_no_card(driver: Driver | None, platform_name: str | None = None) -> str 
     return None
 
 
+def is_wanted(nvml: DriverLibrary | None = None) -> bool:
+    """Whether a card lies idle that a package would use; looks at every file of one in use."""
+    return (
+        why_no_card(find_driver(nvml)) is None and not carries_cuda() and active_package() is None
+    )
+
+
 def why_unfit(
     manifest: GpuManifest, driver: Driver | None, *, torch: str | None = None
 ) -> str | None:

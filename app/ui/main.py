@@ -153,6 +153,7 @@ class Sites(QObject):
         self._notifier: Notifier | None = None
         self._instance: WindowInstance | None = None
         self._before: Snapshot | None = None
+        self._card_seen = False
         window.site_chosen.connect(self._attach)
 
     def open(self) -> None:
@@ -164,6 +165,8 @@ class Sites(QObject):
         self._notifier.quit_wished.connect(lambda: QCoreApplication.exit(0))
         self._window.in_tray = self._notifier.in_tray
         new = self._is_new()
+        # Who is led through the first steps reads of the card there.
+        self._card_seen = new or self._forwarded is not None
         self._attach(max(0, self._window.header.sites.currentIndex()))
         if new:
             self._window.welcome()
@@ -232,6 +235,7 @@ class Sites(QObject):
         bridge.away_changed.connect(lambda _sentence: desk.changed.emit())
         bridge.snapshot_changed.connect(self._read_invitation)
         bridge.snapshot_changed.connect(self._tell_events)
+        bridge.snapshot_changed.connect(self._tell_of_card)
         self._bridge = bridge
         # Another computer's site says nothing about this computer.
         self._window.home = home if self._forwarded is None else None
@@ -262,6 +266,23 @@ class Sites(QObject):
         # With nothing to wait for, an icon that stays would only be in the way.
         waits = snapshot.federation.study is not None and not is_finished(snapshot)
         QGuiApplication.setQuitOnLastWindowClosed(not (self._notifier.in_tray and waits))
+
+    def _tell_of_card(self, snapshot: Snapshot) -> None:
+        """Say once that a graphics card lies idle for want of its package."""
+        devices = snapshot.training.devices
+        if self._card_seen or self._bridge is None or not devices.gpus_here:
+            return
+        self._card_seen = True
+        if devices.device == "cpu":
+            return
+        from app.system.gpu_package import is_wanted
+
+        self._bridge.compute(
+            is_wanted,
+            lambda wanted: self._window.tell_of_card() if wanted else None,
+            # A card that cannot be looked at is no reason to trouble anybody.
+            lambda _error: None,
+        )
 
     # Qt overrides
 

@@ -27,7 +27,7 @@ from app.ui.messages import Message, told
 from app.ui.pages.home import HomePage
 from app.ui.presenters.home import NextStep, Wish, present_home
 from app.ui.presenters.shell import present_shell
-from app.ui.text import GOES_ON, GOES_ON_IN_TRAY, NAME, PURPOSE, Page
+from app.ui.text import GOES_ON, GOES_ON_IN_TRAY, NAME, PURPOSE, Page, Tone
 from app.ui.theme import Look, Theme
 from app.ui.widgets.frame import Banner, Header, Navigation, StatusLine
 from app.ui.widgets.toasts import ToastStack
@@ -70,6 +70,13 @@ _DATA_VIEWER: Final = "data"
 _REVIEW_VIEWER: Final = "review"
 _SECOND_VIEWER: Final = "review, beside"
 _SAMPLE_VIEWER: Final = "sample"
+
+
+CARD_IDLE: Final = Message(
+    sentence="This computer has a graphics card that training does not use yet.",
+    remedy=f"{described(Action.COMPUTER)} tells what it needs: one file from your IT.",
+    tone=Tone.WARNING,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -792,6 +799,12 @@ class Window(QMainWindow):
         if self._settings.value("welcomed") is None:
             self._settings.setValue("welcomed", "yes")
             self.show_first_steps()
+
+    def tell_of_card(self) -> None:
+        """Say that a graphics card lies idle; never twice to one person."""
+        if self._settings.value("card_told") is None:
+            self._settings.setValue("card_told", "yes")
+            self._tell(CARD_IDLE)
 
     def show_first_steps(self, *, computer: bool = False) -> None:
         """Show the first steps, or that of this computer at once."""

@@ -96,9 +96,9 @@ def test_the_beginning_tells_each_step_and_then_that_the_window_opens(tmp_path, 
     assert told == [
         (0, "making the study and its invitations"),
         (1, "the coordinator starts"),
-        (2, "north checks its images and joins"),
-        (3, "harbour checks its images and joins"),
-        (4, "valley checks its images and joins"),
+        (2, "north joins the study"),
+        (3, "harbour joins the study"),
+        (4, "valley joins the study"),
         (5, "the services of the sites start"),
     ]
 

@@ -117,6 +117,26 @@ def test_three_sites_train_one_model_though_the_coordinator_is_killed(tmp_path, 
 
 
 @pytest.mark.slow
+@pytest.mark.window
+@pytest.mark.timeout(300)
+def test_the_window_starts_it_as_a_process_of_its_own(qtbot, tmp_path):
+    from app.ui.presenters.sample_study import SampleStudyStart
+
+    study = SampleStudy(home=tmp_path / "study")
+    start = SampleStudyStart(study.home)
+    try:
+        start.begin()
+        qtbot.waitUntil(lambda: not start.state.running, timeout=240_000)
+        assert start.state.problem == ""
+        assert start.state.open
+        homes = [study.coordinator, *(study.site(name) for name in study.names)]
+        assert None not in [find_service(home) for home in homes]
+    finally:
+        os.kill(start._pid, signal.SIGTERM)
+        asyncio.run(demo.stop(study))
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_the_sample_study_learns_within_its_time(tmp_path, capsys):
     figures = tmp_path / "figures.json"

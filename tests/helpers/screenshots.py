@@ -168,9 +168,7 @@ def draw_first_steps(
     shoot("look")
     steps.go_to(FirstStep.BEGIN)
     shoot("begin")
-    beginning = SampleState(
-        running=True, sentence="Harbour checks its images and joins…", share=0.5
-    )
+    beginning = SampleState(running=True, sentence="Harbour joins the study…", share=0.5)
     steps.draw_sample(beginning)
     shoot("begin-running")
     steps.draw_sample(

@@ -373,3 +373,20 @@ def test_a_platform_without_a_package_says_so():
 )
 def test_whether_the_program_itself_computes_on_cards(torch, where, answer):
     assert gpu_package.carries_cuda(torch, where) is answer
+
+
+@pytest.mark.parametrize(
+    ("driver", "carries", "in_use", "wanted"),
+    [
+        (DRIVER, False, None, True),
+        (None, False, None, False),
+        (DRIVER, True, None, False),
+        (DRIVER, False, "package", False),
+    ],
+)
+def test_a_package_is_wanted_where_a_card_lies_idle(monkeypatch, driver, carries, in_use, wanted):
+    monkeypatch.setattr(gpu_package, "this_platform", lambda: "linux-x86_64")
+    monkeypatch.setattr(gpu_package, "find_driver", lambda _nvml: driver)
+    monkeypatch.setattr(gpu_package, "carries_cuda", lambda: carries)
+    monkeypatch.setattr(gpu_package, "active_package", lambda: in_use)
+    assert gpu_package.is_wanted() is wanted

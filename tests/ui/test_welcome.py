@@ -8,6 +8,7 @@ import pytest
 from helpers import snapshots
 from helpers.nvml import RecordedNvml
 from helpers.window_desk import StillClock
+from msgspec.structs import replace
 from PySide6.QtCore import Qt
 
 from app.domain.errors import SetupProblem
@@ -20,6 +21,7 @@ from app.ui.presenters.machine_desk import MachineDesk
 from app.ui.presenters.sample_study import SampleState, SampleStudyStart
 from app.ui.text import Page
 from app.ui.widgets.viewer_keys import MouseProfile
+from app.ui.window import CARD_IDLE
 
 
 class PlayedStart(SampleStudyStart):
@@ -185,3 +187,38 @@ def test_only_a_newcomer_is_led(open_window, tmp_path, site, invitation, forward
     window = open_window(None).window
     sites = Sites(window, [tmp_path], invitation=invitation, forwarded=forwarded)
     assert sites._is_new() is new
+
+
+class PlayedBridge:
+    """Computes at once."""
+
+    def compute(self, work, on_result, on_problem) -> None:
+        on_result(work())
+
+
+@pytest.mark.parametrize(
+    ("cards", "device", "led", "wanted", "told_of"),
+    [
+        (1, "auto", False, True, True),
+        (0, "auto", False, True, False),
+        (1, "cpu", False, True, False),
+        (1, "auto", True, True, False),
+        (1, "auto", False, False, False),
+    ],
+)
+def test_an_idle_card_is_told_of_once(
+    open_window, tmp_path, monkeypatch, cards, device, led, wanted, told_of
+):
+    monkeypatch.setattr(gpu_package, "is_wanted", lambda: wanted)
+    shown = open_window(None)
+    base = snapshots.empty()
+    devices = replace(base.training.devices, gpus_here=cards, device=device)
+    snapshot = replace(base, training=replace(base.training, devices=devices))
+    for _ in range(2):
+        # Two starts of the program by one person.
+        sites = Sites(shown.window, [tmp_path])
+        sites._bridge, sites._card_seen = PlayedBridge(), led
+        sites._tell_of_card(snapshot)
+        sites._tell_of_card(snapshot)
+        sites._bridge = None
+    assert told(shown) == [CARD_IDLE.sentence] * told_of
