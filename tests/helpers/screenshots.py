@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from helpers.window_desk import RecordedService
+    from PySide6.QtWidgets import QWidget
 
     from app.control.messages import Snapshot
     from app.domain.segmentation import SegmentationResult
@@ -183,7 +184,7 @@ def draw_first_steps(
 def draw(asked: argparse.Namespace) -> None:
     from helpers import snapshots
     from helpers.window_desk import MemoryBook, RecordedService, StillClock
-    from PySide6.QtCore import QSettings
+    from PySide6.QtCore import QSettings, Qt
     from PySide6.QtTest import QTest
 
     from app.control.messages import InvitationView
@@ -203,7 +204,7 @@ def draw(asked: argparse.Namespace) -> None:
     unasked = replace(DIALOGS, closing=lambda _parent, _sentence: (True, False))
     width, height = map(int, asked.size.split("x"))
 
-    def shoot(name: str, window: Window) -> None:
+    def shoot(name: str, window: QWidget) -> None:
         if asked.only and asked.only not in name:
             return
         QTest.qWait(700)
@@ -273,6 +274,11 @@ def draw(asked: argparse.Namespace) -> None:
             if name == "data-checked":
                 window.page_widget(page).show_cases()
                 shoot("data-checked-cases", window)
+                window._open_case("hippocampus_007")
+                QTest.qWait(500)
+                QTest.keyClick(window._case_window.viewer.view, Qt.Key.Key_L)
+                shoot("data-checked-case", window._case_window)
+                window._case_window.close()
                 gallery = window.page_widget(page).gallery
                 window.page_widget(page).show_gallery()
                 for _ in range(100):

@@ -139,7 +139,7 @@ def _card(facts: MachineFacts) -> DoctorLine:
         return _line(
             step,
             Tone.WARNING,
-            f"{what} It is not used: {facts.no_package}.",
+            f"{_cards(facts)}. It is not used: {facts.no_package}.",
             "Ask your IT for a newer driver or card; until then training uses the processor.",
         )
     small = [gb for gb in facts.cards_gb if gb is not None and gb < CARD_GB * _CARD_SLACK]
