@@ -122,11 +122,17 @@ def revoke(parsed: argparse.Namespace) -> int:
 
 def export(parsed: argparse.Namespace) -> int:
     """Write the global model as a zip that plain nnU-Net installs."""
-    from app.coordinator.exporting import best_of, export_model
+    from app.coordinator.exporting import export_model
 
-    folder = parsed.home.absolute()
-    number = best_of(folder) if parsed.best else parsed.round
-    digest = asyncio.run(export_model(folder, parsed.out.absolute(), round_number=number))
+    digest = asyncio.run(
+        export_model(
+            parsed.home.absolute(),
+            parsed.out.absolute(),
+            best=parsed.best,
+            round_number=parsed.round,
+            fold=parsed.fold,
+        )
+    )
     _say(f"{parsed.out} written (SHA-256 {digest})")
     return DONE
 
@@ -173,7 +179,7 @@ def _print_status(status: CoordinatorStatus) -> None:
             site.state,
             "connected" if site.connected else f"silent for {site.silent_s} s",
             str(site.cases),
-            str(site.round),
+            str(site.round) if status.folds == 1 else _place(status, site.round),
             str(site.epoch),
             f"{site.step}/{site.steps}",
             site.words,
@@ -187,10 +193,19 @@ def _print_status(status: CoordinatorStatus) -> None:
         console.print(f"invited, not joined yet: {invitation.site}", highlight=False)
     for closed in status.closed_rounds:
         console.print(
-            f"round {closed.number}: {', '.join(closed.contributors)}; "
+            f"{_place(status, closed.number)}: {', '.join(closed.contributors)}; "
             f"training loss {closed.train_loss:.3f}",
             highlight=False,
         )
+
+
+def _place(status: CoordinatorStatus, number: int) -> str:
+    """Return which round of which fold a round of the study is."""
+    from app.domain.folds import place_of
+
+    if status.folds == 1 or not number:
+        return f"round {number}"
+    return str(place_of(number, rounds=status.rounds, folds=status.folds))
 
 
 def _say(line: str) -> None:

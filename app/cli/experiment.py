@@ -157,6 +157,7 @@ def _terms(parsed: argparse.Namespace) -> StudyTerms:
             length[name] = value
     return dataclasses.replace(
         terms,
+        fold=terms.folds[0],  # compared on one fold: the others would say the same five times
         rounds=length.get("rounds", terms.rounds),
         epochs_per_round=length.get("epochs_per_round", terms.epochs_per_round),
         iterations_per_epoch=length.get("iterations_per_epoch", terms.iterations_per_epoch),

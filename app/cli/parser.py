@@ -335,9 +335,14 @@ def _coordinator(parser: argparse.ArgumentParser) -> None:
     export.add_argument("--home", type=Path, required=True)
     export.add_argument("--out", type=Path, required=True, metavar="model.zip")
     which = export.add_mutually_exclusive_group()
-    which.add_argument("--round", type=int, help="the average of this round (default: the last)")
+    which.add_argument(
+        "--round", type=int, help="the average of this round of its fold (default: the last)"
+    )
     which.add_argument(
         "--best", action="store_true", help="the average that did best on held-out cases"
+    )
+    export.add_argument(
+        "--fold", help="this fold only (default: all that the study has, as one model)"
     )
     export.set_defaults(command=_later("coordinator_commands", "export"))
 

@@ -36,9 +36,8 @@ async def score_model(
         runner,
         ExportJob(
             plan=str(plan),
-            weights=str(weights),
+            folds={terms.folds[0]: str(weights)},
             configuration=terms.configuration,
-            fold=terms.fold,
             model_name=name,
             output=str(model),
         ),

@@ -547,9 +547,8 @@ def _segmentation(bench: Bench) -> tuple[str, Facts]:
         bench,
         ExportJob(
             plan=str(bench.plan),
-            weights=str(bench.update),
+            folds={_TERMS.fold: str(bench.update)},
             configuration=_TERMS.configuration,
-            fold=_TERMS.fold,
             model_name="SelfTest",
             output=str(model),
         ),

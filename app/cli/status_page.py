@@ -12,6 +12,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from app.domain.folds import place_of
+
 if TYPE_CHECKING:
     from app.control.messages import DeviceSample, Snapshot, TrainingView
 
@@ -33,6 +35,7 @@ def summary(snapshot: Snapshot) -> dict[str, object]:
         "phase": training.phase,
         "round": training.round,
         "rounds": training.rounds,
+        "folds": training.folds,
         "epoch": training.epoch,
         "total_epochs": training.total_epochs,
         "step": training.step,
@@ -128,7 +131,7 @@ def _progress(training: TrainingView) -> RenderableType:
         "Study",
         total=max(1, training.total_epochs * steps),
         completed=max(0, training.epoch - 1) * steps + training.step,
-        detail=f"round {training.round} of {training.rounds}",
+        detail=str(place_of(training.round, rounds=training.rounds, folds=training.folds)),
     )
     progress.add_task(
         "Round",

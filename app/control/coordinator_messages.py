@@ -46,7 +46,10 @@ class ClosedRound(Struct, frozen=True):
 
 
 class CoordinatorStatus(Struct, frozen=True, tag="coordinator-status"):
-    """Everything `coordinator status` shows."""
+    """Everything `coordinator status` shows.
+
+    `rounds` are those of the whole study, of all its `folds`; `best_rounds` has the best of each.
+    """
 
     study: str
     study_id: str
@@ -61,6 +64,8 @@ class CoordinatorStatus(Struct, frozen=True, tag="coordinator-status"):
     plan_digest: str | None
     model_digest: str | None
     best_round: int | None = None
+    folds: int = 1
+    best_rounds: tuple[int | None, ...] = ()
 
 
 class GetStatus(Struct, frozen=True, tag="get-status"):

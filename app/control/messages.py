@@ -205,11 +205,13 @@ class StudyView(Struct, frozen=True):
     method: str
     policy: str
     rounds: int
+    """Of all folds together."""
     epochs_per_round: int
     iterations_per_epoch: int
     validation_iterations: int
     minimum_sites: int
     traffic: TrafficView | None = None
+    folds: int = 1
 
 
 class DoctorRow(Struct, frozen=True):
@@ -432,6 +434,7 @@ class CalibrationView(Struct, frozen=True):
 class TrainingView(Struct, frozen=True):
     """Training at this site. `steps` holds the current and last epoch's steps only.
 
+    `rounds` and `total_epochs` are those of all `folds` together; `round` and `epoch` count so too.
     `epochs` is the whole history, every round of the study. That of this site's own training
     without the federation is `ReviewView.baseline`.
     """
@@ -441,6 +444,7 @@ class TrainingView(Struct, frozen=True):
     job: JobView | None = None
     round: int = 0
     rounds: int = 0
+    folds: int = 1
     epoch: int = 0
     total_epochs: int = 0
     step: int = 0
@@ -843,10 +847,12 @@ class InvitationView(Struct, frozen=True, tag="invitation"):
     policy: str
     expires_at: float
     rounds: int
+    """Of all folds together."""
     method: str
     problem: str = ""
     remedy: str = ""
     traffic: TrafficView | None = None
+    folds: int = 1
 
 
 class ReportFile(Struct, frozen=True):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.control.messages import Snapshot
+from app.domain.folds import place_of
 
 
 class NoticeKind(enum.Enum):
@@ -77,11 +78,13 @@ def _told(before: Snapshot, after: Snapshot) -> Iterator[Notice]:
         return
     newest = _newest_round(after)
     if newest > _newest_round(before) and _same_study(before, after):
-        rounds = after.federation.study.rounds if after.federation.study is not None else newest
+        study = after.federation.study
+        rounds, folds = (newest, 1) if study is None else (study.rounds, study.folds)
+        place = place_of(newest, rounds=rounds, folds=folds)
         yield Notice(
             kind=NoticeKind.ROUND_DONE,
-            title=f"Round {newest} is done",
-            sentence=f"Round {newest} of {rounds} is closed; the sites go on by themselves.",
+            title=f"Round {place.round} is done",
+            sentence=f"{place.title} is closed; the sites go on by themselves.",
         )
 
 

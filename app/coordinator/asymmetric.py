@@ -44,10 +44,13 @@ Statements = Sequence[tuple[SiteName, BlobRef]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlignedStudy:
-    """What the first alignment made: the table of statements, the groups' first values, shares."""
+    """What the first alignment made: the table of statements, the groups' first values, shares.
+
+    `firsts` has first values for each fold; the shares are cut from those of the first one.
+    """
 
     table: BlobRef
-    model: BlobRef
+    firsts: tuple[BlobRef, ...]
     shares: tuple[SiteShare, ...]
 
 
@@ -72,19 +75,23 @@ class SharedLayers:
         with self._working:
             networks = read_networks(self._terms, statements, self._spool)
             groups = self._grouped(networks)
-            target = self._folder / "initial.safetensors"
-            with disk_errors(target), TensorFileWriter(target, _specs(groups)) as output:
-                for group in groups:
-                    output.write(group.key, first_values(group, self._terms.seed))
-            model = reference(self._spool.keep_file(target))
+            firsts = [self._drawn(groups, fold) for fold in range(len(self._terms.folds))]
             table = canonical(
                 {"format": 1, "networks": {site: blob.sha256 for site, blob in statements}}
             )
             return AlignedStudy(
                 table=reference(self._spool.keep_bytes(table)),
-                model=model,
-                shares=self._cut(statements, networks, model),
+                firsts=tuple(firsts),
+                shares=self._cut(statements, networks, firsts[0]),
             )
+
+    def _drawn(self, groups: Sequence[TensorGroup], fold: int) -> BlobRef:
+        """Draw what the shared tensors begin a fold with."""
+        target = self._folder / "initial.safetensors"
+        with disk_errors(target), TensorFileWriter(target, _specs(groups)) as output:
+            for group in groups:
+                output.write(group.key, first_values(group, self._terms.seed_of(fold)))
+        return reference(self._spool.keep_file(target))
 
     def align_late(self, effect: AlignSites) -> tuple[SiteShare, ...]:
         """Make the shares of sites that came after the others; raises as `align_study` does."""

@@ -171,7 +171,7 @@ class StudyAudit:
             self._once(
                 CoordinatorEntry.ROUND_OPENED,
                 round=study.round,
-                base="" if study.model is None else study.model.sha256,
+                base="" if study.opened_from is None else study.opened_from.sha256,
             )
 
     def _once(self, kind: CoordinatorEntry, **facts: Fact) -> None:

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from app.coordinator.auditing import CoordinatorEntry, open_audit
 from app.coordinator.store import StudyStore
 from app.coordinator.workspace import CoordinatorHome, artefact_file, study_terms
-from app.domain.errors import DataProblem, ErrorCode, OurMistake
-from app.domain.study import Method
-from app.federation.best_round import best_round
+from app.domain.errors import DataProblem, ErrorCode, OurMistake, safe_text
+from app.domain.study import Method, StudyTerms
 from app.federation.study_record import read
+from app.federation.study_views import best_of_folds
 from app.jobs.events import Exported
 from app.jobs.runner import JobRunner, run_job
 from app.jobs.spec import ExportJob
@@ -29,66 +30,75 @@ SHARED_SUFFIX: Final = ".safetensors"
 _MODEL: Final = "model-"
 
 
-def best_of(folder: Path) -> int:
-    """Return the round whose average did best on all sites' held-out cases.
+async def export_model(
+    folder: Path,
+    out: Path,
+    *,
+    best: bool = False,
+    round_number: int | None = None,
+    fold: str | None = None,
+) -> str:
+    """Export an average of each fold of the study in `folder` as one zip; return its SHA-256.
 
-    Raises:
-        DataProblem: no round was scored by enough sites yet.
-    """
-    store = StudyStore.open(CoordinatorHome(folder=folder).database)
-    try:
-        saved = store.load()
-    finally:
-        store.close()
-    best = None
-    if saved is not None:
-        terms, record = read(saved)
-        best = best_round(record.closed, minimum_sites=terms.minimum_sites)
-    if best is None:
-        raise DataProblem(
-            "no average was scored on held-out cases by enough sites yet; "
-            "export the newest one without --best",
-            code=ErrorCode.STUDY_STATE,
-        )
-    return best.model.round
-
-
-async def export_model(folder: Path, out: Path, *, round_number: int | None = None) -> str:
-    """Export the average of a round (default: the newest) of the study in `folder`; its SHA-256.
-
-    The service may run or not: averages are files that never change.
+    That is the newest one of every fold that has any, the `best` one, or that of a round, counted
+    within its fold. `fold` leaves the others out. The service may run or not: averages are files
+    that never change.
 
     In an asymmetric study `out` becomes a tensor file of the shared layers, not a model.
 
     Raises:
-        DataProblem: no round is closed yet, or that round is not; or `out` is to be a zip where
+        DataProblem: there is no such average yet, or no such fold; or `out` is to be a zip where
             there are only shared layers.
         JobFailed: the export ended without a result.
     """
     terms = study_terms(folder)
-    if round_number is None:
-        round_number = _newest(folder)
-    weights = artefact_file(folder, f"{_MODEL}{round_number}")
+    rounds = _best_rounds(folder) if best else _rounds(folder, terms, round_number)
+    if fold is not None:
+        if fold not in terms.folds:
+            raise DataProblem(
+                f"the study has no fold {safe_text(fold, 20)}; it has {', '.join(terms.folds)}",
+                code=ErrorCode.STUDY_STATE,
+            )
+        rounds = {name: number for name, number in rounds.items() if name == fold}
+    if not rounds:
+        raise DataProblem(_nothing_of(best, round_number), code=ErrorCode.STUDY_STATE)
+    weights = {name: artefact_file(folder, f"{_MODEL}{rounds[name]}") for name in rounds}
     if terms.method is Method.ASYM:
-        sha256 = _write_shared(weights, out)
-        _note(folder, round_number, sha256)
+        if len(weights) > 1 and out.suffix == SHARED_SUFFIX:
+            raise DataProblem(
+                "each fold has shared layers of its own, and a file holds those of one; add --fold "
+                "and the number of the fold",
+                code=ErrorCode.STUDY_STATE,
+            )
+        sha256 = _write_shared(next(iter(weights.values())), out)
+        _note(folder, rounds, sha256)
         return sha256
     with tempfile.TemporaryDirectory(prefix="fednnunet-export-") as scratch:
         result = await run_job(
             JobRunner(folder=Path(scratch)),
             ExportJob(
                 plan=str(artefact_file(folder, "plan")),
-                weights=str(weights),
+                folds={name: str(path) for name, path in weights.items()},
                 configuration=terms.configuration,
-                fold=terms.fold,
                 model_name=MODEL_NAME,
                 output=str(out),
             ),
         )
     if not isinstance(result, Exported):
         raise OurMistake(f"an export job gave {type(result).__name__}")
-    _note(folder, round_number, result.sha256)
+    _note(folder, rounds, result.sha256)
     return result.sha256
+
+
+def _nothing_of(best: bool, round_number: int | None) -> str:
+    if best:
+        return (
+            "no average was scored on held-out cases by enough sites yet; "
+            "export the newest one without --best"
+        )
+    if round_number is not None:
+        return f"round {round_number} of the study is not closed yet"
+    return "no round of the study is closed yet"
 
 
 def _write_shared(weights: Path, out: Path) -> str:
@@ -104,18 +114,37 @@ def _write_shared(weights: Path, out: Path) -> str:
     return hashlib.sha256(document).hexdigest()
 
 
-def _note(folder: Path, round_number: int, sha256: str) -> None:
+def _note(folder: Path, rounds: Mapping[str, int], sha256: str) -> None:
     with open_audit(folder, SystemClock()) as audit:
-        audit.append(CoordinatorEntry.MODEL_EXPORTED, round=round_number, sha256=sha256)
+        for number in rounds.values():
+            audit.append(CoordinatorEntry.MODEL_EXPORTED, round=number, sha256=sha256)
 
 
-def _newest(folder: Path) -> int:
+def _best_rounds(folder: Path) -> dict[str, int]:
+    """Return of each fold the round whose average did best on all sites' held-out cases."""
+    store = StudyStore.open(CoordinatorHome(folder=folder).database)
+    try:
+        saved = store.load()
+    finally:
+        store.close()
+    if saved is None:
+        return {}
+    terms, record = read(saved)
+    found = zip(terms.folds, best_of_folds(terms, record), strict=True)
+    return {fold: one.model.round for fold, one in found if one is not None}
+
+
+def _rounds(folder: Path, terms: StudyTerms, round_number: int | None) -> dict[str, int]:
+    """Return of each fold the round whose average is wanted, None for the newest, if it is there."""
     store = StudyStore.open(CoordinatorHome(folder=folder).database)
     try:
         names = store.artefacts()
     finally:
         store.close()
-    rounds = [int(name.removeprefix(_MODEL)) for name in names if name.startswith(_MODEL)]
-    if not rounds:
-        raise DataProblem("no round of the study is closed yet", code=ErrorCode.STUDY_STATE)
-    return max(rounds)
+    closed = {int(name.removeprefix(_MODEL)) for name in names if name.startswith(_MODEL)}
+    found: dict[str, int] = {}
+    for number in sorted(closed):
+        place = terms.place_of(number)
+        if round_number in (None, place.round):
+            found[terms.folds[place.index]] = number
+    return found

@@ -25,11 +25,11 @@ from app.system.atomic import write_atomic
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedStudy:
-    """What planning made, as blobs of the spool."""
+    """What planning made, as blobs of the spool; `firsts` has a first model for each fold."""
 
     plan: BlobRef
     merged: BlobRef
-    initial: BlobRef
+    firsts: tuple[BlobRef, ...]
 
 
 class UnfitFingerprint(PeerMistake):
@@ -48,7 +48,7 @@ async def plan_study(
     runner: JobRunner,
     workspace: Path,
 ) -> PlannedStudy:
-    """Merge the fingerprints, plan once, draw the first model; everything is durable at the end.
+    """Merge the fingerprints, plan once, draw the first models; everything is durable at the end.
 
     Raises:
         UnfitFingerprint: a site's fingerprint is damaged or does not fit the study.
@@ -72,23 +72,25 @@ async def plan_study(
     document = plan_file.read_bytes()
     # Our own plan passes the rules that every site will hold it against.
     plan_rules.check_plan(document, terms)
-    weights = workspace / "initial.safetensors"
-    drawn = await run_job(
-        runner,
-        InitialModelJob(
-            plan=str(plan_file),
-            configuration=terms.configuration,
-            seed=terms.seed,
-            output=str(weights),
-        ),
-    )
-    if not isinstance(drawn, ModelDrawn):
-        raise OurMistake(f"a model job gave {type(drawn).__name__}")
-    initial = await asyncio.to_thread(spool.keep_file, weights)
+    firsts = []
+    for index in range(len(terms.folds)):
+        weights = workspace / "initial.safetensors"
+        drawn = await run_job(
+            runner,
+            InitialModelJob(
+                plan=str(plan_file),
+                configuration=terms.configuration,
+                seed=terms.seed_of(index),
+                output=str(weights),
+            ),
+        )
+        if not isinstance(drawn, ModelDrawn):
+            raise OurMistake(f"a model job gave {type(drawn).__name__}")
+        firsts.append(reference(await asyncio.to_thread(spool.keep_file, weights)))
     return PlannedStudy(
         plan=reference(spool.keep_bytes(document)),
         merged=reference(spool.keep_bytes(merged)),
-        initial=reference(initial),
+        firsts=tuple(firsts),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import math
 import signal
@@ -305,7 +306,7 @@ class CoordinatorService:
             for name, blob in (
                 ("plan", made.plan),
                 ("merged", made.merged),
-                ("initial", made.base),
+                *zip(self._first_names(), (made.base, *made.later_bases), strict=True),
             ):
                 self._store.keep_artefact(name, blob.sha256, blob.size)
             self._initial, self._manifest = made.base.sha256, None
@@ -320,7 +321,8 @@ class CoordinatorService:
                 attempt=effect.attempt,
                 plan=aligned.table,
                 merged=aligned.table,
-                base=aligned.model,
+                base=aligned.firsts[0],
+                later_bases=aligned.firsts[1:],
                 shares=aligned.shares,
             )
         planned = await plan_study(
@@ -334,8 +336,14 @@ class CoordinatorService:
             attempt=effect.attempt,
             plan=planned.plan,
             merged=planned.merged,
-            base=planned.initial,
+            base=planned.firsts[0],
+            later_bases=planned.firsts[1:],
         )
+
+    def _first_names(self) -> list[str]:
+        """Names of the folds' first models among what the coordinator keeps."""
+        folds = range(len(self._terms.folds))
+        return ["initial" if index == 0 else f"initial-{index}" for index in folds]
 
     async def _align(self, effect: AlignSites) -> None:
         try:
@@ -368,7 +376,9 @@ class CoordinatorService:
             # The average is durable and announced: what went into it is not needed again.
             used = {update.weights.sha256 for update in effect.updates}
             used |= {share.base.sha256 for share in before}
-            needed = {share.base.sha256 for share in self._study.record.shares}
+            record = self._study.record
+            kept_shares = (*record.shares, *itertools.chain.from_iterable(record.fold_shares))
+            needed = {share.base.sha256 for share in kept_shares}
             for sha256 in used - needed - {model.sha256}:
                 self._spool.discard(sha256)
             self._forget_before(effect.round, effect.base)
@@ -386,7 +396,9 @@ class CoordinatorService:
         rule = rule_of(self._terms)
         if rule is None:
             return None
-        kept = self._store.artefact(f"server-{effect.round - 1}")
+        # Every fold is a training of its own: its optimiser remembers nothing of the one before.
+        begins = self._terms.place_of(effect.round).begins
+        kept = None if begins else self._store.artefact(f"server-{effect.round - 1}")
         return ServerFiles(
             rule=rule,
             kept=None if kept is None else self._spool.path(kept[0]),
@@ -423,8 +435,8 @@ class CoordinatorService:
             server=server,
         )
         await self._keep_server_state(effect, server)
-        if transfer is Transfer.FP32 or effect.round >= self._terms.rounds:
-            # The study's last model goes to everyone as it is.
+        if transfer is Transfer.FP32 or self._terms.place_of(effect.round).ends:
+            # A fold's last model goes to everyone as it is.
             return master
         self._store.keep_artefact(f"master-{effect.round}", master.sha256, master.size)
         published = await asyncio.to_thread(
@@ -542,7 +554,14 @@ class CoordinatorService:
     async def _plan_accepted(self, site: SiteName, message: messages.PlanAccepted) -> None:
         plan = digest(message.plan)
         if self._is_identical(message.identity):
-            await self.tell(PlanAccepted(site=site, plan=plan, cases=message.training_cases))
+            await self.tell(
+                PlanAccepted(
+                    site=site,
+                    plan=plan,
+                    cases=message.training_cases,
+                    fold_cases=message.fold_cases,
+                )
+            )
             return
         logger.warning("site %s would not train what the others train", site)
         await self.tell(
@@ -635,7 +654,10 @@ class CoordinatorService:
             return False
         if self._asymmetric:
             # Of the average a site gets what its own network holds, and nothing of the others'.
-            own = (instruction.merged, instruction.base, instruction.model)
+            own = [instruction.merged, instruction.base, instruction.model]
+            own += itertools.chain.from_iterable(
+                (end.model, end.merged) for end in instruction.folds
+            )
             return any(blob is not None and blob.sha256 == sha256 for blob in own)
         blobs = [status.plan, status.merged, instruction.base, instruction.model, status.model]
         blobs += [model.weights for model in status.models]
@@ -799,6 +821,8 @@ def status_of(
         plan_digest=None if view.plan is None else view.plan.sha256,
         model_digest=None if view.model is None else view.model.sha256,
         best_round=view.best_round,
+        folds=view.folds,
+        best_rounds=view.best_rounds,
     )
 
 

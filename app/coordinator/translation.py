@@ -56,6 +56,17 @@ def directive(instruction: Instruction) -> messages.Directive:
         score_wanted=instruction.score_wanted,
         best=_blob(instruction.best),
         best_round=instruction.best_round,
+        folds=tuple(
+            messages.FoldEnd(
+                fold=end.fold,
+                model=_known(end.model),
+                merged=_blob(end.merged),
+                score_wanted=end.score_wanted,
+                best=_blob(end.best),
+                best_round=end.best_round,
+            )
+            for end in instruction.folds
+        ),
     )
 
 
@@ -65,6 +76,7 @@ def site_report(report: messages.Report) -> SiteReport:
         phase=report.phase.value,
         plan=None if report.plan is None else digest(report.plan),
         training_cases=report.training_cases,
+        fold_cases=report.fold_cases,
         round=report.round,
         attempt=report.attempt,
         epoch=report.epoch,
@@ -102,4 +114,8 @@ def reference(blob: messages.Blob) -> BlobRef:
 
 
 def _blob(blob: BlobRef | None) -> messages.Blob | None:
-    return None if blob is None else messages.Blob(sha256=blob.sha256, size=blob.size)
+    return None if blob is None else _known(blob)
+
+
+def _known(blob: BlobRef) -> messages.Blob:
+    return messages.Blob(sha256=blob.sha256, size=blob.size)

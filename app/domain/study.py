@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.domain.dataset import BACKGROUND, IGNORE
+from app.domain.folds import FoldPlace, folds_of, place_of
 
-ALL_FOLDS: Final = "all"
+MAXIMUM_SEED: Final = 2**31 - 1
 
 
 class Policy(enum.Enum):
@@ -60,8 +61,9 @@ class StudyTerms:
     """Everything a study file says.
 
     `channel_names` and `labels` are as in nnU-Net's dataset.json (labels: name -> value, or
-    several values for a region). `planner` is an nnU-Net planner class name. `fold` is "0".."4"
-    or "all". `progress_deadline_minutes` is the time without any sign of progress after which a
+    several values for a region). `planner` is an nnU-Net planner class name. `fold` is "0".."4",
+    "all", or a range such as "0-4": its folds are trained one after the other, each for `rounds`
+    rounds from a first model of its own. `progress_deadline_minutes` is the time without any sign of progress after which a
     round closes without a late site; it never bounds a round's total time. `proximal_mu` is FedProx's
     weight of the distance to a round's base (Li et al. 2020), 0 leaves it out. Every `score_every`
     rounds, and after the last, sites score the average on their held-out cases; 0 is never.
@@ -102,9 +104,36 @@ class StudyTerms:
         return sum(name not in (BACKGROUND, IGNORE) for name in self.labels)
 
     @property
-    def total_epochs(self) -> int:
-        """Epochs over the whole study; nnU-Net's learning-rate schedule spans them."""
+    def folds(self) -> tuple[str, ...]:
+        """The folds that are trained, in their order."""
+        return folds_of(self.fold)
+
+    @property
+    def total_rounds(self) -> int:
+        """Rounds over the whole study, all folds together."""
+        return len(self.folds) * self.rounds
+
+    @property
+    def fold_epochs(self) -> int:
+        """Epochs of one fold; nnU-Net's learning-rate schedule spans them."""
         return self.rounds * self.epochs_per_round
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs over the whole study, all folds together."""
+        return len(self.folds) * self.fold_epochs
+
+    def place_of(self, round_number: int) -> FoldPlace:
+        """Return in which fold a round of the study is, and which round of that it is."""
+        return place_of(round_number, rounds=self.total_rounds, folds=len(self.folds))
+
+    def seed_of(self, fold: int) -> int:
+        """Return the seed of the fold at this position: folds of an ensemble begin differently."""
+        return (self.seed + fold) % (MAXIMUM_SEED + 1)
+
+    def fold_at(self, round_number: int) -> str:
+        """Return the fold that a round of the study trains."""
+        return self.folds[self.place_of(round_number).index]
 
     @property
     def discloses(self) -> str:

@@ -24,6 +24,7 @@ class SiteReport:
     phase: str
     plan: Digest | None = None
     training_cases: int = 0
+    fold_cases: tuple[int, ...] = ()
     round: int = 0
     attempt: int = 0
     epoch: int = 0
@@ -116,7 +117,8 @@ class PlanMade:
     """Answer to `MergeAndPlan`: plan package, merged fingerprint and first model are kept.
 
     In asymmetric averaging `plan` and `merged` are the table of all sites' networks, and `shares`
-    has one entry for every site that was asked for.
+    has one entry for every site that was asked for. `later_bases` are the first models of the
+    second and further folds.
     """
 
     attempt: int
@@ -124,6 +126,7 @@ class PlanMade:
     merged: BlobRef
     base: BlobRef
     shares: tuple[SiteShare, ...] = ()
+    later_bases: tuple[BlobRef, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,11 +148,15 @@ class PlanningFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanAccepted:
-    """A site preprocessed by this plan; it trains with so many cases, its weight."""
+    """A site preprocessed by this plan; it trains with so many cases, its weight.
+
+    `fold_cases` says so for each fold, where a study has several.
+    """
 
     site: SiteName
     plan: Digest
     cases: int
+    fold_cases: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +178,7 @@ class UpdateArrived:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelScored:
-    """A site scored the study's final average on its held-out cases; `model` is the one it got."""
+    """A site scored a fold's last average on its held-out cases; `model` is the one it got."""
 
     site: SiteName
     model: Digest

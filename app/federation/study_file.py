@@ -18,8 +18,9 @@ import msgspec
 
 from app.domain.dataset import BACKGROUND, IGNORE
 from app.domain.errors import DataProblem, ErrorCode, PeerMistake
+from app.domain.folds import MOST_FOLDS, folds_of
 from app.domain.study import (
-    ALL_FOLDS,
+    MAXIMUM_SEED,
     Admission,
     Aggregation,
     Method,
@@ -31,7 +32,6 @@ from app.domain.study import (
 from app.federation.canonical import Json, canonical, parse
 
 CONFIGURATIONS: Final = ("2d", "3d_lowres", "3d_fullres", "3d_cascade_fullres")
-FOLDS: Final = ("0", "1", "2", "3", "4", ALL_FOLDS)
 PLANNERS: Final = (
     "ExperimentPlanner",
     "ResEncUNetPlanner",
@@ -72,12 +72,13 @@ configuration = "3d_fullres"     # (default) "2d" | "3d_lowres" | "3d_fullres"
 planner = "ExperimentPlanner"    # (default) or "nnUNetPlannerResEncM", "...L", "...XL"
 # gpu_memory_target_gb = 8.0     # (default: the planner's own) smaller makes smaller patches
 fold = "0"                  # (default) "0" to "4": that share of cases validates | "all": none
+# fold = "0-4"              # five folds as one study, one after the other, each with all its rounds
 
 # "fp16" and "int8" send what a round changed, rounded to 2 bytes or 1; what rounding took away is
 # added to the next round, so it does not pile up. The last average is sent as it is.
 
 # --- the length ---------------------------------------------------------------------------------
-rounds = 50                 # (default)
+rounds = 50                 # (default) of each fold
 epochs_per_round = 1        # (default) local epochs between two averages
 iterations_per_epoch = 250  # (default) as in nnU-Net
 validation_iterations = 50  # (default) as in nnU-Net
@@ -246,6 +247,18 @@ def _one_of(allowed: tuple[str, ...]) -> Callable[[str, object], str]:
     return read
 
 
+def _fold(entry: str, value: object) -> str:
+    try:
+        folds_of(value if isinstance(value, str) else "")
+    except ValueError:
+        raise StudyFileProblem(
+            entry,
+            f"is {_shown(value)}; allowed are '0' to '{MOST_FOLDS - 1}', 'all', and a range of "
+            "folds that are trained one after the other, such as '0-4'",
+        ) from None
+    return str(value)
+
+
 def _member(kind: type[enum.Enum]) -> Callable[[str, object], str]:
     return _one_of(tuple(member.value for member in kind))
 
@@ -382,8 +395,9 @@ def _refuse_unfinished(terms: StudyTerms) -> None:
     if terms.configuration == "3d_cascade_fullres":
         raise StudyFileProblem(
             "configuration",
-            "is '3d_cascade_fullres', which this version cannot train yet; allowed are "
-            "'2d', '3d_lowres', '3d_fullres'",
+            "is '3d_cascade_fullres', whose second stage this version cannot train yet: every site "
+            "would first have to segment its training cases with the first stage; choose "
+            "'3d_fullres', which nnU-Net itself prefers for most images",
         )
 
 
@@ -409,13 +423,13 @@ _READERS: Final[dict[str, Callable[[str, object], object]]] = {
     "configuration": _one_of(CONFIGURATIONS),
     "planner": _one_of(PLANNERS),
     "gpu_memory_target_gb": _gigabytes,
-    "fold": _one_of(FOLDS),
+    "fold": _fold,
     "rounds": _number(1, 100_000),
     "epochs_per_round": _number(1, 10_000),
     "iterations_per_epoch": _number(1, 100_000),
     "validation_iterations": _number(1, 100_000),
     "score_every": _number(0, 100_000),
-    "seed": _number(0, 2**31 - 1),
+    "seed": _number(0, MAXIMUM_SEED),
     "minimum_sites": _number(1, 200),
     "minimum_cases": _number(1, 100_000),
     "policy": _member(Policy),

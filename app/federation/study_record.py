@@ -24,6 +24,7 @@ FORMAT: Final = 1
 class SiteRecord:
     """One site. `cases` is its weight: the training cases it declared when it accepted the plan.
 
+    `fold_cases` are those of each fold where a study has several: folds split the cases differently.
     `rejected` is the digest of a fingerprint that did not fit. `problem` is an ErrorCode value,
     empty when there is none.
     """
@@ -36,8 +37,13 @@ class SiteRecord:
     prepared: Digest | None = None
     refused_plan: bool = False
     cases: int = 0
+    fold_cases: tuple[int, ...] = ()
     problem: str = ""
     problem_sentence: str = ""
+
+    def cases_in(self, fold: int) -> int:
+        """Return the training cases of the fold at this position."""
+        return self.fold_cases[fold] if self.fold_cases else self.cases
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +98,8 @@ class StudyRecord:
     `serial` grows with every change. `roster` are the sites whose fingerprints the plan was made
     from, `last_updates` the digests of the updates in the newest average. `paused_because` is the
     reason when the study paused itself. `shares` are empty unless averaging is asymmetric.
+    `later_first_models` are those that the second and further folds begin from; `fold_shares` the
+    shares of the last average of each fold that was followed by another.
     """
 
     study: StudyId
@@ -107,10 +115,12 @@ class StudyRecord:
     plan: BlobRef | None = None
     merged: BlobRef | None = None
     first_model: BlobRef | None = None
+    later_first_models: tuple[BlobRef, ...] = ()
     round: OpenRound | None = None
     closed: tuple[ClosedRound, ...] = ()
     last_updates: tuple[tuple[SiteName, Digest], ...] = ()
     shares: tuple[SiteShare, ...] = ()
+    fold_shares: tuple[tuple[SiteShare, ...], ...] = ()
 
     def share_of(self, site: SiteName) -> SiteShare | None:
         """Return what a site shares in asymmetric averaging, None before that is known."""
@@ -125,12 +135,35 @@ class StudyRecord:
             return site.fingerprint
         return self.plan
 
-    def base_of(self, site: SiteName, method: Method) -> BlobRef | None:
+    def base_of(self, site: SiteName, terms: StudyTerms) -> BlobRef | None:
         """Return what a site trains the next round from; None when it cannot train yet."""
-        if method is Method.ASYM:
+        if terms.method is Method.ASYM:
             share = self.share_of(site)
             return None if share is None else share.base
-        return self.base
+        return self.base(terms)
+
+    def last_of_fold(self, site: SiteName, fold: int, terms: StudyTerms) -> BlobRef | None:
+        """Return a fold's last average as a site gets it; None before there is one for it.
+
+        In asymmetric averaging a site has none of the folds that ended before it came.
+        """
+        closed = self.closed_of_fold(fold, terms)
+        if len(closed) < terms.rounds:
+            return None
+        if terms.method is not Method.ASYM:
+            return closed[-1].model.weights
+        share = self.last_share(site, fold)
+        return None if share is None else share.base
+
+    def last_share(self, site: SiteName, fold: int) -> SiteShare | None:
+        """Return what a site shares of the last average of a fold that has ended."""
+        if fold >= len(self.fold_shares):
+            return self.share_of(site)
+        return next((share for share in self.fold_shares[fold] if share.site == site), None)
+
+    def closed_of_fold(self, fold: int, terms: StudyTerms) -> tuple[ClosedRound, ...]:
+        """Return the closed rounds of the fold at this position."""
+        return self.closed[fold * terms.rounds : (fold + 1) * terms.rounds]
 
     @property
     def networks(self) -> tuple[tuple[SiteName, BlobRef], ...]:
@@ -138,10 +171,14 @@ class StudyRecord:
         found = [(site.name, site.fingerprint) for site in self.members]
         return tuple(sorted((name, blob) for name, blob in found if blob is not None))
 
-    @property
-    def base(self) -> BlobRef | None:
-        """The newest shared model: the last average, or the first model before there is one."""
-        return self.closed[-1].model.weights if self.closed else self.first_model
+    def base(self, terms: StudyTerms) -> BlobRef | None:
+        """Return the newest shared model: the last average, or a first model where a fold begins."""
+        done = len(self.closed)
+        if self.closed and (done % terms.rounds or done >= terms.total_rounds):
+            return self.closed[-1].model.weights
+        firsts = (self.first_model, *self.later_first_models)
+        fold = done // terms.rounds
+        return firsts[fold] if fold < len(firsts) else None
 
     @property
     def members(self) -> tuple[SiteRecord, ...]:

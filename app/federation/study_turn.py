@@ -234,7 +234,12 @@ class Turn:
             name=name, state=site_machine.advance(site.state, SiteEvent.LEFT)
         )
         self.record = replace(
-            self.record, shares=tuple(one for one in self.record.shares if one.site != name)
+            self.record,
+            shares=tuple(one for one in self.record.shares if one.site != name),
+            fold_shares=tuple(
+                tuple(one for one in shares if one.site != name)
+                for shares in self.record.fold_shares
+            ),
         )
         if self.record.state is StudyState.PLANNING and name in self.record.roster:
             self._move(StudyEvent.FINGERPRINT_MISSING)
@@ -301,11 +306,14 @@ class Turn:
             and self.record.state in (StudyState.PREPARING, StudyState.TRAINING)
             and self.sites[event.site].state is SiteState.JOINED
             and event.report.plan == plan.sha256
-            and event.report.training_cases > 0
+            and min((event.report.training_cases, *event.report.fold_cases)) > 0
+            and self._says_each_fold(event.report.fold_cases)
             and event.report.phase in _PREPARED_PHASES
         ):
             # Its PlanAccepted was lost on the way; the report says the same.
-            self._prepared(event.site, plan.sha256, event.report.training_cases)
+            self._prepared(
+                event.site, plan.sha256, event.report.training_cases, event.report.fold_cases
+            )
 
     def _miss_silent_sites(self) -> None:
         limit_s = self.terms.progress_deadline_minutes * 60
@@ -379,7 +387,7 @@ class Turn:
     def _sites_aligned(self, event: SitesAligned) -> None:
         if self.record.state in _OVER:
             return
-        if event.model == self.record.base:
+        if event.model == self.record.base(self.terms):
             new = [one for one in event.shares if self.record.share_of(one.site) is None]
             self._take_shares((*self.record.shares, *new))
         # A round closed meanwhile, or another site came: what is missing is made anew.
@@ -412,6 +420,8 @@ class Turn:
         record = self.record
         if event.attempt > record.planning:
             raise UnexpectedStudyEvent(record.state, event, "no such planning was asked for")
+        if 1 + len(event.later_bases) != len(self.terms.folds):
+            raise UnexpectedStudyEvent(record.state, event, "every fold needs a first model")
         if event.attempt < record.planning or record.state is StudyState.STOPPED:
             return
         if record.state is StudyState.PLANNING:
@@ -421,6 +431,7 @@ class Turn:
                 plan=event.plan,
                 merged=event.merged,
                 first_model=event.base,
+                later_first_models=event.later_bases,
             )
             self._take_shares(event.shares)
             self._align_late_sites()
@@ -462,18 +473,33 @@ class Turn:
             self._refuse(
                 event.site, ErrorCode.PLANS_REFUSED, "the accepted plan is not the study's plan"
             )
-        elif event.cases < 1:
+        elif min((event.cases, *event.fold_cases)) < 1:
             self._refuse(
                 event.site, ErrorCode.TOO_FEW_CASES, "a site without training cases cannot train"
             )
+        elif not self._says_each_fold(event.fold_cases):
+            self._refuse(
+                event.site,
+                ErrorCode.PROTOCOL,
+                f"the site declared its cases of {len(event.fold_cases)} folds, the study has "
+                f"{len(self.terms.folds)}",
+            )
         elif self.record.state in (StudyState.PREPARING, StudyState.TRAINING):
-            self._prepared(event.site, event.plan, event.cases)
+            self._prepared(event.site, event.plan, event.cases, event.fold_cases)
 
-    def _prepared(self, name: SiteName, plan: Digest, cases: int) -> None:
+    def _says_each_fold(self, fold_cases: tuple[int, ...]) -> bool:
+        """Tell whether a site that accepts the plan says how many cases it trains in each fold."""
+        folds = len(self.terms.folds)
+        return len(fold_cases) == (folds if folds > 1 else 0)
+
+    def _prepared(
+        self, name: SiteName, plan: Digest, cases: int, fold_cases: tuple[int, ...]
+    ) -> None:
         self.sites[name] = replace(
             self.sites[name],
             prepared=plan,
             cases=cases,
+            fold_cases=fold_cases,
             refused_plan=False,
             problem="",
             problem_sentence="",
@@ -513,7 +539,7 @@ class Turn:
             for name, site in self.sites.items()
         ):
             return
-        base = self.record.base
+        base = self.record.base(self.terms)
         if base is None:
             raise OurMistake("a round cannot open before the first model is drawn")
         self._move(StudyEvent.ROUND_OPENED)
@@ -539,7 +565,7 @@ class Turn:
 
     def _has_base(self, name: SiteName) -> bool:
         """Tell whether a site can be asked: in asymmetric averaging its share must be made first."""
-        return self.record.base_of(name, self.terms.method) is not None
+        return self.record.base_of(name, self.terms) is not None
 
     def _ask(self, name: SiteName) -> None:
         """Ask a ready site to train the open round; a new attempt when its last one failed."""
@@ -628,7 +654,9 @@ class Turn:
                 )
             return
         ask = opened.ask_of(name)
-        base = self.record.base_of(name, self.terms.method)
+        base = self.record.base_of(name, self.terms)
+        place = self.terms.place_of(opened.number)
+        cases = self.sites[name].cases_in(place.index)
         if opened.state is not RoundState.COLLECTING:
             self._refuse(
                 name, ErrorCode.STUDY_STATE, f"round {update.round} is being averaged already"
@@ -648,12 +676,12 @@ class Turn:
                 name, ErrorCode.NOT_FINITE, f"the update of round {update.round} has no finite loss"
             )
             self._lose(name, ErrorCode.NOT_FINITE.value)
-        elif update.cases != self.sites[name].cases:
+        elif update.cases != cases:
             self._refuse(
                 name,
                 ErrorCode.PROTOCOL,
                 f"the update of round {update.round} claims {update.cases} cases, the site "
-                f"declared {self.sites[name].cases}",
+                f"declared {cases}",
             )
             self._lose(name, ErrorCode.PROTOCOL.value)
         else:
@@ -661,26 +689,28 @@ class Turn:
             self.record = replace(self.record, round=replace(opened, updates=tuple(updates)))
             self._move_site(name, SiteEvent.UPDATE_KEPT)
             self.sites[name] = replace(self.sites[name], problem="", problem_sentence="")
-            if update.base_score is not None:
-                self._note_score(name, update.base_score)
+            if update.base_score is not None and not place.begins:
+                self._note_score(name, update.base_score, opened.number - 1)
 
     def _model_scored(self, event: ModelScored) -> None:
-        """Keep a site's score of the final average; one of another model says nothing here."""
+        """Keep a site's score of a fold's last average; one of another model says nothing here."""
         if not self._known(event.site) or self.record.state is not StudyState.FINISHED:
             return
-        final = self.record.base_of(event.site, self.terms.method)
-        if final is not None and final.sha256 == event.model:
-            self._note_score(event.site, event.score)
+        for fold in range(len(self.terms.folds)):
+            last = self.record.last_of_fold(event.site, fold, self.terms)
+            if last is not None and last.sha256 == event.model:
+                self._note_score(event.site, event.score, (fold + 1) * self.terms.rounds)
 
-    def _note_score(self, site: SiteName, score: HeldOutScore) -> None:
-        """Put a site's score of the newest average to its round.
+    def _note_score(self, site: SiteName, score: HeldOutScore, number: int) -> None:
+        """Put a site's score of the average of a closed round to it.
 
         A score that cannot be one is left out: it says nothing of the weights that came with it.
         """
-        if not self.record.closed or not is_plausible(score, labels=self.terms.foreground):
+        if not is_plausible(score, labels=self.terms.foreground):
             return
-        *earlier, newest = self.record.closed
-        self.record = replace(self.record, closed=(*earlier, with_score(newest, site, score)))
+        closed = list(self.record.closed)
+        closed[number - 1] = with_score(closed[number - 1], site, score)
+        self.record = replace(self.record, closed=tuple(closed))
 
     def _update_failed(self, event: UpdateFailed) -> None:
         if not self._known(event.site):
@@ -726,14 +756,22 @@ class Turn:
             last_updates=tuple((one.site, one.weights.sha256) for one in opened.updates),
         )
         self._take_shares(event.shares)
+        if self.terms.place_of(opened.number).ends and opened.number < self.terms.total_rounds:
+            self._end_fold()
         self._align_late_sites()
         for name, site in tuple(self.sites.items()):
             if site.state in (SiteState.WORKING, SiteState.DELIVERED):
                 self._move_site(name, SiteEvent.ROUND_CLOSED)
-        if opened.number >= self.terms.rounds:
+        if opened.number >= self.terms.total_rounds:
             self._move(StudyEvent.ROUNDS_DONE)
             self.record = replace(self.record, paused=False, paused_because="")
             self.effects.append(StudyFinished(model=model))
+
+    def _end_fold(self) -> None:
+        """Keep what sites share of a fold's last average; the next one's first model is cut anew."""
+        if self.terms.method is Method.ASYM:
+            kept = (*self.record.fold_shares, self.record.shares)
+            self.record = replace(self.record, fold_shares=kept, shares=())
 
     def _averaging_failed(self, event: AveragingFailed) -> None:
         opened = self._averaging(event, event.round, event.attempt)
@@ -826,12 +864,13 @@ def merge_and_plan(record: StudyRecord) -> MergeAndPlan:
 
 def align_sites(record: StudyRecord, terms: StudyTerms) -> AlignSites | None:
     """Return the work on late sites' shares, None when nobody waits for one."""
-    if terms.method is not Method.ASYM or record.plan is None or record.base is None:
+    base = record.base(terms)
+    if terms.method is not Method.ASYM or record.plan is None or base is None:
         return None
     newcomers = tuple(name for name, _ in record.networks if record.share_of(name) is None)
     if not newcomers:
         return None
-    return AlignSites(model=record.base, networks=record.networks, newcomers=newcomers)
+    return AlignSites(model=base, networks=record.networks, newcomers=newcomers)
 
 
 def average_round(record: StudyRecord, terms: StudyTerms) -> AverageRound:

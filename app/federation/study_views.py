@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from app.domain.folds import ALL_FOLDS
 from app.domain.ids import SiteName, StudyId
 from app.domain.rounds import BlobRef, GlobalModel
-from app.domain.study import ALL_FOLDS, Method, StudyTerms
+from app.domain.study import Method, StudyTerms
 from app.federation.best_round import best_round, held_out_cases, held_out_dice
 from app.federation.round_machine import RoundState
 from app.federation.site_machine import SiteState
@@ -66,6 +67,21 @@ class RoundSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FoldEnd:
+    """What a finished study leaves of one fold: its last average, and the best if it is another.
+
+    `merged` is what a site shares of it, in asymmetric averaging.
+    """
+
+    fold: str
+    model: BlobRef
+    score_wanted: bool = False
+    best: BlobRef | None = None
+    best_round: int = 0
+    merged: BlobRef | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Instruction:
     """Everything one site needs to know now; fields as in `app.wire.messages.Directive`.
 
@@ -90,6 +106,7 @@ class Instruction:
     score_wanted: bool = False
     best: BlobRef | None = None
     best_round: int = 0
+    folds: tuple[FoldEnd, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +123,11 @@ class SiteStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyStatus:
-    """The whole study as its coordinator sees it. `round` is the open round, 0 when none is."""
+    """The whole study as its coordinator sees it. `round` is the open round, 0 when none is.
+
+    `best_rounds` has the best of each fold, as far as it is known; `opened_from` is the average that
+    the open round began from, None where that is a first model.
+    """
 
     study: StudyId
     name: str
@@ -122,6 +143,9 @@ class StudyStatus:
     models: tuple[GlobalModel, ...]
     model: BlobRef | None
     best_round: int | None = None
+    folds: int = 1
+    best_rounds: tuple[int | None, ...] = ()
+    opened_from: BlobRef | None = None
 
 
 def instruction(
@@ -141,7 +165,7 @@ def instruction(
         sentence=_short(_sentence(terms, record)),
         sites=summaries,
         closed_rounds=_newest_rounds(record.closed),
-        rounds=terms.rounds,
+        rounds=terms.total_rounds,
     )
     if member is None or member.state is SiteState.WITHDRAWN:
         return replace(
@@ -183,11 +207,12 @@ def instruction(
     return replace(
         plain,
         step=Step.TRAIN,
-        base=record.base_of(site, terms.method),
+        base=record.base_of(site, terms),
         round=record.round.number,
         attempt=ask.attempt,
         start_epoch=(record.round.number - 1) * terms.epochs_per_round,
-        score_base=_is_scored(terms, record.round.number - 1),
+        score_base=not terms.place_of(record.round.number).begins
+        and _is_scored(terms, record.round.number - 1),
     )
 
 
@@ -195,35 +220,69 @@ def _is_scored(terms: StudyTerms, number: int) -> bool:
     """Tell whether sites score the average of a round before they train on from it."""
     if not terms.score_every or terms.fold == ALL_FOLDS or number < 1:
         return False
-    return number % terms.score_every == 0 or number == terms.rounds
+    place = terms.place_of(number)
+    return place.round % terms.score_every == 0 or place.ends
 
 
 def _finish(
     plain: Instruction, terms: StudyTerms, record: StudyRecord, site: SiteName
 ) -> Instruction:
-    """Tell a site what a finished study leaves: the last average, and the best if it is another.
+    """Tell a site what a finished study leaves of every fold that it can have a model of."""
+    ends = [
+        end
+        for index in range(len(terms.folds))
+        if (end := _end_of_fold(terms, record, site, index)) is not None
+    ]
+    plain = replace(plain, step=Step.FINISH, model=ends[-1].model if ends else None)
+    if len(terms.folds) > 1:
+        return replace(plain, folds=tuple(ends))
+    return (
+        plain
+        if not ends
+        else replace(
+            plain,
+            score_wanted=ends[0].score_wanted,
+            best=ends[0].best,
+            best_round=ends[0].best_round,
+        )
+    )
+
+
+def _end_of_fold(
+    terms: StudyTerms, record: StudyRecord, site: SiteName, index: int
+) -> FoldEnd | None:
+    """Return what a fold leaves a site: the last average, and the best if it is another.
 
     In asymmetric averaging an earlier average is no use to a site, whose own layers went on.
     """
-    final = record.closed[-1]
+    model = record.last_of_fold(site, index, terms)
+    if model is None:
+        return None
+    closed = record.closed_of_fold(index, terms)
+    final = closed[-1]
     wanted = _is_scored(terms, final.model.round) and all(one.site != site for one in final.scores)
-    plain = replace(
-        plain,
-        step=Step.FINISH,
-        model=record.base_of(site, terms.method),
-        score_wanted=wanted,
-    )
-    best = best_round(record.closed, minimum_sites=terms.minimum_sites)
+    end = FoldEnd(fold=terms.folds[index], model=model, score_wanted=wanted)
+    if terms.method is Method.ASYM:
+        share = record.last_share(site, index)
+        return replace(end, merged=None if share is None else share.part)
+    best = best_round(closed, minimum_sites=terms.minimum_sites)
     # Before the last average is scored as well nobody knows which one is the best.
-    judged = len(final.scores) >= terms.minimum_sites
-    if best is None or not judged or terms.method is Method.ASYM:
-        return plain
-    return replace(plain, best=best.model.weights, best_round=best.model.round)
+    if best is None or len(final.scores) < terms.minimum_sites:
+        return end
+    return replace(end, best=best.model.weights, best_round=best.model.round)
+
+
+def best_of_folds(terms: StudyTerms, record: StudyRecord) -> tuple[ClosedRound | None, ...]:
+    """Return the round of each fold whose average does best, as far as it is known."""
+    return tuple(
+        best_round(record.closed_of_fold(index, terms), minimum_sites=terms.minimum_sites)
+        for index in range(len(terms.folds))
+    )
 
 
 def status(terms: StudyTerms, record: StudyRecord, presence: Presences, now: float) -> StudyStatus:
     """Everything the coordinator's people may see."""
-    best = best_round(record.closed, minimum_sites=terms.minimum_sites)
+    best = [None if one is None else one.model.round for one in best_of_folds(terms, record)]
     statuses = []
     for site, summary in zip(record.sites, _summaries(record, presence, now), strict=True):
         here = presence.get(site.name)
@@ -247,13 +306,18 @@ def status(terms: StudyTerms, record: StudyRecord, presence: Presences, now: flo
         sentence=_sentence(terms, record),
         sites=tuple(statuses),
         round=record.round.number if record.round else 0,
-        rounds=terms.rounds,
+        rounds=terms.total_rounds,
         plan=record.plan,
         merged=record.merged,
         closed_rounds=tuple(_round_summary(one) for one in record.closed),
         models=tuple(one.model for one in record.closed),
-        model=record.base if record.closed else None,
-        best_round=None if best is None else best.model.round,
+        model=record.closed[-1].model.weights if record.closed else None,
+        best_round=best[0] if len(best) == 1 else None,
+        folds=len(terms.folds),
+        best_rounds=tuple(best),
+        opened_from=None
+        if record.round is None or terms.place_of(record.round.number).begins
+        else record.round.base,
     )
 
 
@@ -284,7 +348,8 @@ def _sentence(terms: StudyTerms, record: StudyRecord) -> str:
     if record.state is StudyState.STOPPED:
         return "The study was stopped."
     if record.state is StudyState.FINISHED:
-        return f"The study is finished: {terms.rounds} rounds are closed."
+        folds = f"{len(terms.folds)} folds, " if len(terms.folds) > 1 else ""
+        return f"The study is finished: {folds}{terms.total_rounds} rounds are closed."
     if record.paused:
         return record.paused_because or "The coordinator has paused the study."
     if record.state is StudyState.FAILED:
@@ -306,12 +371,12 @@ def _sentence(terms: StudyTerms, record: StudyRecord) -> str:
         text = f"{ready} of {_sites(len(members))} ready"
         if ready < needed:
             text += f", {needed} needed"
-        return f"Round {number} of {terms.rounds} opens soon: {text}."
+        return f"{terms.place_of(number).title} opens soon: {text}."
     return _round_sentence(terms, record.round, members)
 
 
 def _round_sentence(terms: StudyTerms, opened: OpenRound, members: tuple[SiteRecord, ...]) -> str:
-    head = f"Round {opened.number} of {terms.rounds}: "
+    head = f"{terms.place_of(opened.number).title}: "
     if opened.state is RoundState.AVERAGING:
         return head + f"averaging the updates of {_sites(len(opened.updates))}."
     outstanding = sum(site.state is SiteState.WORKING for site in members)

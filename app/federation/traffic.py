@@ -61,10 +61,10 @@ def largest_network(terms: StudyTerms) -> NetworkPlan:
 
 
 def traffic(terms: StudyTerms, tensors: Sequence[TensorSpec] | None = None) -> Traffic:
-    """Return what a site moves when it takes part in every round.
+    """Return what a site moves when it takes part in every round of every fold.
 
-    `tensors` are the plan's; before there is a plan, those of the largest network. The first model
-    and, where changes travel, the last average are fetched whole.
+    `tensors` are the plan's; before there is a plan, those of the largest network. A fold's first
+    model and, where changes travel, its last average are fetched whole.
     """
     known = manifest(largest_network(terms)) if tensors is None else tuple(tensors)
     whole = change_bytes(known, Transfer.FP32)
@@ -72,8 +72,8 @@ def traffic(terms: StudyTerms, tensors: Sequence[TensorSpec] | None = None) -> T
     return Traffic(
         round_up=change,
         round_down=change,
-        study_up=terms.rounds * change,
-        study_down=(terms.rounds - 1) * change + 2 * whole,
+        study_up=terms.total_rounds * change,
+        study_down=len(terms.folds) * ((terms.rounds - 1) * change + 2 * whole),
     )
 
 
@@ -82,6 +82,6 @@ def duration(
 ) -> Duration:
     """Return how long a site computes at this pace; `rounds_left` None means the whole study."""
     epoch_s = terms.iterations_per_epoch * step_s + terms.validation_iterations * validation_step_s
-    rounds = terms.rounds if rounds_left is None else rounds_left
+    rounds = terms.total_rounds if rounds_left is None else rounds_left
     round_s = terms.epochs_per_round * epoch_s
     return Duration(round_s=round_s, study_s=rounds * round_s)

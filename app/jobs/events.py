@@ -161,10 +161,14 @@ class ModelDrawn(Event, frozen=True):
 
 
 class Preprocessed(Event, frozen=True):
-    """Result: cases are preprocessed; how many train and validate in the chosen fold."""
+    """Result: cases are preprocessed; how many train and validate in the (first) chosen fold.
+
+    `fold_cases` says how many train in each, where several are chosen.
+    """
 
     training_cases: int
     validation_cases: int
+    fold_cases: tuple[int, ...] = ()
 
 
 class SessionEnded(Event, frozen=True):

@@ -66,7 +66,10 @@ class InitialModelJob(Job, frozen=True):
 
 
 class PreprocessJob(Job, frozen=True):
-    """Preprocess the local cases by the shared plan into the worker's own workspace."""
+    """Preprocess the local cases by the shared plan into the worker's own workspace.
+
+    `fold` is as in a study file: one, or a range of those that are trained.
+    """
 
     plan: str
     folder: str
@@ -83,7 +86,8 @@ class TrainJob(Job, frozen=True):
 
     `device` is "cpu", "cuda", "cuda:N", "mps" or "auto". `loader_processes` is nnU-Net's number of
     background augmenters (0: in this process). When `checkpoint` exists the session goes on
-    from it. `batch_size` is cases per step (None: the plan's). `gpus` is how many graphics cards
+    from it. Epochs count over the whole study: `epochs_before` lie before this session's fold, whose
+    `total_epochs` the learning rate spans. `batch_size` is cases per step (None: the plan's). `gpus` is how many graphics cards
     train together (None: all that torch sees); on a CPU, how many processes do.
     """
 
@@ -100,6 +104,7 @@ class TrainJob(Job, frozen=True):
     loader_processes: int = 0
     batch_size: int | None = None
     gpus: int | None = None
+    epochs_before: int = 0
 
 
 class CalibrateJob(Job, frozen=True):
@@ -171,12 +176,11 @@ class HeldOutJob(Job, frozen=True):
 
 
 class ExportJob(Job, frozen=True):
-    """Write a model zip that plain nnU-Net installs and runs."""
+    """Write a model zip that plain nnU-Net installs and runs; `folds` gives the weights of each."""
 
     plan: str
-    weights: str
+    folds: dict[str, str]
     configuration: str
-    fold: str
     model_name: str
     output: str
 

@@ -170,7 +170,7 @@ def _trainer(
     trainer: Any = make_trainer(
         plans,
         configuration=job.terms.configuration,
-        fold=job.terms.fold,
+        fold=job.terms.folds[0],
         dataset=dataset,
         device=device,
     )

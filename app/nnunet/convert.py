@@ -10,8 +10,8 @@ from typing import Any
 
 from app.domain.dataset import DatasetFolder
 from app.domain.errors import SetupProblem
+from app.domain.folds import ALL_FOLDS
 from app.domain.ids import Digest
-from app.domain.study import ALL_FOLDS
 from app.federation.plan_rules import unpack
 from app.jobs.workspace import DATASET
 

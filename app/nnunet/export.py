@@ -19,6 +19,7 @@ import os
 import re
 import tempfile
 import zipfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -52,11 +53,12 @@ def dataset_name(model_name: str, plan: Digest) -> str:
 
 
 def export_model(
-    *, plan: Path, weights: Path, configuration: str, fold: str, model_name: str, output: Path
+    *, plan: Path, folds: Mapping[str, Path], configuration: str, model_name: str, output: Path
 ) -> BlobRef:
     """Write the model zip to `output`, durably; return its digest and size.
 
-    `weights` is a safetensors file of the network's unique tensors; aliases are tied again.
+    `folds` gives for each fold a safetensors file of the network's unique tensors; aliases are tied
+    again. nnU-Net averages what the folds of one model predict.
 
     Raises:
         PeerMistake: the plan or the weights do not describe such a network.
@@ -68,24 +70,17 @@ def export_model(
 
     document = read_plan(plan)
     network = build_network(document, configuration)
-    read_into(network, weights)
+    for weights in folds.values():
+        read_into(network, weights)  # what does not fit is found before anything is written
     name = dataset_name(model_name, document.digest)
     plans = document.plans_for(name)
     identifier = plans.get("plans_name")
     if not isinstance(identifier, str):
         raise PeerMistake("the plans have no name", code=ErrorCode.PLANS_REFUSED)
     root = f"{name}/{TRAINER_NAME}__{identifier}__{configuration}"
-    checkpoint = slim_checkpoint(
-        network,
-        plans=plans,
-        dataset=document.dataset,
-        configuration=configuration,
-        fold=fold_of(fold),
-        mirroring_axes=mirroring_axes(plans, configuration),
-    )
     make_folder(output.parent)
     texts = {
-        f"{root}/README.txt": _readme(name, identifier, configuration, fold, document).encode(),
+        f"{root}/README.txt": _readme(name, identifier, configuration, folds, document).encode(),
         f"{root}/dataset.json": _pretty(document.dataset),
         f"{root}/dataset_fingerprint.json": _pretty(document.fingerprint),
         f"{root}/plans.json": _pretty(plans),
@@ -97,10 +92,22 @@ def export_model(
         disk_errors(output),
         tempfile.TemporaryDirectory(dir=output.parent, prefix=".export-") as scratch,
     ):
-        stored = Path(scratch) / CHECKPOINT
-        write_checkpoint(checkpoint, stored)
+        stored: dict[str, Path] = {}
+        for fold, weights in folds.items():
+            read_into(network, weights)
+            checkpoint = slim_checkpoint(
+                network,
+                plans=plans,
+                dataset=document.dataset,
+                configuration=configuration,
+                fold=fold_of(fold),
+                mirroring_axes=mirroring_axes(plans, configuration),
+            )
+            entry = f"{root}/fold_{fold}/{CHECKPOINT}"
+            stored[entry] = Path(scratch) / f"{fold}.pth"
+            write_checkpoint(checkpoint, stored[entry])
         archive = Path(scratch) / output.name
-        _write_zip(archive, texts, f"{root}/fold_{fold}/{CHECKPOINT}", stored)
+        _write_zip(archive, texts, stored)
         with archive.open("r+b") as file:
             os.fsync(file.fileno())
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -120,16 +127,16 @@ def mirroring_axes(plans: Json, configuration: str) -> tuple[int, ...]:
     return tuple(range(len(PlansManager(plans).get_configuration(configuration).patch_size)))
 
 
-def _write_zip(archive: Path, texts: dict[str, bytes], checkpoint: str, stored: Path) -> None:
+def _write_zip(archive: Path, texts: dict[str, bytes], stored: dict[str, Path]) -> None:
     with zipfile.ZipFile(archive, "w") as target:
-        for name in sorted((*texts, checkpoint)):
+        for name in sorted((*texts, *stored)):
             info = zipfile.ZipInfo(name, _ZIP_EPOCH)
             info.external_attr = _FILE_MODE
             info.create_system = 3  # Unix, whatever wrote it
-            if name == checkpoint:
+            if name in stored:
                 # Weights hardly shrink; stored, they cost no time on either side.
-                info.file_size = stored.stat().st_size
-                with stored.open("rb") as source, target.open(info, "w") as entry:
+                info.file_size = stored[name].stat().st_size
+                with stored[name].open("rb") as source, target.open(info, "w") as entry:
                     while block := source.read(1 << 20):
                         entry.write(block)
             else:
@@ -142,7 +149,11 @@ def _pretty(content: Json) -> bytes:
 
 
 def _readme(
-    name: str, identifier: str, configuration: str, fold: str, document: PlanDocument
+    name: str,
+    identifier: str,
+    configuration: str,
+    folds: Iterable[str],
+    document: PlanDocument,
 ) -> str:
     return f"""\
 For research use only. Not a medical device.
@@ -154,7 +165,7 @@ nnunetv2 {document.versions.get("nnunetv2", "?")}
 Install and run it with plain nnU-Net:
 
   nnUNetv2_install_pretrained_model_from_zip model.zip
-  nnUNetv2_predict -i IMAGES -o RESULTS -d {name} -p {identifier} -c {configuration} -f {fold}
+  nnUNetv2_predict -i IMAGES -o RESULTS -d {name} -p {identifier} -c {configuration} -f {" ".join(folds)}
 
 Images are named CASE_0000{document.dataset.get("file_ending", "")}, one file per channel.
 nnU-Net: Isensee et al., Nature Methods 18, 203-211 (2021).

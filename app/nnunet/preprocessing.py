@@ -13,7 +13,7 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from app.domain.dataset import Case, DatasetFolder
 from app.domain.errors import DataProblem, ErrorCode, JobFailed, PeerMistake
-from app.domain.study import ALL_FOLDS
+from app.domain.folds import ALL_FOLDS, folds_of
 from app.nnunet.convert import Json, PlanDocument
 from app.nnunet.environment import enter
 from app.system.atomic import disk_errors, disk_problem, make_folder, write_atomic
@@ -42,10 +42,15 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """Which cases of a site train and which validate; with fold "all" every case does both."""
+    """Which cases of a site train and which validate; with fold "all" every case does both.
+
+    Where several folds are trained they are those of the first one, and `fold_cases` says how many
+    train in each.
+    """
 
     training: tuple[str, ...]
     validation: tuple[str, ...]
+    fold_cases: tuple[int, ...] = ()
 
 
 def preprocess(
@@ -64,7 +69,8 @@ def preprocess(
     """Prepare all labelled training cases but those in `leave_out`, and write what nnU-Net reads.
 
     That is dataset.json, plans, fingerprint and splits in nnU-Net's folders of `workspace`, and
-    the preprocessed cases. Cases that no longer belong are removed from there.
+    the preprocessed cases. Cases that no longer belong are removed from there. `fold` is as in a
+    study file; what is prepared is the same for all.
 
     Raises:
         DataProblem: no case is left, or one cannot be prepared (the sentence names it).
@@ -78,7 +84,11 @@ def preprocess(
     if not cases:
         raise DataProblem("no labelled case is left to train on", code=ErrorCode.TOO_FEW_CASES)
     splits = splits_of([case.name for case in cases], seed=seed)
-    split = chosen_split(splits, [case.name for case in cases], fold)
+    names, folds = [case.name for case in cases], folds_of(fold)
+    split = chosen_split(splits, names, folds[0])
+    if len(folds) > 1:
+        chosen = tuple(len(chosen_split(splits, names, one).training) for one in folds)
+        split = replace(split, fold_cases=chosen)
     plans = plan.plans_for()
     base = folders.preprocessed_dataset
     _write_json(folders.raw_dataset / "dataset.json", local)

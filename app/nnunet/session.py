@@ -1,7 +1,7 @@
 """A training session: one stock nnUNetTrainer, kept alive from round to round.
 
 The session does what `nnUNetTrainer.run_training` does, hook by hook, with a stop check and an
-event after every step. `num_epochs` is the whole study's, and `current_epoch` runs on over the
+event after every step. `num_epochs` is the whole fold's, and `current_epoch` runs on over the
 rounds, so that the learning rate is one curve. Between rounds only the weights change: they are
 copied into the network in place; optimizer, scaler, schedule and loaders stay.
 
@@ -34,9 +34,10 @@ from app.domain.errors import (
     OurMistake,
     SetupProblem,
 )
+from app.domain.folds import ALL_FOLDS
 from app.domain.ids import Digest
 from app.domain.rounds import BlobRef, TensorSpec
-from app.domain.study import ALL_FOLDS, Transfer
+from app.domain.study import Transfer
 from app.domain.training import EpochRecord, HeldOutScore, StepRecord
 from app.jobs.events import (
     AnyEvent,
@@ -123,7 +124,12 @@ class TrainingSession:
 
     @property
     def epoch(self) -> int:
-        """How many study epochs lie behind the session."""
+        """How many study epochs lie behind the session, those of earlier folds included."""
+        return self._job.epochs_before + self._fold_epoch
+
+    @property
+    def _fold_epoch(self) -> int:
+        """How many epochs of this fold lie behind: nnU-Net's own count."""
         return int(self._trainer.current_epoch)
 
     def open(self) -> SessionReady:
@@ -242,7 +248,7 @@ class TrainingSession:
         ):
             if command.base is not None:
                 read_into(self._trainer.network, Path(command.base))
-            self._align(command.start_epoch)
+            self._align(command.start_epoch - self._job.epochs_before)
             progress = RoundProgress(round=command.round, attempt=command.attempt, epochs=[])
             self._progress = progress
             if command.score_base and command.base is not None and self._writes:
@@ -360,8 +366,8 @@ class TrainingSession:
 
     def _train_epoch(self, round_number: int) -> None:
         trainer = self._trainer
-        if self.epoch >= self._job.total_epochs:
-            raise OurMistake(f"epoch {self.epoch + 1} is beyond the study's last epoch")
+        if self._fold_epoch >= self._job.total_epochs:
+            raise OurMistake(f"epoch {self.epoch + 1} is beyond the last epoch of its fold")
         trainer.on_epoch_start()
         trainer.on_train_epoch_start()
         outputs = [
@@ -421,7 +427,7 @@ class TrainingSession:
         return lists
 
     def _align(self, start_epoch: int) -> None:
-        """Put the trainer at `start_epoch`, as a round that is repeated or was missed needs.
+        """Put the trainer at an epoch of its fold, as a round that is repeated or was missed needs.
 
         nnU-Net's log must hold exactly one value per epoch: entries of epochs that are done again
         go, and missed epochs repeat the last known value (not a number where there is none).
@@ -438,7 +444,7 @@ class TrainingSession:
         for key, values in self._lists.items():
             values[:] = [_plain_value(value) for value in values]
             if key == _EMA:
-                values[:0] = [math.nan] * (self.epoch - len(values))
+                values[:0] = [math.nan] * (self._fold_epoch - len(values))
 
     def _record(self, round_number: int, seconds: float) -> EpochRecord:
         latest = {key: values[-1] for key, values in self._lists.items()}
@@ -470,7 +476,7 @@ class TrainingSession:
                 "weights": unique_tensors(trainer.network),
                 "optimizer": trainer.optimizer.state_dict(),
                 "scaler": None if trainer.grad_scaler is None else trainer.grad_scaler.state_dict(),
-                "epoch": self.epoch,
+                "epoch": self._fold_epoch,
                 "log": self._lists,
                 "round": msgspec.to_builtins(
                     {

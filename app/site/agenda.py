@@ -11,6 +11,7 @@ import enum
 from dataclasses import dataclass
 from typing import Final
 
+from app.site.fold_ends import best_of, ends_of, name_of
 from app.site.rounds import RoundState, RoundTask
 from app.site.state import (
     Allowance,
@@ -121,7 +122,8 @@ class StudyFacts:
     """What the study lane decides from.
 
     `allowed` is an allowance that holds now; `fingerprint_unheard` that the coordinator still
-    asks though it was sent, `score_unheard` that a score was not told just now.
+    asks though it was sent, `score_unheard` that a score was not told just now. `session_stands`
+    is True while a worker waits for rounds of the fold at position `fold`, the one that comes next.
     """
 
     directive: Directive | None
@@ -135,6 +137,7 @@ class StudyFacts:
     model: FinalModel | None
     has_update: bool
     score_unheard: bool = False
+    fold: int = 0
 
 
 def next_study_work(facts: StudyFacts) -> Work | None:
@@ -162,9 +165,10 @@ def _close(facts: StudyFacts) -> Work | None:
 
 
 def _finish(facts: StudyFacts, directive: Directive) -> Work | None:
-    if directive.model is None:
+    ends = ends_of(directive)
+    if not ends:
         return None
-    wanted, model = directive.model.sha256, facts.model
+    wanted, model = name_of([end.model for end in ends]), facts.model
     if model is None or model.sha256 != wanted:
         if facts.plan is None:
             # A site that joined late needs the plan to write a model that others can run.
@@ -175,13 +179,15 @@ def _finish(facts: StudyFacts, directive: Directive) -> Work | None:
     if facts.has_update and not model.personal_exported:
         return Work(kind=WorkKind.EXPORT_PERSONAL, key=wanted)
     prepared = facts.plan is not None and facts.plan.prepared
-    if directive.score_wanted and prepared and model.score is None:
-        return Work(kind=WorkKind.SCORE_MODEL, key=wanted)
-    if directive.score_wanted and model.score is not None and facts.score_unheard:
+    wishes = [end.model.sha256 for end in ends if end.score_wanted]
+    unscored = [sha256 for sha256 in wishes if model.score_of(sha256) is None]
+    if unscored and prepared:
+        return Work(kind=WorkKind.SCORE_MODEL, key=unscored[0])
+    if len(unscored) < len(wishes) and facts.score_unheard:
         return Work(kind=WorkKind.TELL_SCORE, key=wanted)
-    best = directive.best
-    if best is not None and best.sha256 not in (wanted, model.best):
-        return Work(kind=WorkKind.EXPORT_BEST, key=best.sha256)
+    best = best_of(ends)
+    if best and name_of(best) != model.best:
+        return Work(kind=WorkKind.EXPORT_BEST, key=name_of(best))
     return None
 
 
@@ -216,7 +222,7 @@ def _train(facts: StudyFacts, directive: Directive) -> Work | None:
         return Work(kind=WorkKind.TRAIN, key=f"{asked.round} {asked.base} {asked.start_epoch}")
     if not facts.session_stands:
         # The worker's imports take seconds: it stands ready when the round comes.
-        return Work(kind=WorkKind.OPEN_SESSION, key=plan.sha256)
+        return Work(kind=WorkKind.OPEN_SESSION, key=f"{plan.sha256} {facts.fold}")
     return None
 
 

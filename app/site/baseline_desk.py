@@ -136,7 +136,7 @@ class BaselineDesk:
             why_not=why_not,
             job=self._job,
             epoch=0 if kept is None or not kept.epochs else kept.epochs[-1].epoch,
-            total_epochs=0 if joined is None else joined.terms.total_epochs,
+            total_epochs=0 if joined is None else joined.terms.fold_epochs,
             epochs=() if kept is None else kept.epochs,
             done=kept is not None and kept.exported,
         )
@@ -259,7 +259,9 @@ class BaselineDesk:
         output = site.home.models / f"baseline-{plan.sha256[:12]}.zip"
         done = await run_for(
             site,
-            export_job(site, joined, plan=plan, weights=weights, output=output),
+            export_job(
+                site, joined, plan=plan, folds={joined.terms.folds[0]: weights}, output=output
+            ),
             Exported,
             kind=KIND,
             show=self._show,
@@ -293,7 +295,7 @@ class BaselineDesk:
                         kind=KIND,
                         running=True,
                         done=(record.epoch - 1) * steps + record.step,
-                        total=joined.terms.total_epochs * steps,
+                        total=joined.terms.fold_epochs * steps,
                         what="training without the other sites",
                     )
                 )

@@ -13,7 +13,7 @@ from app.domain.study import StudyTerms
 from app.jobs.spec import InitialModelJob, PreprocessJob, TrainJob, TrainRound
 
 ROUND: Final = 1
-"""A baseline is one round as long as the whole study."""
+"""A baseline is one round as long as the whole study, or as its first fold where it has several."""
 
 
 def preparation(
@@ -31,7 +31,7 @@ def preparation(
         folder=folder,
         workspace=str(workspace),
         configuration=terms.configuration,
-        fold=terms.fold,
+        fold=terms.folds[0],
         leave_out=leave_out,
         seed=terms.seed,
         threads=threads,
@@ -67,8 +67,8 @@ def session(
         plan=str(plan),
         workspace=str(workspace),
         configuration=terms.configuration,
-        fold=terms.fold,
-        total_epochs=terms.total_epochs,
+        fold=terms.folds[0],
+        total_epochs=terms.fold_epochs,
         iterations_per_epoch=terms.iterations_per_epoch,
         validation_iterations=terms.validation_iterations,
         seed=terms.seed,
@@ -80,11 +80,11 @@ def session(
 
 
 def whole_study(terms: StudyTerms, *, base: Path, update: Path) -> TrainRound:
-    """Return the command that trains every epoch of the study without a pause in between."""
+    """Return the command that trains every epoch of a fold without a pause in between."""
     return TrainRound(
         round=ROUND,
         attempt=1,
-        epochs=terms.total_epochs,
+        epochs=terms.fold_epochs,
         start_epoch=0,
         base=str(base),
         update=str(update),

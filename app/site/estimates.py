@@ -32,11 +32,11 @@ def traffic_view(
     `tensors` are the plan's, None before there is one; `pace` is this computer's.
     """
     moved = traffic(terms, tensors)
-    rounds = terms.rounds if rounds_left is None else rounds_left
+    folds = f"{len(terms.folds)} folds of {terms.rounds}" if len(terms.folds) > 1 else terms.rounds
     upto = "up to " if tensors is None else ""
     sentence = (
         f"Each round sends {upto}{size(moved.round_up)} and receives {upto}{size(moved.round_down)} "
-        f"({_PRECISION[terms.transfer]}). All {terms.rounds} rounds move {upto}"
+        f"({_PRECISION[terms.transfer]}). All {folds} rounds move {upto}"
         f"{size(moved.study_up + moved.study_down)}."
     )
     finish: float | None = None
@@ -45,7 +45,7 @@ def traffic_view(
             terms,
             step_s=pace.step_s,
             validation_step_s=pace.validation_step_s,
-            rounds_left=rounds,
+            rounds_left=rounds_left,
         )
         finish = now + lasts.study_s
         day = time.strftime("%d %B %Y", time.localtime(finish))

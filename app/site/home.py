@@ -81,9 +81,9 @@ class SiteHome:
     def training(self) -> Path:
         return self.root / "training"
 
-    @property
-    def checkpoint(self) -> Path:
-        return self.training / "checkpoint.pth"
+    def checkpoint(self, fold: int = 0) -> Path:
+        """Where the training of the fold at this position goes on from."""
+        return self.training / (f"checkpoint-{fold}.pth" if fold else "checkpoint.pth")
 
     @property
     def at_work(self) -> Path:
@@ -106,10 +106,9 @@ class SiteHome:
         """File of the change that makes one global model of the one before."""
         return self.study / f"change-{sha256}.safetensors"
 
-    @property
-    def first_weights(self) -> Path:
-        """What this site's own network began with (asymmetric averaging)."""
-        return self.training / "first.safetensors"
+    def first_weights(self, fold: int = 0) -> Path:
+        """What this site's own network began the fold at this position with (asymmetric averaging)."""
+        return self.training / (f"first-{fold}.safetensors" if fold else "first.safetensors")
 
     def own_base(self, round_number: int, base: str) -> Path:
         """A shared base with this site's own tensors added, for one round; it does not change."""

@@ -104,17 +104,22 @@ def statement_digest(document: bytes, joined: JoinedStudy) -> str:
 
 
 async def first_weights(
-    site: SiteContext, joined: JoinedStudy, plan: Path, *, show: Callable[[JobView], None]
+    site: SiteContext,
+    joined: JoinedStudy,
+    plan: Path,
+    *,
+    fold: int,
+    show: Callable[[JobView], None],
 ) -> Path:
-    """Return the weights that this site's own network begins with; a worker draws them once."""
-    target = site.home.first_weights
+    """Return the weights that this site's own network begins a fold with; a worker draws them once."""
+    target = site.home.first_weights(fold)
     if not target.exists():
         await run_for(
             site,
             InitialModelJob(
                 plan=str(plan),
                 configuration=joined.terms.configuration,
-                seed=joined.terms.seed,
+                seed=joined.terms.seed_of(fold),
                 output=str(target),
             ),
             ModelDrawn,

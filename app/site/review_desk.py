@@ -252,7 +252,13 @@ class ReviewDesk:
         await asyncio.to_thread(make_folder, output.parent)
         done = await run_for(
             site,
-            export_job(site, joined, plan=plan, weights=average.weights, output=output),
+            export_job(
+                site,
+                joined,
+                plan=plan,
+                folds={joined.terms.fold_at(average.view.round): average.weights},
+                output=output,
+            ),
             Exported,
             kind="segment",
             show=self._show_job,

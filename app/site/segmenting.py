@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from app.control.messages import ModelView, SegmentCases
 from app.domain.dataset import Case, DatasetFolder
 from app.domain.errors import DataProblem, ErrorCode, SetupProblem
+from app.domain.folds import SINGLE_FOLDS
 from app.domain.segmentation import CaseSource, ModelKind
-from app.domain.study import ALL_FOLDS
 from app.domain.training import HeldOutScore
 from app.jobs.spec import ExportJob
 from app.jobs.workspace import Workspace
@@ -32,9 +32,6 @@ from app.system.atomic import disk_errors, make_folder
 
 logger = logging.getLogger(__name__)
 
-_FIRST_TRAINED: Final = 2
-"""The average that round 1 starts from is the first model, which nobody has trained."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundAverage:
@@ -47,8 +44,8 @@ class RoundAverage:
 def round_average(site: SiteContext) -> RoundAverage | None:
     """Return the newest average that this site has, None before the first and after the last."""
     task, joined = site.store.get(Task), site.joined
-    if task is None or joined is None or task.task.round < _FIRST_TRAINED:
-        return None
+    if task is None or joined is None or joined.terms.place_of(task.task.round).begins:
+        return None  # what a fold begins from is a first model, which nobody has trained
     if site.store.get(FinalModel) is not None:
         return None  # the study has its model
     base, home = task.task.base, site.home
@@ -59,7 +56,7 @@ def round_average(site: SiteContext) -> RoundAverage | None:
     number = task.task.round - 1
     return RoundAverage(
         view=ModelView(
-            name=f"{joined.terms.name}, average after round {number}",
+            name=f"{joined.terms.name}, average after {joined.terms.place_of(number)}",
             path=str(site.home.models / f"round-{number:04d}-{task.task.base[:12]}.zip"),
             digest="",
             round=number,
@@ -74,12 +71,17 @@ def keep_if_best(
 ) -> None:
     """Keep the average that a round began with, if no earlier one did better here.
 
-    `score` is on this site's own validation cases; None where the study does not ask for it. A
-    full disk costs this model and nothing else: the round's own work goes on.
+    `score` is on this site's own validation cases; None where the study does not ask for it. They
+    are others in every fold, so averages of different folds are not compared: the newest fold's best
+    is kept. A full disk costs this model and nothing else: the round's own work goes on.
     """
-    dice = None if score is None else score.mean
+    dice, joined = None if score is None else score.mean, site.joined
     best = site.store.get(BestAverage)
-    if dice is None or task.round < _FIRST_TRAINED or (best is not None and best.dice >= dice):
+    if dice is None or joined is None:
+        return
+    place = joined.terms.place_of(task.round)
+    same_fold = best is not None and joined.terms.place_of(best.round).number == place.number
+    if place.begins or (best is not None and same_fold and best.dice >= dice):
         return
     kept = site.home.models / f"best-{task.round - 1:04d}-{task.base[:12]}.safetensors"
     try:
@@ -117,8 +119,8 @@ def best_average(site: SiteContext) -> RoundAverage | None:
         return None
     return RoundAverage(
         view=ModelView(
-            name=f"{joined.terms.name}, best average here, after round {best.round} "
-            f"(Dice {best.dice:.2f})",
+            name=f"{joined.terms.name}, best average here, after "
+            f"{joined.terms.place_of(best.round)} (Dice {best.dice:.2f})",
             path=str(zipped),
             digest="",
             round=best.round,
@@ -144,14 +146,13 @@ def models_here(site: SiteContext) -> tuple[ModelView, ...]:
 
 
 def export_job(
-    site: SiteContext, joined: JoinedStudy, *, plan: Plan, weights: Path, output: Path
+    site: SiteContext, joined: JoinedStudy, *, plan: Plan, folds: Mapping[str, Path], output: Path
 ) -> ExportJob:
-    """Return the job that makes a model zip of weights by the study's plan."""
+    """Return the job that makes a model zip of one or several folds' weights by the study's plan."""
     return ExportJob(
         plan=str(site.home.plan(plan.sha256)),
-        weights=str(weights),
+        folds={fold: str(weights) for fold, weights in folds.items()},
         configuration=joined.terms.configuration,
-        fold=joined.terms.fold,
         model_name=joined.terms.name,
         output=str(output),
         threads=site.settings.worker_threads,
@@ -167,10 +168,11 @@ def dataset_here(site: SiteContext) -> DatasetFolder | None:
 def validation_cases(site: SiteContext) -> tuple[Case, ...]:
     """Return the cases that the study's fold keeps out of training here, by nnU-Net's own split.
 
-    None with fold "all", which trains on every case, and before the images are prepared.
+    None with fold "all", which trains on every case, with several folds, which do so together, and
+    before the images are prepared.
     """
     joined, dataset = site.joined, dataset_here(site)
-    if joined is None or dataset is None or joined.terms.fold == ALL_FOLDS:
+    if joined is None or dataset is None or joined.terms.fold not in SINGLE_FOLDS:
         return ()
     splits = Workspace(root=site.home.workspace).preprocessed_dataset / "splits_final.json"
     try:
@@ -202,7 +204,8 @@ def cases_of(site: SiteContext, command: SegmentCases) -> tuple[Case, ...]:
         cases = validation_cases(site)
         if not cases:
             raise DataProblem(
-                "the study's fold keeps no case of this site out of training",
+                "the study keeps no case of this site out of training; "
+                "choose the held-out cases or a folder",
                 code=ErrorCode.FOLDER_EMPTY,
             )
         return cases

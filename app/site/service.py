@@ -739,7 +739,8 @@ class SiteService:
                     phase=phase.value,
                     job=study.job,
                     round=0 if task is None else task.round,
-                    rounds=0 if joined is None else joined.terms.rounds,
+                    rounds=0 if joined is None else joined.terms.total_rounds,
+                    folds=1 if joined is None else len(joined.terms.folds),
                     epoch=last if step is None else step.epoch,
                     total_epochs=0 if joined is None else joined.terms.total_epochs,
                     step=(iterations if last else 0) if step is None else step.step,
@@ -768,7 +769,7 @@ class SiteService:
         """Rounds of the joined study that are not closed yet."""
         joined = self._site.joined
         closed = max((one.number for one in self.study.closed_rounds.rounds), default=0)
-        return 0 if joined is None else max(0, joined.terms.rounds - closed)
+        return 0 if joined is None else max(0, joined.terms.total_rounds - closed)
 
     def _round_expected_at(self) -> float | None:
         study, joined, now = self.study, self._site.joined, self._site.clock.now()
@@ -825,6 +826,7 @@ class SiteService:
             phase=phase,
             plan=plan.sha256 if plan is not None and ready else None,
             training_cases=plan.training_cases if plan is not None and ready else 0,
+            fold_cases=plan.fold_cases if plan is not None and ready else (),
             round=0 if task is None else task.round,
             attempt=0 if task is None else task.attempt,
             epoch=0 if step is None else step.epoch,

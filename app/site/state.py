@@ -115,13 +115,17 @@ class StandingAllowance(Record, frozen=True):
 
 
 class Plan(Record, frozen=True):
-    """The study's plan as this site has it; `identity` proves that it trains what others train."""
+    """The study's plan as this site has it; `identity` proves that it trains what others train.
+
+    `fold_cases` are the training cases of each fold, in a study of several.
+    """
 
     sha256: str
     merged: str | None
     prepared: bool = False
     told: bool = False
     training_cases: int = 0
+    fold_cases: tuple[int, ...] = ()
     validation_cases: int = 0
     refused_code: str = ""
     refused_sentence: str = ""
@@ -153,10 +157,24 @@ class Remainders(Record, frozen=True):
 
 
 class OwnWeights(Record, frozen=True):
-    """File name, in the training folder, of the newest weights that were trained here."""
+    """File name, in the training folder, of the newest weights that were trained here.
+
+    `earlier` are (round, file) of the newest weights of each fold before, of a study of several.
+    """
 
     file: str
     round: int
+    earlier: tuple[tuple[int, str], ...] = ()
+
+    @property
+    def files(self) -> dict[int, str]:
+        """Every kept file by its round."""
+        return {**dict(self.earlier), self.round: self.file}
+
+    def after(self, round_number: int, file: str, *, fold_begins: int) -> OwnWeights:
+        """Return the list with newer weights, of a fold whose first round is `fold_begins`."""
+        kept = {number: name for number, name in self.files.items() if number < fold_begins}
+        return OwnWeights(file=file, round=round_number, earlier=tuple(sorted(kept.items())))
 
 
 class Wish(Record, frozen=True):
@@ -192,19 +210,31 @@ class ClosedRounds(Record, frozen=True):
         return ClosedRounds(rounds=tuple(by_number[number] for number in sorted(by_number)))
 
 
+class AverageScore(msgspec.Struct, frozen=True, kw_only=True):
+    """How the average with this digest does on this site's held-out cases."""
+
+    sha256: str
+    score: HeldOutScore
+
+
 class FinalModel(Record, frozen=True):
     """The study's final model is here; `exported` once its zip is written.
 
-    `score` is how it does on this site's held-out cases; `best` the digest of the average that did
-    best over all sites, once its zip is written.
+    `sha256` names the last average, or those of all folds together. `scores` are how they do on
+    this site's held-out cases; `best` names the averages that did best over all sites, once their
+    zip is written.
     """
 
     sha256: str
     round: int
     exported: bool = False
     personal_exported: bool = False
-    score: HeldOutScore | None = None
+    scores: tuple[AverageScore, ...] = ()
     best: str = ""
+
+    def score_of(self, sha256: str) -> HeldOutScore | None:
+        """Return how an average does here, None before that is known."""
+        return next((one.score for one in self.scores if one.sha256 == sha256), None)
 
 
 class Models(Record, frozen=True):

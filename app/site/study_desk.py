@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -65,6 +65,7 @@ from app.site.agenda import StudyFacts, Work, WorkKind
 from app.site.audit import AuditKind
 from app.site.context import JoinedStudy, SiteContext, SiteLink
 from app.site.data_desk import DataDesk
+from app.site.fold_ends import best_of, ends_of, name_of
 from app.site.interruptions import WorkAtRisk
 from app.site.own_network import OwnNetwork, first_weights, keep_plan
 from app.site.pace import Pace
@@ -74,6 +75,7 @@ from app.site.segmenting import export_job, keep_if_best
 from app.site.session import TrainingSession
 from app.site.state import (
     Allowance,
+    AverageScore,
     CheckedFolder,
     ClosedRounds,
     FinalModel,
@@ -100,6 +102,7 @@ from app.wire.messages import (
     BlobKind,
     Directive,
     FingerprintOffered,
+    FoldEnd,
     HeldOut,
     ModelScored,
     PlanAccepted,
@@ -174,6 +177,7 @@ class StudyDesk:
         self._fingerprint_unheard = False
         self._early: EarlyUpload | None = None
         self._computes_with = self._chosen()
+        self._session_fold = 0
 
     async def start(self) -> None:
         """Take up what lies on disk: the last directive and the plan."""
@@ -258,11 +262,25 @@ class StudyDesk:
             task=None if kept is None else kept.task,
             paused=self.paused,
             session_alive=self.session is not None and self.session.alive,
-            session_stands=self.session is not None and self.session.stands,
+            session_stands=self.session is not None
+            and self.session.stands
+            and self._session_fold == self.fold,
             model=store.get(FinalModel),
-            has_update=kept is not None and self._own_weights(kept.task) is not None,
+            has_update=bool(self._own_folds()),
             score_unheard=self._long_ago("score"),
+            fold=self.fold,
         )
+
+    @property
+    def fold(self) -> int:
+        """Position of the fold that is trained now, or next."""
+        joined, directive, task = self._site.joined, self.directive, self.task
+        if joined is None:
+            return 0
+        if directive is not None and directive.step is Step.TRAIN and task is not None:
+            return joined.terms.place_of(task.round).index
+        closed = max((one.number for one in self.closed_rounds.rounds), default=0)
+        return joined.terms.place_of(closed + 1).index
 
     @property
     def delivered_at(self) -> float | None:
@@ -386,13 +404,13 @@ class StudyDesk:
             case WorkKind.TAKE_MODEL:
                 await self._take_model(joined, link, directive)
             case WorkKind.EXPORT:
-                await self._export(joined)
+                await self._export(joined, directive)
             case WorkKind.EXPORT_PERSONAL:
                 await self._export_personal(joined)
             case WorkKind.SCORE_MODEL:
-                await self._score_model(joined)
+                await self._score_model(joined, directive)
             case WorkKind.TELL_SCORE:
-                await self._tell_score(link)
+                await self._tell_score(link, directive)
             case WorkKind.EXPORT_BEST:
                 await self._export_best(joined, link, directive)
             case _:
@@ -456,7 +474,7 @@ class StudyDesk:
         before = site.store.get(Plan)
         if before is not None and before.sha256 != plan.sha256:
             # Another plan is another network: the old session cannot go on.
-            await asyncio.to_thread(site.home.checkpoint.unlink, missing_ok=True)
+            await asyncio.to_thread(self._drop_checkpoints, keep=None)
         site.store.put(plan)
 
     async def _identified(self, plan: Plan, joined: JoinedStudy) -> Plan:
@@ -571,6 +589,7 @@ class StudyDesk:
                 plan,
                 prepared=True,
                 training_cases=done.training_cases,
+                fold_cases=done.fold_cases,
                 validation_cases=done.validation_cases,
             )
         )
@@ -579,7 +598,10 @@ class StudyDesk:
         plan = self._plan()
         await link.deliver(
             PlanAccepted(
-                plan=plan.sha256, training_cases=plan.training_cases, identity=plan.identity
+                plan=plan.sha256,
+                training_cases=plan.training_cases,
+                fold_cases=plan.fold_cases,
+                identity=plan.identity,
             )
         )
         if "plan" not in self._told_at:
@@ -601,12 +623,22 @@ class StudyDesk:
         or closes it.
         """
         session = self.session
-        if session is not None and session.alive and self._computes_with != self._chosen():
-            # Another device or batch was chosen: the trainer is built anew, from its checkpoint.
+        wanted = (self._chosen(), self.fold)
+        if (
+            session is not None
+            and session.alive
+            and wanted
+            != (
+                self._computes_with,
+                self._session_fold,
+            )
+        ):
+            # Another device or batch was chosen, and the trainer is built anew, from its checkpoint;
+            # or another fold begins: other cases, a schedule and a checkpoint of its own.
             await session.finish()
         if session is None or not session.alive:
             session = await self._start_session(joined)
-        resumed = self._site.home.checkpoint.exists()
+        resumed = self._site.home.checkpoint(self._session_fold).exists()
         try:
             ready = await session.ready()
         except JobFailed as exc:
@@ -624,7 +656,9 @@ class StudyDesk:
     async def _start_session(self, joined: JoinedStudy) -> TrainingSession:
         site, plan, terms = self._site, self._plan(), joined.terms
         await asyncio.to_thread(make_folder, site.home.training)
-        self._computes_with = self._chosen()
+        self._computes_with, self._session_fold = self._chosen(), self.fold
+        fold = self._session_fold
+        await asyncio.to_thread(self._drop_checkpoints, keep=fold)
         session = self.session = TrainingSession(self._heard)
         self._show_job(JobView(kind="train", running=True, what="starting the training worker"))
         await session.start(
@@ -633,12 +667,13 @@ class StudyDesk:
                 plan=str(site.home.plan(plan.sha256)),
                 workspace=str(site.home.workspace),
                 configuration=terms.configuration,
-                fold=terms.fold,
-                total_epochs=terms.total_epochs,
+                fold=terms.folds[fold],
+                total_epochs=terms.fold_epochs,
+                epochs_before=fold * terms.fold_epochs,
                 iterations_per_epoch=terms.iterations_per_epoch,
                 validation_iterations=terms.validation_iterations,
-                seed=terms.seed,
-                checkpoint=str(site.home.checkpoint),
+                seed=terms.seed_of(fold),
+                checkpoint=str(site.home.checkpoint(fold)),
                 device=site.settings.device,
                 loader_processes=site.settings.loader_processes,
                 threads=site.settings.worker_threads,
@@ -653,8 +688,16 @@ class StudyDesk:
         settings = self._site.settings
         return settings.device, settings.gpus, settings.batch_size
 
+    def _drop_checkpoints(self, *, keep: int | None) -> None:
+        """Remove the checkpoints of all folds but one: no round of an earlier one comes again."""
+        joined, home = self._site.joined, self._site.home
+        folds = 0 if joined is None else len(joined.terms.folds)
+        for fold in range(folds):
+            if fold != keep:
+                home.checkpoint(fold).unlink(missing_ok=True)
+
     def _set_checkpoint_aside(self) -> None:
-        checkpoint = self._site.home.checkpoint
+        checkpoint = self._site.home.checkpoint(self._session_fold)
         checkpoint.replace(checkpoint.with_suffix(".damaged"))
 
     async def _close_session(self, directive: Directive | None) -> None:
@@ -715,8 +758,7 @@ class StudyDesk:
         # The attempt may have been renewed meanwhile; the work is the same.
         current = self._wanted_task()
         # What was trained here is what stays local of the next round's base.
-        own = OwnWeights(file=site.home.update(task.round, task.base).name, round=task.round)
-        site.store.put(Task(task=current.trained(update)), own)
+        site.store.put(Task(task=current.trained(update)), self._own_after(joined, task))
         keep_if_best(site, task, base, trained.base_score)
         self._keep_untold(trained)
         self.risk.ended()
@@ -789,6 +831,8 @@ class StudyDesk:
             return command
         remainders = self._site.store.get(Remainders)
         before = None if remainders is None else remainders.before(task.round)
+        if before is not None and before[0] < self._fold_begins(joined, task.round):
+            before = None  # what another fold's training rounded away is no part of this one
         return msgspec.structs.replace(
             command,
             transfer=transfer,
@@ -850,7 +894,7 @@ class StudyDesk:
         await self._fetch_part(link, part)
         whole = site.home.own_base(task.round, task.base)
         if not whole.exists():
-            own = await self._last_own(joined)
+            own = await self._last_own(joined, joined.terms.place_of(task.round).index)
             await asyncio.to_thread(make_folder, site.home.training)
             await asyncio.to_thread(network.add_own, base, own, whole)
             for older in site.home.training.glob("base-*.safetensors"):
@@ -858,15 +902,41 @@ class StudyDesk:
                     older.unlink(missing_ok=True)
         return whole
 
-    async def _last_own(self, joined: JoinedStudy) -> Path:
-        """Return the newest weights that were trained here, or those that this network begins with."""
-        site = self._site
-        own = site.store.get(OwnWeights)
-        if own is not None and (site.home.training / own.file).is_file():
-            return site.home.training / own.file
+    async def _last_own(self, joined: JoinedStudy, fold: int) -> Path:
+        """Return the newest weights of a fold that were trained here, or those that it begins with."""
+        site, trained = self._site, self._own_folds().get(fold)
+        if trained is not None:
+            return trained
         plan = site.home.plan(self._plan().sha256)
         await asyncio.to_thread(make_folder, site.home.training)
-        return await first_weights(site, joined, plan, show=self._show_job)
+        return await first_weights(site, joined, plan, fold=fold, show=self._show_job)
+
+    def _own_after(self, joined: JoinedStudy, task: RoundTask) -> OwnWeights:
+        """Return what is kept of this site's own weights now that a round is trained."""
+        home = self._site.home
+        whole = joined.terms.transfer is Transfer.FP32
+        file = (home.update if whole else home.own_weights)(task.round, task.base).name
+        kept = self._site.store.get(OwnWeights)
+        if kept is None:
+            return OwnWeights(file=file, round=task.round)
+        begins = self._fold_begins(joined, task.round)
+        return kept.after(task.round, file, fold_begins=begins)
+
+    def _own_folds(self) -> dict[int, Path]:
+        """Return this site's own newest weights of each fold, by its position, as far as there are."""
+        joined, kept = self._site.joined, self._site.store.get(OwnWeights)
+        if joined is None or kept is None:
+            return {}
+        folder = self._site.home.training
+        return {
+            joined.terms.place_of(number).index: folder / file
+            for number, file in sorted(kept.files.items())
+            if (folder / file).is_file()
+        }
+
+    def _fold_begins(self, joined: JoinedStudy, round_number: int) -> int:
+        """Return the first round of the fold that a round is in."""
+        return round_number - joined.terms.place_of(round_number).round + 1
 
     def _own_network(self) -> OwnNetwork:
         if self.network is None:
@@ -978,17 +1048,23 @@ class StudyDesk:
     # --- the final model -----------------------------------------------------------------------
 
     async def _take_model(self, joined: JoinedStudy, link: SiteLink, directive: Directive) -> None:
-        blob = directive.model
-        if blob is None:
-            return
-        site = self._site
+        """Take the last average of every fold; of a network of this site's own, all the rest too."""
+        site, ends = self._site, ends_of(directive)
         await asyncio.to_thread(make_folder, site.home.study)
-        await link.download(blob, site.home.weights(blob.sha256))
+        for end in ends:
+            await self._take_end(joined, link, end)
+        closed = max((closed.number for closed in self.closed_rounds.rounds), default=0)
+        sha256 = name_of([end.model for end in ends])
+        site.store.put(FinalModel(sha256=sha256, round=closed or directive.rounds))
+
+    async def _take_end(self, joined: JoinedStudy, link: SiteLink, end: FoldEnd) -> None:
+        site, blob = self._site, end.model
+        shared = site.home.weights(blob.sha256)
+        await link.download(blob, shared)
         if self.network is not None:
-            await self._fetch_part(link, directive.merged)
-            own = await self._last_own(joined)
+            await self._fetch_part(link, end.merged)
+            own = await self._last_own(joined, self._fold_of(joined, end))
             whole = site.home.own_model(blob.sha256)
-            shared = site.home.weights(blob.sha256)
             await asyncio.to_thread(self.network.add_own, shared, own, whole)
         site.audit.append(
             AuditKind.MODEL_RECEIVED,
@@ -997,14 +1073,27 @@ class StudyDesk:
             size=blob.size,
             **self._witness(),
         )
-        closed = max((closed.number for closed in self.closed_rounds.rounds), default=0)
-        site.store.put(FinalModel(sha256=blob.sha256, round=closed or directive.rounds))
 
-    async def _export(self, joined: JoinedStudy) -> None:
+    def _fold_of(self, joined: JoinedStudy, end: FoldEnd) -> int:
+        """Return the position of a fold; raises PeerMistake where the study has no such one."""
+        if not end.fold:
+            return 0
+        try:
+            return joined.terms.folds.index(end.fold)
+        except ValueError as exc:
+            raise PeerMistake("the coordinator names a fold that the study does not have") from exc
+
+    async def _export(self, joined: JoinedStudy, directive: Directive) -> None:
         model = self._site.store.get(FinalModel)
         if model is None:
             return
-        if self._has_untrained_layers():
+        trained = set(self._own_folds())
+        folds = {
+            fold: self._final_weights(end.model.sha256)
+            for end in ends_of(directive)
+            if (fold := self._fold_of(joined, end)) in trained or not self._needs_own_layers()
+        }
+        if not folds:
             logger.info(
                 "nothing was trained here: this network's own layers are as they were drawn"
             )
@@ -1012,7 +1101,7 @@ class StudyDesk:
             return
         view = await self._export_zip(
             joined,
-            weights=self._final_weights(model),
+            folds=folds,
             name=f"{joined.terms.name}, global model",
             file=f"global-{model.sha256[:12]}.zip",
             round_number=model.round,
@@ -1024,31 +1113,28 @@ class StudyDesk:
             Models(models=(*others, view)), msgspec.structs.replace(model, exported=True)
         )
 
-    def _final_weights(self, model: FinalModel) -> Path:
-        """Return the file of the final model: the average, or with this site's own layers added."""
+    def _final_weights(self, sha256: str) -> Path:
+        """Return the file of a last average: as it came, or with this site's own layers added."""
         home = self._site.home
-        if self.network is None:
-            return home.weights(model.sha256)
-        return home.own_model(model.sha256)
+        return home.weights(sha256) if self.network is None else home.own_model(sha256)
 
-    def _has_untrained_layers(self) -> bool:
-        """Tell whether the last average lacks layers of this site's network, and it trained none."""
+    def _needs_own_layers(self) -> bool:
+        """Tell whether an average lacks layers of this site's network, so that it must train them."""
         coverage = None if self.network is None else self.network.coverage
-        whole = coverage is None or coverage.shared == coverage.weights
-        return not whole and self._site.store.get(OwnWeights) is None
+        return coverage is not None and coverage.shared != coverage.weights
 
     async def _export_personal(self, joined: JoinedStudy) -> None:
         """Keep this site's own last weights as a model too: trained on from the last average."""
-        model, task = self._site.store.get(FinalModel), self.task
-        weights = None if task is None else self._own_weights(task)
-        if model is None or task is None or weights is None:
+        model, own = self._site.store.get(FinalModel), self._own_folds()
+        newest = self._site.store.get(OwnWeights)
+        if model is None or newest is None or not own:
             return
         view = await self._export_zip(
             joined,
-            weights=weights,
+            folds=own,
             name=f"{joined.terms.name}, personalised for {joined.membership.site}",
             file=f"personal-{model.sha256[:12]}.zip",
-            round_number=task.round,
+            round_number=newest.round,
             kind=ModelKind.PERSONAL,
         )
         models = self._site.store.get(Models) or Models(models=())
@@ -1058,19 +1144,24 @@ class StudyDesk:
             Models(models=(view, *others)), msgspec.structs.replace(model, personal_exported=True)
         )
 
-    async def _score_model(self, joined: JoinedStudy) -> None:
-        """Score the final model on this site's held-out cases, as every average before it."""
+    async def _score_model(self, joined: JoinedStudy, directive: Directive) -> None:
+        """Score a fold's last average on its held-out cases here, as every average before it."""
         site, plan, model = self._site, self._plan(), self._site.store.get(FinalModel)
         if model is None:
             return
+        wished = (end for end in ends_of(directive) if end.score_wanted)
+        end = next((end for end in wished if model.score_of(end.model.sha256) is None), None)
+        if end is None:
+            return
+        sha256 = end.model.sha256
         done = await run_for(
             site,
             HeldOutJob(
                 plan=str(site.home.plan(plan.sha256)),
                 workspace=str(site.home.workspace),
                 configuration=joined.terms.configuration,
-                fold=joined.terms.fold,
-                weights=str(self._final_weights(model)),
+                fold=joined.terms.folds[self._fold_of(joined, end)],
+                weights=str(self._final_weights(sha256)),
                 device=site.settings.device,
                 threads=site.settings.worker_threads,
             ),
@@ -1079,52 +1170,58 @@ class StudyDesk:
             show=self._show_job,
             done=lambda _: "the final model is scored on the held-out cases",
         )
-        site.store.put(msgspec.structs.replace(model, score=done.score))
+        score = AverageScore(sha256=sha256, score=done.score)
+        site.store.put(msgspec.structs.replace(model, scores=(*model.scores, score)))
 
-    async def _tell_score(self, link: SiteLink) -> None:
+    async def _tell_score(self, link: SiteLink, directive: Directive) -> None:
         model = self._site.store.get(FinalModel)
-        if model is None or model.score is None:
+        if model is None:
             return
-        await link.deliver(ModelScored(model=model.sha256, score=_told_score(model.score)))
+        for end in ends_of(directive):
+            score = model.score_of(end.model.sha256) if end.score_wanted else None
+            if score is not None:
+                await link.deliver(ModelScored(model=end.model.sha256, score=_told_score(score)))
         self._told("score")
 
     async def _export_best(self, joined: JoinedStudy, link: SiteLink, directive: Directive) -> None:
-        """Keep the average that did best over all sites as a model too."""
-        blob, model = directive.best, self._site.store.get(FinalModel)
-        if blob is None or model is None:
+        """Keep the averages that did best over all sites as a model too."""
+        ends, model = ends_of(directive), self._site.store.get(FinalModel)
+        best = best_of(ends)
+        if not best or model is None:
             return
-        site = self._site
-        weights = site.home.weights(blob.sha256)
+        site, folds = self._site, {}
         await asyncio.to_thread(make_folder, site.home.study)
-        await link.download(blob, weights)
-        site.audit.append(
-            AuditKind.MODEL_RECEIVED,
-            now=site.clock.now(),
-            sha256=blob.sha256,
-            size=blob.size,
-            **self._witness(),
-        )
+        for end, blob in zip(ends, best, strict=True):
+            weights = folds[self._fold_of(joined, end)] = site.home.weights(blob.sha256)
+            await link.download(blob, weights)
+            site.audit.append(
+                AuditKind.MODEL_RECEIVED,
+                now=site.clock.now(),
+                sha256=blob.sha256,
+                size=blob.size,
+                **self._witness(),
+            )
+        name = name_of(best)
+        newest = max(end.best_round for end in ends)
+        of_round = f", after round {newest}" if len(ends) == 1 else " in each fold"
         view = await self._export_zip(
             joined,
-            weights=weights,
-            name=f"{joined.terms.name}, best average of all sites, after round "
-            f"{directive.best_round}",
-            file=f"best-{blob.sha256[:12]}.zip",
-            round_number=directive.best_round,
+            folds=folds,
+            name=f"{joined.terms.name}, best average of all sites{of_round}",
+            file=f"best-{name[:12]}.zip",
+            round_number=newest if len(ends) == 1 else 0,
             kind=ModelKind.BEST,
         )
         models = site.store.get(Models) or Models(models=())
         # Another average may have been the best before all sites had scored the last one.
         others = tuple(other for other in models.models if other.kind is not ModelKind.BEST)
-        site.store.put(
-            Models(models=(view, *others)), msgspec.structs.replace(model, best=blob.sha256)
-        )
+        site.store.put(Models(models=(view, *others)), msgspec.structs.replace(model, best=name))
 
     async def _export_zip(
         self,
         joined: JoinedStudy,
         *,
-        weights: Path,
+        folds: Mapping[int, Path],
         name: str,
         file: str,
         round_number: int,
@@ -1135,7 +1232,13 @@ class StudyDesk:
         output = site.home.models / file
         done = await run_for(
             site,
-            export_job(site, joined, plan=plan, weights=weights, output=output),
+            export_job(
+                site,
+                joined,
+                plan=plan,
+                folds={joined.terms.folds[fold]: path for fold, path in sorted(folds.items())},
+                output=output,
+            ),
             Exported,
             kind="export",
             show=self._show_job,
@@ -1240,20 +1343,12 @@ class StudyDesk:
             if path != kept:
                 path.unlink(missing_ok=True)
 
-    def _own_weights(self, task: RoundTask) -> Path | None:
-        """Return the file of this site's own weights after a task, where it is there whole."""
-        joined = self._site.joined
-        if joined is None or self._update_of(task) is None:
-            return None
-        if joined.terms.transfer is Transfer.FP32:
-            return self._update_of(task)
-        path = self._site.home.own_weights(task.round, task.base)
-        return path if path.is_file() else None
-
     def _clear_updates(self, task: RoundTask, remainders: Remainders) -> None:
-        """Remove what earlier rounds left; the last one's weights are this site's own model."""
+        """Remove what earlier rounds left; each fold's last weights are of this site's own model."""
         home = self._site.home
-        kept = {home.update(task.round, task.base), home.own_weights(task.round, task.base)}
+        own = self._site.store.get(OwnWeights)
+        kept = set() if own is None else {home.training / file for file in own.files.values()}
+        kept |= {home.update(task.round, task.base), home.own_weights(task.round, task.base)}
         kept |= {home.remainder(*one) for one in remainders.rounds}
         for pattern in ("update-*", "own-*", "remainder-*"):
             for path in home.training.glob(f"{pattern}.safetensors"):
@@ -1276,6 +1371,7 @@ def _essence(directive: Directive) -> tuple[object, ...]:
         directive.attempt,
         directive.start_epoch,
         directive.model,
+        directive.folds,
         len(directive.closed_rounds),
     )
 

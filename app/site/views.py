@@ -17,6 +17,7 @@ from app.control.messages import (
 )
 from app.domain.errors import safe_text
 from app.domain.plans import PlanSummary
+from app.domain.study import StudyTerms
 from app.domain.training import StepRecord
 from app.federation.alignment import Coverage
 from app.site.agenda import Work, WorkKind
@@ -42,7 +43,8 @@ def study_view(joined: JoinedStudy, traffic: TrafficView | None = None) -> Study
         labels=joined.labels,
         method=terms.method.value,
         policy=terms.discloses,
-        rounds=terms.rounds,
+        rounds=terms.total_rounds,
+        folds=len(terms.folds),
         epochs_per_round=terms.epochs_per_round,
         iterations_per_epoch=terms.iterations_per_epoch,
         validation_iterations=terms.validation_iterations,
@@ -213,10 +215,10 @@ def training_sentence(
         return "No study is joined."
     if problem:
         return f"Stopped: {problem}."
-    rounds = joined.terms.rounds
+    terms = joined.terms
     kind = None if work is None else work.kind
     if kind is WorkKind.TRAIN and task is not None:
-        return _training(task, step, seconds_left, rounds)
+        return _training(task, step, seconds_left, terms)
     if kind in _DOING:
         return _DOING[kind]
     if paused:
@@ -239,11 +241,11 @@ def training_sentence(
         case Step.PAUSE:
             return "The coordinator has paused the study."
         case Step.TRAIN if task is not None:
-            return _part_done(task, directive, rounds, expected)
+            return _part_done(task, directive, terms, expected)
         case _:
             sentence = safe_text(directive.sentence)
             if task is not None and task.state is RoundState.DELIVERED:
-                return _part_done(task, directive, rounds, expected)
+                return _part_done(task, directive, terms, expected)
             return sentence or "Waiting for the coordinator."
 
 
@@ -264,9 +266,9 @@ _DOING: dict[WorkKind | None, str] = {
 
 
 def _training(
-    task: RoundTask, step: StepRecord | None, seconds_left: float | None, rounds: int
+    task: RoundTask, step: StepRecord | None, seconds_left: float | None, terms: StudyTerms
 ) -> str:
-    sentence = f"Round {task.round} of {rounds}: training"
+    sentence = f"{terms.place_of(task.round).title}: training"
     if step is not None and step.round == task.round:
         sentence += f", {step.step} of {step.steps_per_epoch} iterations"
         if seconds_left is not None:
@@ -274,16 +276,15 @@ def _training(
     return sentence + "."
 
 
-def _part_done(task: RoundTask, directive: Directive, rounds: int, expected: str) -> str:
+def _part_done(task: RoundTask, directive: Directive, terms: StudyTerms, expected: str) -> str:
+    place = terms.place_of(task.round).title
     if task.state is RoundState.TOLD:
-        return (
-            f"Round {task.round} of {rounds}: this site gave no update; it goes on with the next."
-        )
+        return f"{place}: this site gave no update; it goes on with the next."
     late = [site.name for site in directive.sites if site.state == "working"]
     if not late:
-        return f"Round {task.round} of {rounds}: your part is done, waiting for the average."
+        return f"{place}: your part is done, waiting for the average."
     return (
-        f"Round {task.round} of {rounds}: your part is done, waiting for {len(late)} of "
+        f"{place}: your part is done, waiting for {len(late)} of "
         f"{len(directive.sites)} sites{', expected ' if expected else ''}{expected}."
     )
 

@@ -124,6 +124,13 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else many}".replace(",", "\N{NO-BREAK SPACE}")
 
 
+def length(rounds: int, folds: int) -> str:
+    """Return “50 rounds”, and “5 folds of 50 rounds” for a study of several folds."""
+    if folds == 1:
+        return count(rounds, "round")
+    return f"{count(folds, 'fold')} of {count(rounds // folds, 'round')}"
+
+
 def duration(seconds: float | None) -> str:
     """Return a time span as a person says it; “–” when unknown."""
     if seconds is None or seconds < 0:

@@ -29,6 +29,7 @@ Nonce = Annotated[bytes, Meta(min_length=32, max_length=32)]
 PublicKey = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
 Proof = Annotated[bytes, Meta(min_length=32, max_length=32)]
+FoldCases = Annotated[tuple[Small, ...], Meta(max_length=5)]
 UploadId = Annotated[bytes, Meta(min_length=16, max_length=16)]
 
 
@@ -118,12 +119,14 @@ class Report(Message, frozen=True):
     """A site's whole state, sent on connect, on change and every minute.
 
     `problem` is an ErrorCode value when `phase` is FAILED. `audit_head` is the head of the site's
-    audit log, kept by the coordinator as a witness. `identity` is as in `PlanAccepted`.
+    audit log, kept by the coordinator as a witness. `identity` and `fold_cases` are as in
+    `PlanAccepted`.
     """
 
     phase: SitePhase
     plan: Sha256 | None = None
     training_cases: Small = 0
+    fold_cases: FoldCases = ()
     round: Small = 0
     attempt: Small = 0
     epoch: Small = 0
@@ -145,11 +148,13 @@ class PlanAccepted(Message, frozen=True):
     """The site has preprocessed by this plan and is ready to train with so many cases.
 
     `identity` is the digest of `app.federation.identity` over what must be equal at every site;
-    None where each site has a plan of its own.
+    None where each site has a plan of its own. `fold_cases` are the training cases of each fold in
+    a study of several, and empty in one of a single fold.
     """
 
     plan: Sha256
     training_cases: Small
+    fold_cases: FoldCases = ()
     identity: Sha256 | None = None
 
 
@@ -177,7 +182,7 @@ class UpdateOffered(Message, frozen=True):
 
 
 class ModelScored(Message, frozen=True):
-    """How the final model does on the held-out cases of this site's fold."""
+    """How a fold's last average does on the held-out cases of this site's fold."""
 
     model: Sha256
     score: HeldOut
@@ -238,6 +243,17 @@ class RoundSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     held_out_cases: Annotated[int, Meta(ge=0, le=500_000_000)] = 0
 
 
+class FoldEnd(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a finished study of several folds leaves of one; fields as in `Directive` with FINISH."""
+
+    fold: Annotated[str, Meta(pattern=r"^[0-4]\Z")]
+    model: Blob
+    merged: Blob | None = None
+    score_wanted: bool = False
+    best: Blob | None = None
+    best_round: Small = 0
+
+
 class Directive(Message, frozen=True):
     """Everything a site needs to know now. Receiving it twice, late or out of order harms nothing.
 
@@ -246,6 +262,9 @@ class Directive(Message, frozen=True):
     A site that holds the model `delta_from` can make `base` from it and the smaller `delta`.
     With `score_base` it scores the base before it trains, with `score_wanted` the final model; then
     `best` is the average that did best on all sites' held-out cases, that of round `best_round`.
+
+    Rounds count over the whole study: which fold one trains follows from its number and the terms.
+    A finished study of several folds says in `folds` what each of them leaves, `model` is the last.
     """
 
     serial: Annotated[int, Meta(ge=0)]
@@ -268,6 +287,7 @@ class Directive(Message, frozen=True):
     score_wanted: bool = False
     best: Blob | None = None
     best_round: Small = 0
+    folds: Annotated[tuple[FoldEnd, ...], Meta(max_length=5)] = ()
     audit_head: Sha256 | None = None
 
 

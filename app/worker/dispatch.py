@@ -202,7 +202,11 @@ def _preprocess(job: PreprocessJob, tell: Tell, inbox: Inbox) -> Preprocessed:
         progress=_progress(tell),
         stopped=inbox.stopped,
     )
-    return Preprocessed(training_cases=len(split.training), validation_cases=len(split.validation))
+    return Preprocessed(
+        training_cases=len(split.training),
+        validation_cases=len(split.validation),
+        fold_cases=split.fold_cases,
+    )
 
 
 def _train(job: TrainJob, tell: Tell, inbox: Inbox) -> SessionEnded:
@@ -365,9 +369,8 @@ def _export(job: ExportJob) -> Exported:
 
     model = export_model(
         plan=Path(job.plan),
-        weights=Path(job.weights),
+        folds={fold: Path(weights) for fold, weights in job.folds.items()},
         configuration=job.configuration,
-        fold=job.fold,
         model_name=job.model_name,
         output=Path(job.output),
     )

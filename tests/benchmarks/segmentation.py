@@ -84,9 +84,8 @@ def measure(site: str, cases: int, threads: int) -> dict[str, object]:
             "export_s",
             lambda: export_model(
                 plan=folder / "plan.json",
-                weights=folder / "model.safetensors",
+                folds={"0": folder / "model.safetensors"},
                 configuration=terms.configuration,
-                fold="0",
                 model_name="Benchmark",
                 output=folder / "model.zip",
             ),

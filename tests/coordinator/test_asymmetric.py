@@ -51,6 +51,7 @@ channel_names = ["MRI", "T2"]
 method = "asymfedavg"
 aggregation = "{rule}"
 rounds = {rounds}
+fold = "{fold}"
 server_optimiser = "{optimiser}"
 server_learning_rate = 0.5
 minimum_sites = {least}
@@ -104,6 +105,7 @@ class OwnNetworkSite(PlayedSite):
         self.bases: dict[int, dict[str, np.ndarray]] = {}
         self.extra: dict[str, np.ndarray] = {}
         self.delivered: list[int] = []
+        self.fold_cases: tuple[int, ...] = ()
 
     async def do(self, wish: Directive) -> None:
         if wish.step is Step.SEND_FINGERPRINT:
@@ -114,11 +116,18 @@ class OwnNetworkSite(PlayedSite):
             # Its own plan, by the digest of the statement; nothing is fetched.
             assert wish.plan.sha256 == hashlib.sha256(self.statement).hexdigest()
             await self.link.deliver(
-                PlanAccepted(plan=wish.plan.sha256, training_cases=CASES[self.name])
+                PlanAccepted(
+                    plan=wish.plan.sha256,
+                    training_cases=CASES[self.name],
+                    fold_cases=self.fold_cases,
+                )
             )
         elif wish.step is Step.TRAIN and wish.base is not None and wish.merged is not None:
             await self._train(wish, wish.base, wish.merged)
         elif wish.step is Step.FINISH and wish.model is not None:
+            for end in wish.folds:
+                await self.link.download(end.model, self.folder / f"fold-{end.fold}.safetensors")
+                await self.fetch(end.merged, f"part-of-fold-{end.fold}")
             await self.link.download(wish.model, self.folder / "model.safetensors")
 
     async def fetch(self, blob: Blob, name: str) -> Path:
@@ -162,8 +171,9 @@ def make_study(
     invited=tuple(CASES),
     optimiser: str = "none",
     least: int = 2,
+    fold: str = "0",
 ) -> Path:
-    text = STUDY.format(rule=rule, rounds=rounds, optimiser=optimiser, least=least)
+    text = STUDY.format(rule=rule, rounds=rounds, optimiser=optimiser, least=least, fold=fold)
     tmp_path.mkdir(exist_ok=True)
     (tmp_path / "study.toml").write_text(text, encoding="utf-8")
     folder = tmp_path / "coordinator"
@@ -262,6 +272,32 @@ async def test_momentum_of_the_coordinator_carries_over_rounds(tmp_path, unused_
         for model, factor in zip(models, (1, 2.9, 5.61), strict=True):
             expected = begin + 0.5 * factor * change
             np.testing.assert_allclose(model[group.key], expected, rtol=1e-5)
+
+
+async def test_folds_begin_anew_and_without_momentum_and_leave_every_site_its_models(
+    tmp_path, unused_tcp_port
+):
+    folder = make_study(tmp_path, unused_tcp_port, rounds=2, optimiser="fedavgm", fold="0-1")
+    async with serving(folder, unused_tcp_port, PlayedRunner(pytest.fail)):
+        sites = await join(tmp_path, *CASES)
+        for name, site in sites.items():
+            site.fold_cases = (CASES[name],) * 2
+        async with living(*sites.values()):
+            await until(lambda: all(s.model.exists() for s in sites.values()), within_s=60)
+    groups = group_networks(networks(), minimum_sites=2, rule=Aggregation.CASES)
+    models = [load_file(artefact_file(folder, f"model-{number}")) for number in (1, 2, 3, 4)]
+    for group in groups:
+        weights = [CASES[site] for site in group.sites]
+        change = np.average(weights, weights=weights)
+        for number, (seed, factor) in enumerate(((7, 1), (7, 2.9), (8, 1), (8, 2.9))):
+            expected = first_values(group, seed) + 0.5 * factor * change
+            np.testing.assert_allclose(models[number][group.key], expected, rtol=1e-5)
+    for site in sites.values():
+        for fold, number in ((0, 1), (1, 3)):
+            own = load_file(site.folder / f"fold-{fold}.safetensors")
+            assert own
+            known = {tensor.tobytes() for tensor in models[number].values()}
+            assert {tensor.tobytes() for tensor in own.values()} <= known
 
 
 def model_names(site: OwnNetworkSite) -> set[str]:

@@ -14,7 +14,7 @@ from app.domain.errors import DataProblem, ErrorCode
 from app.domain.ids import SiteName, digest_of
 from app.domain.training import HeldOutScore
 from app.federation.study_events import ModelScored, UpdateArrived
-from app.federation.study_file import EXAMPLE
+from app.federation.study_file import EXAMPLE, parse_study
 from app.jobs.events import Exported
 from app.system.clock import SystemClock
 
@@ -64,28 +64,71 @@ def test_the_newest_average_is_exported_unless_a_round_is_named(folder, tmp_path
         keep(folder, f"model-{number}", b"%d" % number)
     assert export(folder, tmp_path) == "a" * 64
     export(folder, tmp_path, round_number=2)
-    assert [Path(job.weights).read_bytes() for job in exported] == [b"10", b"2"]
+    assert [Path(job.folds["0"]).read_bytes() for job in exported] == [b"10", b"2"]
     assert exported[0].output == str(tmp_path / "model.zip")
 
 
-def test_the_best_average_is_found_by_its_scores_on_held_out_cases(folder):
-    with pytest.raises(DataProblem, match="without --best"):
-        exporting.best_of(folder)
-    bench = Bench(replace(TERMS, rounds=2))
+def scored_study(folder, terms, dices) -> None:
+    """Keep a finished study: `dices` has what sites say of the average of each of its rounds."""
+    bench = Bench(terms)
     bench.train("a", "b")
-    for dice in (None, 0.7):
+    for number in range(1, terms.total_rounds + 1):
+        before = dices[number - 2] if number > 1 else None
         for site in ("a", "b"):
-            score = None if dice is None else HeldOutScore(cases=2, dice=(dice, dice))
+            score = None if before is None else HeldOutScore(cases=2, dice=(before, before))
             effects = bench.tell(UpdateArrived(update=bench.update(site, base_score=score)))
         bench.average(effects)
+    ends = [terms.rounds * (index + 1) for index in range(len(terms.folds))]
     for site in ("a", "b"):
-        model = bench.told(site).model.sha256
-        worse = HeldOutScore(cases=2, dice=(0.5, 0.5))
-        bench.tell(ModelScored(site=SiteName(site), model=model, score=worse))
+        told = bench.told(site)
+        for number, model in zip(
+            ends, [end.model for end in told.folds] or [told.model], strict=True
+        ):
+            score = HeldOutScore(cases=2, dice=(dices[number - 1], dices[number - 1]))
+            bench.tell(ModelScored(site=SiteName(site), model=model.sha256, score=score))
     store = StudyStore.open(CoordinatorHome(folder=folder).database)
     store.save(bench.study.save(), 1.0)
     store.close()
-    assert exporting.best_of(folder) == 1
+    for number in range(1, terms.total_rounds + 1):
+        keep(folder, f"model-{number}", b"%d" % number)
+
+
+def test_the_best_average_is_found_by_its_scores_on_held_out_cases(folder, tmp_path, exported):
+    keep(folder, "plan", b"{}")
+    with pytest.raises(DataProblem, match="without --best"):
+        export(folder, tmp_path, best=True)
+    scored_study(folder, replace(TERMS, rounds=2), [0.7, 0.5])
+    export(folder, tmp_path, best=True)
+    assert Path(exported[0].folds["0"]).read_bytes() == b"1"
+
+
+FOLDS_OF_TWO = EXAMPLE.replace('fold = "0" ', 'fold = "1-3" ').replace("rounds = 50", "rounds = 2")
+
+
+@pytest.mark.parametrize("text", [FOLDS_OF_TWO], ids=["three folds"])
+def test_the_folds_of_a_study_are_exported_together_and_one_by_one(folder, tmp_path, exported):
+    keep(folder, "plan", b"{}")
+    keep(folder, "model-1", b"1")
+    export(folder, tmp_path)
+    scored_study(folder, parse_study(FOLDS_OF_TWO), [0.7, 0.5, 0.1, 0.2, 0.3, 0.3])
+    export(folder, tmp_path)
+    export(folder, tmp_path, best=True)
+    export(folder, tmp_path, best=True, fold="2")
+    export(folder, tmp_path, round_number=1, fold="3")
+    found = [
+        {fold: Path(file).read_bytes() for fold, file in job.folds.items()} for job in exported
+    ]
+    assert found == [
+        {"1": b"1"},
+        {"1": b"2", "2": b"4", "3": b"6"},
+        {"1": b"1", "2": b"4", "3": b"6"},
+        {"2": b"4"},
+        {"3": b"5"},
+    ]
+    with pytest.raises(DataProblem, match="no fold 0; it has 1, 2, 3"):
+        export(folder, tmp_path, fold="0")
+    with pytest.raises(DataProblem, match="round 3 of the study is not closed"):
+        export(folder, tmp_path, round_number=3)
 
 
 @pytest.mark.parametrize("options", [{}, {"round_number": 3}])

@@ -1,4 +1,5 @@
 import asyncio
+import dataclasses
 import hashlib
 from pathlib import Path
 
@@ -53,11 +54,10 @@ def sites(spool, **cases):
     ]
 
 
-def plan(spool, tmp_path, fingerprints, runner):
+def plan(spool, tmp_path, fingerprints, runner, **changes):
+    terms = dataclasses.replace(terms_of(ENTRY), **changes)
     return asyncio.run(
-        plan_study(
-            terms_of(ENTRY), fingerprints, spool=spool, runner=runner, workspace=tmp_path / "w"
-        )
+        plan_study(terms, fingerprints, spool=spool, runner=runner, workspace=tmp_path / "w")
     )
 
 
@@ -67,10 +67,18 @@ def test_one_plan_is_made_from_all_cases_together(spool, tmp_path):
     merged = decode_merged(spool.path(planned.merged.sha256).read_bytes())
     assert merged.cases == 34
     assert planned.plan.sha256 == hashlib.sha256(document_of(ENTRY)).hexdigest()
-    assert spool.path(planned.initial.sha256).read_bytes() == b"tensors"
+    assert spool.path(planned.firsts[0].sha256).read_bytes() == b"tensors"
     [plan_job, model_job] = runner.jobs
     assert Path(plan_job.merged).read_bytes() == spool.path(planned.merged.sha256).read_bytes()
     assert model_job.seed == terms_of(ENTRY).seed
+
+
+def test_every_fold_gets_a_first_model_of_its_own(spool, tmp_path):
+    runner = play(document_of(ENTRY))
+    made = sites(spool, north=24, valley=10)
+    planned = plan(spool, tmp_path, made, runner, fold="0-4", seed=7)
+    assert len(planned.firsts) == 5
+    assert [job.seed for job in runner.jobs[1:]] == [7, 8, 9, 10, 11]
 
 
 def test_a_second_try_begins_in_an_empty_workspace(spool, tmp_path):

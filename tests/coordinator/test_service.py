@@ -22,7 +22,6 @@ from app.control.coordinator_client import ask_coordinator, study_status
 from app.control.coordinator_messages import ApproveSite, PauseStudy, ResumeStudy, RevokeSite
 from app.control.messages import Accepted, LinkState, Refused
 from app.coordinator.auditing import audit_copy, verify_study
-from app.coordinator.exporting import best_of
 from app.coordinator.service import resting_status
 from app.coordinator.store import StudyStore
 from app.coordinator.workspace import (
@@ -78,6 +77,7 @@ def study_file(made: StudyTerms) -> str:
         f"rounds = {made.rounds}\nminimum_sites = {made.minimum_sites}\nminimum_cases = 5\n"
         f'configuration = "{made.configuration}"\nplanner = "{made.planner}"\n'
         f'admission = "{made.admission.value}"\ntransfer = "{made.transfer.value}"\n'
+        f'fold = "{made.fold}"\n'
         f"[labels]\n{labels}\n"
     )
 
@@ -114,6 +114,7 @@ class PlannedSite(PlayedSite):
         self.transfer = Transfer.FP32
         self.dice: dict[int, float] = {}
         self.fetched: list[str] = []
+        self.fold_cases: tuple[int, ...] = ()
 
     async def do(self, wish: Directive) -> None:
         if wish.step is Step.SEND_FINGERPRINT:
@@ -133,6 +134,7 @@ class PlannedSite(PlayedSite):
                 PlanAccepted(
                     plan=wish.plan.sha256,
                     training_cases=CASES[self.name],
+                    fold_cases=self.fold_cases,
                     identity=found.digest,
                 )
             )
@@ -143,6 +145,8 @@ class PlannedSite(PlayedSite):
             if wish.score_wanted and self.dice:
                 score = self._score(wish.rounds)
                 await self.link.deliver(ModelScored(model=wish.model.sha256, score=score))
+            for end in wish.folds:
+                await self.link.download(end.model, self.folder / f"fold-{end.fold}.safetensors")
             if wish.best is not None:
                 await self.link.download(wish.best, self.folder / "best.safetensors")
 
@@ -219,9 +223,9 @@ def has_model(sites: dict[str, PlannedSite]) -> bool:
     return all((site.folder / "model.safetensors").exists() for site in sites.values())
 
 
-def expected_model(folder: Path, rounds: int) -> dict[str, np.ndarray]:
+def expected_model(folder: Path, rounds: int, first: str = "initial") -> dict[str, np.ndarray]:
     """The first model plus, each round, the case-weighted mean of what the sites add."""
-    tensors = load_file(artefact_file(folder, "initial"))
+    tensors = load_file(artefact_file(folder, first))
     total = sum(CASES.values())
     for _ in range(rounds):
         for name, tensor in tensors.items():
@@ -273,7 +277,7 @@ async def test_the_best_average_is_found_and_can_be_had_by_the_sites(
         assert site.refusals == []
         best = load_file(site.folder / "best.safetensors")
         assert all((best[name] == expected[name]).all() for name in MANIFEST)
-    assert best_of(folder) == 1
+    assert status.best_rounds == (1,)
 
 
 @pytest.mark.asyncio
@@ -300,6 +304,36 @@ async def test_a_study_of_rounded_changes_ends_with_the_exact_average(
     assert gone
     assert not any((spool / store.artefact(name)[0]).exists() for name in gone)
     store.close()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("transfer", [Transfer.FP32, Transfer.INT8])
+async def test_every_fold_is_averaged_from_its_own_first_model(tmp_path, unused_tcp_port, transfer):
+    made = dataclasses.replace(terms(transfer=transfer), fold="3-4", rounds=2)
+    folder = make_study(tmp_path, unused_tcp_port, made)
+    async with serving(folder, unused_tcp_port, PlayedRunner(play)), joined(tmp_path) as sites:
+        for name, site in sites.items():
+            site.transfer, site.fold_cases = transfer, (CASES[name],) * 2
+        last = [site.folder / "fold-4.safetensors" for site in sites.values()]
+        await until(lambda: all(file.exists() for file in last), within_s=30)
+        status = await study_status(folder)
+    assert (status.state, status.rounds, status.folds) == ("finished", 4, 2)
+    for site in sites.values():
+        assert site.refusals == []
+        assert [number for number, _ in site.trained] == [1, 2, 3, 4]
+        if transfer is Transfer.INT8:
+            # A first model is no change of what another fold ended with.
+            assert site.fetched == ["whole", "change"] * 2
+        for fold, first in (("3", "initial"), ("4", "initial-1")):
+            model = load_file(site.folder / f"fold-{fold}.safetensors")
+            for name, exact in expected_model(folder, 2, first).items():
+                assert np.abs(model[name] - exact).max() <= (
+                    0 if transfer is Transfer.FP32 else 1e-4
+                )
+    assert not np.array_equal(
+        load_file(artefact_file(folder, "initial"))["encoder.weight"],
+        load_file(artefact_file(folder, "initial-1"))["encoder.weight"],
+    )
 
 
 @pytest.mark.asyncio

@@ -161,3 +161,36 @@ def test_sites_with_networks_of_their_own_are_offered_no_earlier_average():
     told = instruction(terms, record, {}, SiteName("a"), bench.now)
     assert told.step is Step.FINISH
     assert told.best is None
+
+
+def test_every_fold_has_a_best_average_of_its_own():
+    """Folds hold out other cases: a figure of one fold says nothing of another's averages."""
+    bench = Bench(replace(TERMS, fold="0-1", rounds=2))
+    bench.train("a", "b")
+    for dice in (None, 0.9, None, 0.3):
+        score = None if dice is None else HeldOutScore(cases=2, dice=(dice, dice))
+        round_of(bench, **({} if score is None else {"a": score, "b": score}))
+    assert [bench.told(site).folds[0].best for site in ("a", "b")] == [None, None]
+    for site in ("a", "b"):
+        for end, dice in zip(bench.told(site).folds, (0.5, 0.4), strict=True):
+            assert end.score_wanted
+            score = HeldOutScore(cases=2, dice=(dice, dice))
+            bench.tell(ModelScored(site=SiteName(site), model=end.model.sha256, score=score))
+    closed = bench.study.record.closed
+    ends = bench.told("a").folds
+    assert [end.best_round for end in ends] == [1, 4]
+    assert [end.best for end in ends] == [closed[0].model.weights, closed[3].model.weights]
+    assert not any(end.score_wanted for end in ends)
+    assert bench.study.view(bench.now).best_rounds == (1, 4)
+
+
+def test_a_fold_does_not_score_the_first_model_that_it_begins_from():
+    bench = Bench(replace(TERMS, fold="0-1", rounds=2))
+    bench.train("a", "b")
+    asked = []
+    for _ in range(4):
+        asked.append(bench.told("a").score_base)
+        # Though nobody asked, one site says a score; it belongs to no average.
+        round_of(bench, a=SCORE["a"], b=SCORE["b"])
+    assert asked == [False, True, False, True]
+    assert [len(one.scores) for one in bench.study.record.closed] == [2, 0, 2, 0]

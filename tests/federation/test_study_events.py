@@ -53,6 +53,8 @@ def anything(kind):
         "model": blob("g"),
         "without_missing": False,
         "score": HeldOutScore(cases=2, dice=(0.5,)),
+        "fold_cases": (),
+        "later_bases": (),
         "shares": (SiteShare(site="a", network=blob("n"), part=blob("s"), base=blob("b")),),
     }
     return kind(**{field.name: values[field.name] for field in fields(kind)})

@@ -11,6 +11,7 @@ from helpers.studies import (
     Bench,
     average_of,
     blob,
+    first_of,
     only,
     planned,
     refusals,
@@ -51,7 +52,7 @@ from app.federation.study_events import (
     UploadProgressed,
 )
 from app.federation.study_machine import StudyState
-from app.federation.study_turn import MAXIMUM_TRIES
+from app.federation.study_turn import MAXIMUM_TRIES, UnexpectedStudyEvent
 from app.federation.study_views import Step
 
 # --- enrolment and planning --------------------------------------------------------------------
@@ -747,3 +748,155 @@ def test_shares_of_another_model_or_network_do_not_count():
     bench.tell(Left(site="harbour"))
     bench.tell(SitesAligned(model=FIRST, shares=(share("harbour", FIRST),)))
     assert bench.study.record.share_of(SiteName("harbour")) is None
+
+
+# --- several folds -----------------------------------------------------------------------------
+
+
+def run_folds(bench: Bench, rounds: int) -> None:
+    for _ in range(rounds):
+        bench.average(bench.deliver("a", "b"))
+
+
+def test_a_study_of_folds_trains_them_one_after_the_other_from_their_own_first_models():
+    terms = replace(TERMS, fold="0-2", rounds=2, epochs_per_round=3)
+    bench = Bench(terms)
+    bench.train("a", "b")
+    seen = []
+    for _ in range(6):
+        told = bench.told("a")
+        seen.append(
+            (told.round, told.start_epoch, told.base == first_of(terms, (told.round - 1) // 2))
+        )
+        run_folds(bench, 1)
+    assert seen == [
+        (1, 0, True), (2, 3, False), (3, 6, True), (4, 9, False), (5, 12, True), (6, 15, False),
+    ]  # fmt: skip
+    told = bench.told("a")
+    assert told.step is Step.FINISH
+    assert told.sentence == "The study is finished: 3 folds, 6 rounds are closed."
+    closed = bench.study.record.closed
+    assert [(end.fold, end.model) for end in told.folds] == [
+        (fold, closed[number].model.weights) for fold, number in (("0", 1), ("1", 3), ("2", 5))
+    ]
+    bench.restart()
+    assert bench.told("a").folds == told.folds
+
+
+def test_the_sentence_names_the_fold_and_its_round():
+    bench = Bench(replace(TERMS, fold="0-4", rounds=2))
+    bench.train("a", "b")
+    assert bench.told("a").sentence == "Fold 1 of 5, round 1 of 2: waiting for 2 of 2 sites."
+    run_folds(bench, 3)
+    assert bench.told("a").sentence == "Fold 2 of 5, round 2 of 2: waiting for 2 of 2 sites."
+
+
+def test_an_update_is_weighed_by_the_cases_of_its_fold():
+    bench = Bench(replace(TERMS, fold="0-1", rounds=1))
+    bench.train("a", "b")
+    run_folds(bench, 1)
+    effects = bench.tell(UpdateArrived(update=bench.update("a", cases=10)))
+    assert refusals(effects) == ["the update of round 2 claims 10 cases, the site declared 11"]
+    bench = Bench(replace(TERMS, fold="0-1", rounds=1))
+    bench.train("a", "b")
+    run_folds(bench, 2)
+    assert [one.model.contributors for one in bench.study.record.closed] == [
+        (("a", 10), ("b", 20)),
+        (("a", 11), ("b", 21)),
+    ]
+
+
+@pytest.mark.parametrize("fold_cases", [(), (10,), (10, 11, 12)])
+def test_a_site_that_does_not_say_its_cases_of_every_fold_is_not_ready(fold_cases):
+    bench = Bench(replace(TERMS, fold="0-1"))
+    bench.join("a", "b")
+    bench.share("a", "b")
+    bench.tell(Begin())
+    bench.plan()
+    accepted = PlanAccepted(site="a", plan=PLAN.sha256, cases=10, fold_cases=fold_cases)
+    assert refusals(bench.tell(accepted)) == [
+        f"the site declared its cases of {len(fold_cases)} folds, the study has 2"
+    ]
+    bench.report("a", phase="waiting", plan=PLAN.sha256, training_cases=10, fold_cases=fold_cases)
+    assert bench.state_of("a") == "joined"
+    bench.report("a", phase="waiting", plan=PLAN.sha256, training_cases=10, fold_cases=(10, 9))
+    assert bench.state_of("a") == "ready"
+
+
+def test_a_fold_without_cases_is_refused():
+    bench = Bench(replace(TERMS, fold="0-1"))
+    bench.join("a", "b")
+    bench.share("a", "b")
+    bench.tell(Begin())
+    bench.plan()
+    accepted = PlanAccepted(site="a", plan=PLAN.sha256, cases=10, fold_cases=(10, 0))
+    assert refusals(bench.tell(accepted)) == ["a site without training cases cannot train"]
+
+
+def test_a_plan_without_a_first_model_for_every_fold_is_our_mistake():
+    bench = Bench(replace(TERMS, fold="0-1"))
+    bench.join("a", "b")
+    bench.share("a", "b")
+    bench.tell(Begin())
+    with pytest.raises(UnexpectedStudyEvent, match="every fold needs a first model"):
+        bench.tell(PlanMade(attempt=1, plan=PLAN, merged=MERGED, base=FIRST))
+
+
+def test_a_late_site_joins_the_fold_that_runs_and_gets_every_folds_model():
+    bench = Bench(replace(TERMS, fold="0-1", rounds=2))
+    bench.train("a", "b")
+    run_folds(bench, 3)
+    bench.join("c")
+    bench.accept("c")
+    bench.average(bench.deliver("a", "b"))
+    ends = bench.told("c").folds
+    assert [end.fold for end in ends] == ["0", "1"]
+    assert ends == bench.told("a").folds
+
+
+def test_where_networks_differ_each_fold_is_cut_anew_and_its_last_shares_are_kept():
+    terms = replace(TERMS, fold="0-1", rounds=1, method=Method.ASYM)
+    bench = Bench(terms)
+    bench.join("a", "b")
+    bench.share("a", "b")
+    bench.tell(Begin())
+
+    def shares(model: BlobRef, *sites: str) -> tuple[SiteShare, ...]:
+        return tuple(
+            SiteShare(
+                site=SiteName(site),
+                network=blob(f"fingerprint of {site}"),
+                part=blob(f"part of {site}"),
+                base=blob(f"{site} of {model.sha256}"),
+            )
+            for site in sites
+        )
+
+    bench.tell(
+        PlanMade(
+            attempt=1, plan=PLAN, merged=MERGED, base=FIRST,
+            later_bases=(first_of(terms, 1),), shares=shares(FIRST, "a", "b"),
+        )
+    )  # fmt: skip
+    for site in ("a", "b"):
+        own = blob(f"fingerprint of {site}").sha256
+        bench.tell(PlanAccepted(site=SiteName(site), plan=own, cases=10, fold_cases=(10, 11)))
+    asked = only(bench.deliver("a", "b"), AverageRound)
+    model = average_of(asked.updates)
+    effects = bench.tell(
+        RoundAveraged(round=1, attempt=1, model=model, shares=shares(model, "a", "b"))
+    )
+    align = only(effects, AlignSites)
+    assert (align.model, align.newcomers) == (first_of(terms, 1), ("a", "b"))
+    assert bench.told("a").step is Step.WAIT
+    bench.restart()
+    bench.tell(SitesAligned(model=align.model, shares=shares(align.model, "a", "b")))
+    assert bench.told("a").base == blob(f"a of {first_of(terms, 1).sha256}")
+    asked = only(bench.deliver("a", "b"), AverageRound)
+    last = average_of(asked.updates)
+    bench.tell(RoundAveraged(round=2, attempt=1, model=last, shares=shares(last, "a", "b")))
+    assert [end.model for end in bench.told("a").folds] == [
+        blob(f"a of {model.sha256}"),
+        blob(f"a of {last.sha256}"),
+    ]
+    assert [end.merged for end in bench.told("b").folds] == [blob("part of b")] * 2

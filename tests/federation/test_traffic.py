@@ -57,3 +57,17 @@ def test_time_is_that_of_all_steps():
     assert lasts.round_s == pytest.approx(2 * (50 + 5))
     assert lasts.study_s == pytest.approx(10 * lasts.round_s)
     assert duration(terms, step_s=0.2, validation_step_s=0.1, rounds_left=0).study_s == 0
+
+
+def test_five_folds_cost_five_times_as_much():
+    tensors = (TensorSpec(name="w", shape=(320, 320, 3, 3, 3)),)
+    for transfer in Transfer:
+        one = dataclasses.replace(BASE, transfer=transfer)
+        five = dataclasses.replace(one, fold="0-4")
+        single, whole = traffic(one, tensors), traffic(five, tensors)
+        assert (whole.round_up, whole.round_down) == (single.round_up, single.round_down)
+        assert (whole.study_up, whole.study_down) == (5 * single.study_up, 5 * single.study_down)
+        spent = [
+            duration(terms, step_s=0.2, validation_step_s=0.1).study_s for terms in (one, five)
+        ]
+        assert spent[1] == pytest.approx(5 * spent[0])

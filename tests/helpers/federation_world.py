@@ -9,7 +9,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from helpers.studies import FIRST, MERGED, PLAN, STUDY, average_of, blob
+from helpers.studies import (
+    FIRST,
+    MERGED,
+    PLAN,
+    STUDY,
+    TERMS,
+    average_of,
+    blob,
+    first_of,
+    fold_cases_of,
+    later_firsts,
+)
 
 from app.domain.ids import SiteName
 from app.domain.rounds import BlobRef, ModelUpdate
@@ -43,6 +54,7 @@ from app.federation.study_events import (
     UpdateFailed,
 )
 from app.federation.study_machine import StudyState
+from app.federation.study_record import StudyRecord
 from app.federation.study_views import Instruction, Step
 
 EPOCH_STEPS = 3
@@ -55,6 +67,7 @@ class Site:
     name: SiteName
     cases: int
     plan: BlobRef = PLAN
+    terms: StudyTerms = TERMS
     # on disk
     prepared: bool = False
     trained: dict[tuple[int, int, str], ModelUpdate | None] = field(default_factory=dict)
@@ -124,6 +137,7 @@ class Site:
                 phase="training" if training else "waiting",
                 plan=self.plan.sha256 if self.prepared else None,
                 training_cases=self.cases if self.prepared else 0,
+                fold_cases=fold_cases_of(self.terms, self.cases) if self.prepared else (),
                 round=told.round if told else 0,
                 step=self.steps,
             ),
@@ -135,7 +149,17 @@ class Site:
         return self.told.round, self.told.attempt, self.told.base.sha256
 
     def _accepted(self) -> Event:
-        return PlanAccepted(site=self.name, plan=self.plan.sha256, cases=self.cases)
+        return PlanAccepted(
+            site=self.name,
+            plan=self.plan.sha256,
+            cases=self.cases,
+            fold_cases=fold_cases_of(self.terms, self.cases),
+        )
+
+    def cases_in(self, round_number: int) -> int:
+        """How many cases this site trains with in a round: its fold decides."""
+        cases = fold_cases_of(self.terms, self.cases) or (self.cases,)
+        return cases[self.terms.place_of(round_number).index]
 
     def _train(self, told: Instruction) -> ModelUpdate:
         assert told.base is not None
@@ -145,7 +169,7 @@ class Site:
             site=self.name,
             base=told.base.sha256,
             weights=trained(self.name, told.base),
-            cases=self.cases,
+            cases=self.cases_in(told.round),
             train_loss=-0.1 * told.round,
             validation_loss=None,
             pseudo_dice=(0.5,),
@@ -192,6 +216,7 @@ class World:
                 name=SiteName(name),
                 cases=5 + 7 * number,
                 plan=fingerprint_of(SiteName(name)) if self.asymmetric else PLAN,
+                terms=self.terms,
             )
             for number, name in enumerate(names)
         }
@@ -256,6 +281,7 @@ class World:
                         plan=PLAN,
                         merged=MERGED,
                         base=FIRST,
+                        later_bases=later_firsts(self.terms),
                         shares=self.shares(job.fingerprints, FIRST),
                     )
                 )
@@ -332,12 +358,16 @@ class World:
         assert self.study.serial >= self.highest_serial or self.study.save() == self.disk
         base = FIRST
         for number, closed in enumerate(record.closed, 1):
-            model = closed.model
+            model, place = closed.model, self.terms.place_of(number)
+            if place.begins:
+                base = first_of(self.terms, place.index)
             names = [site for site, _ in model.contributors]
             assert model.round == number
             assert len(names) >= self.terms.minimum_sites
             assert names == sorted(set(names)), "an update is counted twice"
-            assert all(cases == self.sites[site].cases for site, cases in model.contributors)
+            assert all(
+                cases == self.sites[site].cases_in(number) for site, cases in model.contributors
+            )
             # Equal to the undisturbed run with the same contributors.
             updates = tuple(
                 ModelUpdate(
@@ -356,6 +386,9 @@ class World:
             )
             assert model.weights == average_of(updates)
             base = model.weights
+        following = self.terms.place_of(len(record.closed) + 1)
+        if following.begins and len(record.closed) < self.terms.total_rounds:
+            base = first_of(self.terms, following.index)
         states = {site.name: site.state for site in record.sites}
         if record.round is not None and record.state is StudyState.TRAINING:
             assert record.round.number == len(record.closed) + 1
@@ -374,8 +407,29 @@ class World:
                 assert states[name] is SiteState.WORKING
                 assert told.base == self.base_of(name, base)
                 assert told.start_epoch == len(record.closed) * self.terms.epochs_per_round
+                assert not (told.score_base and following.begins)
+        if record.state is StudyState.FINISHED and len(self.terms.folds) > 1:
+            self._check_ends(record)
         assert self.finished <= 1
         self.highest_serial = max(self.highest_serial, self.study.serial)
+
+    def _check_ends(self, record: StudyRecord) -> None:
+        """Every site is told the last average of every fold, as it gets it itself."""
+        last = [
+            record.closed[(index + 1) * self.terms.rounds - 1].model.weights
+            for index in range(len(self.terms.folds))
+        ]
+        for name in self.study.members():
+            told = self.study.instruction_for(name, self.now)
+            ends = {end.fold: end.model for end in told.folds}
+            known = {
+                fold: self.base_of(name, model)
+                for fold, model in zip(self.terms.folds, last, strict=True)
+                if not self.asymmetric or fold in ends
+            }
+            assert ends == known
+            # A site of an asymmetric study has none of the folds that ended before it came.
+            assert list(ends) == list(self.terms.folds[len(self.terms.folds) - len(ends) :])
 
     # --- peace ---------------------------------------------------------------------------------
 

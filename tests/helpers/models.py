@@ -45,9 +45,8 @@ def make_model(folder: Path, *, seed: int = 3, transposed: bool = True) -> TinyM
     draw(plan, configuration=CONFIGURATION, seed=seed, output=folder / "model.safetensors")
     export_model(
         plan=plan,
-        weights=folder / "model.safetensors",
+        folds={"0": folder / "model.safetensors"},
         configuration=CONFIGURATION,
-        fold="0",
         model_name=DATASET_NAME,
         output=folder / "model.zip",
     )

@@ -21,6 +21,7 @@ from app.domain.dataset import Case
 from app.domain.errors import ErrorCode, JobFailed
 from app.domain.findings import ValidationReport
 from app.domain.fingerprint import CaseFingerprint, ChannelStatistics, Fingerprint
+from app.domain.folds import folds_of
 from app.domain.rounds import TensorSpec
 from app.domain.segmentation import CaseScore, CaseVolumes, LabelScore, SegmentationResult
 from app.domain.shared import intensity_bin
@@ -244,7 +245,10 @@ class ScriptedRunner:
         await self._gate("prepare")
         if self._fails(running, "prepare"):
             return
-        running.result = Preprocessed(training_cases=4, validation_cases=2)
+        folds = len(folds_of(job.fold))
+        running.result = Preprocessed(
+            training_cases=4, validation_cases=2, fold_cases=(4,) * folds if folds > 1 else ()
+        )
         running.tell(running.result)
 
     async def _train(self, running, job):
@@ -321,7 +325,8 @@ class ScriptedRunner:
 
     async def _export(self, running, job):
         await self._gate("export")
-        content = b"zip of " + Path(job.weights).read_bytes()
+        weights = [Path(file).read_bytes() for file in job.folds.values()]
+        content = b"zip of " + b" and ".join(weights)
         Path(job.output).write_bytes(content)
         running.result = Exported(output=job.output, sha256=hashlib.sha256(content).hexdigest())
         running.tell(running.result)

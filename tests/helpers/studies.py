@@ -40,6 +40,21 @@ def blob(text: str) -> BlobRef:
 PLAN, MERGED, FIRST = blob("plan"), blob("merged"), blob("first model")
 
 
+def later_firsts(terms: StudyTerms) -> tuple[BlobRef, ...]:
+    """The first models of the second and further folds."""
+    return tuple(blob(f"first model of fold {fold}") for fold in terms.folds[1:])
+
+
+def first_of(terms: StudyTerms, fold: int) -> BlobRef:
+    return (FIRST, *later_firsts(terms))[fold]
+
+
+def fold_cases_of(terms: StudyTerms, cases: int) -> tuple[int, ...]:
+    """As many cases as the first fold trains with, and other numbers in the others."""
+    folds = len(terms.folds)
+    return tuple(cases + index for index in range(folds)) if folds > 1 else ()
+
+
 def average_of(updates: tuple[ModelUpdate, ...]) -> BlobRef:
     """Stand for the average: it depends on base, weights and contributors, and on nothing else."""
     return blob(
@@ -89,17 +104,31 @@ class Bench:
 
     def plan(self) -> tuple[Effect, ...]:
         attempt = self.study.record.planning
-        return self.tell(PlanMade(attempt=attempt, plan=PLAN, merged=MERGED, base=FIRST))
+        return self.tell(
+            PlanMade(
+                attempt=attempt,
+                plan=PLAN,
+                merged=MERGED,
+                base=FIRST,
+                later_bases=later_firsts(self.study.terms),
+            )
+        )
 
     def accept(self, *sites: str) -> tuple[Effect, ...]:
         effects: tuple[Effect, ...] = ()
         for site in sites:
             effects += self.tell(
                 PlanAccepted(
-                    site=SiteName(site), plan=PLAN.sha256, cases=self.cases[SiteName(site)]
+                    site=SiteName(site),
+                    plan=PLAN.sha256,
+                    cases=self.cases[SiteName(site)],
+                    fold_cases=self.fold_cases(site),
                 )
             )
         return effects
+
+    def fold_cases(self, site: str) -> tuple[int, ...]:
+        return fold_cases_of(self.study.terms, self.cases[SiteName(site)])
 
     def train(self, *sites: str) -> None:
         """Bring a study to its first round with these sites, of 10, 20, 30, ... cases."""
@@ -120,13 +149,18 @@ class Bench:
             site=SiteName(site),
             base=told.base.sha256,
             weights=blob(f"{site} from {told.base.sha256}"),
-            cases=self.cases[SiteName(site)],
+            cases=self.cases_in(site, told.round),
             train_loss=-0.5,
             validation_loss=None,
             pseudo_dice=(0.5, None),
             epoch_seconds=60.0,
         )
         return replace(update, **changes)
+
+    def cases_in(self, site: str, round_number: int) -> int:
+        fold_cases = self.fold_cases(site)
+        index = self.study.terms.place_of(round_number).index
+        return fold_cases[index] if fold_cases else self.cases[SiteName(site)]
 
     def deliver(self, *sites: str) -> tuple[Effect, ...]:
         effects: tuple[Effect, ...] = ()

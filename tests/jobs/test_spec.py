@@ -67,7 +67,7 @@ JOBS = [
     ),
     spec.ScoreJob(pairs=(("a", "/r", "/p"),), labels={"background": 0, "x": 1}, output="/o"),
     spec.ExportJob(
-        plan="/p", weights="/w", configuration="2d", fold="0", model_name="m", output="/o"
+        plan="/p", folds={"0": "/w", "1": "/x"}, configuration="2d", model_name="m", output="/o"
     ),
     spec.HeldOutJob(
         plan="/p", workspace="/w", configuration="2d", fold="0", weights="/m", device="cpu"

@@ -35,9 +35,8 @@ def made(tmp_path_factory):
 def _export(made, output, **changes):
     options = {
         "plan": made.plan,
-        "weights": made.weights,
+        "folds": {"0": made.weights},
         "configuration": CONFIGURATION,
-        "fold": "0",
         "model_name": "Dataset512_Balls",
         "output": output,
     }
@@ -103,8 +102,21 @@ def test_the_checkpoint_is_slim_plain_and_tied(made, tmp_path):
 
 
 def test_fold_all_goes_into_its_own_folder(made, tmp_path):
-    _export(made, tmp_path / "model.zip", fold="all")
+    _export(made, tmp_path / "model.zip", folds={"all": made.weights})
     assert _checkpoint(tmp_path / "model.zip", "all")[0]["init_args"]["fold"] == "all"
+
+
+def test_several_folds_are_one_model(made, tmp_path):
+    folds = {"0": made.weights, "3": tmp_path / "other.safetensors"}
+    draw(made.plan, configuration=CONFIGURATION, seed=4, output=folds["3"])
+    _export(made, tmp_path / "model.zip", folds=folds)
+    for fold, weights in folds.items():
+        checkpoint, _ = _checkpoint(tmp_path / "model.zip", fold)
+        assert checkpoint["init_args"]["fold"] == int(fold)
+        for name, tensor in safetensors.torch.load_file(weights).items():
+            assert torch.equal(checkpoint["network_weights"][name], tensor)
+    with zipfile.ZipFile(tmp_path / "model.zip") as archive:
+        assert "-f 0 3" in archive.read(f"{ROOT}/README.txt").decode()
 
 
 @pytest.mark.parametrize("patch", [(64, 40), (16, 32, 32), (8, 64, 64)])
@@ -140,10 +152,10 @@ def test_weights_that_do_not_fit_leave_nothing_behind(made, tmp_path):
     tensors[next(iter(tensors))] = torch.zeros(5)
     safetensors.torch.save_file(tensors, tmp_path / "wrong.safetensors")
     with pytest.raises(PeerMistake) as caught:
-        _export(made, tmp_path / "out" / "model.zip", weights=tmp_path / "wrong.safetensors")
+        _export(made, tmp_path / "out" / "model.zip", folds={"0": tmp_path / "wrong.safetensors"})
     assert caught.value.code is ErrorCode.TENSORS_REFUSED
     with pytest.raises(SetupProblem):
-        _export(made, tmp_path / "out" / "model.zip", weights=tmp_path / "absent.safetensors")
+        _export(made, tmp_path / "out" / "model.zip", folds={"0": tmp_path / "absent.safetensors"})
     with pytest.raises(PeerMistake) as caught:
         _export(made, tmp_path / "out" / "model.zip", configuration="2d")
     assert caught.value.code is ErrorCode.PLANS_REFUSED

@@ -154,6 +154,15 @@ def test_a_case_that_left_is_removed(plan, data, tmp_path, prepared):
     assert cases_of(prepared / "nnUNetPlans_3d_fullres") == list(names)
 
 
+def test_a_study_of_several_folds_knows_the_training_cases_of_each(plan, data, tmp_path):
+    split, _ = run(plan, data, tmp_path, fold="0-4")
+    alone, _ = run(plan, data, tmp_path, fold="0")
+    assert (split.training, split.validation) == (alone.training, alone.validation)
+    # Six cases: one fold leaves out two of them.
+    assert split.fold_cases == (4, 5, 5, 5, 5)
+    assert alone.fold_cases == ()
+
+
 def test_a_stop_keeps_what_is_done_and_a_half_written_case_is_mended(
     plan, data, tmp_path, prepared
 ):

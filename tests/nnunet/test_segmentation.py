@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -20,6 +21,8 @@ from helpers import models, volumes
 
 from app.domain.errors import DataProblem, ErrorCode, JobFailed
 from app.nnunet import devices, segmentation
+from app.nnunet.export import export_model
+from app.nnunet.initial import draw
 from app.nnunet.segmentation import RECORD, ModelRefused, open_model, segment
 
 ROOT = f"{models.DATASET_NAME}/nnUNetTrainer__nnUNetPlans__{models.CONFIGURATION}"
@@ -48,7 +51,7 @@ def _voxels(path):
     return SimpleITK.GetArrayFromImage(image), geometry
 
 
-def _plain_nnunet(commands, folder, zip_path, images, *options):
+def _plain_nnunet(commands, folder, zip_path, images, *options, folds=("0",)):
     """Install the zip and predict with nnU-Net's own commands, where `app` cannot be imported."""
     (folder / "blocked" / "app").mkdir(parents=True)
     (folder / "blocked" / "app" / "__init__.py").write_text("raise ImportError('not here')")
@@ -65,7 +68,7 @@ def _plain_nnunet(commands, folder, zip_path, images, *options):
         ["nnUNetv2_install_pretrained_model_from_zip", str(zip_path)],
         [
             *("nnUNetv2_predict", "-i", str(images), "-o", str(folder / "predicted")),
-            *("-d", models.DATASET_NAME, "-c", models.CONFIGURATION, "-f", "0"),
+            *("-d", models.DATASET_NAME, "-c", models.CONFIGURATION, "-f", *folds),
             *("-device", "cpu", *options),
         ],
     ):
@@ -115,6 +118,31 @@ def test_quick_options_give_the_voxels_of_plain_nnunet(model, cases, tmp_path):
     assert not np.array_equal(
         _voxels(with_mirroring[0].prediction)[0], _voxels(results[0].prediction)[0]
     )
+
+
+def test_five_folds_give_the_voxels_of_plain_nnunets_ensemble(model, cases, tmp_path):
+    weights = {"0": model.weights}
+    for fold in "1234":
+        weights[fold] = tmp_path / f"{fold}.safetensors"
+        draw(model.plan, configuration=models.CONFIGURATION, seed=int(fold), output=weights[fold])
+    zipped = tmp_path / "five.zip"
+    export_model(
+        plan=model.plan,
+        folds=weights,
+        configuration=models.CONFIGURATION,
+        model_name=models.DATASET_NAME,
+        output=zipped,
+    )
+    assert len(open_model(zipped).weights) == 5
+    results = segment(zipped, cases[:1], tmp_path / "ours", device="cpu", mirroring=False)
+    images = tmp_path / "images"
+    images.mkdir()
+    shutil.copy(cases[0].channels[0], images)
+    options = ("-npp", "0", "-nps", "0", "--disable_tta")
+    predicted = _plain_nnunet(COMMANDS, tmp_path / "plain", zipped, images, *options, folds="01234")
+    _assert_same_voxels(results, predicted)
+    alone = segment(model.zip, cases[:1], tmp_path / "alone", device="cpu", mirroring=False)
+    assert not np.array_equal(_voxels(alone[0].prediction)[0], _voxels(results[0].prediction)[0])
 
 
 @pytest.mark.slow

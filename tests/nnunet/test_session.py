@@ -503,6 +503,25 @@ def test_a_site_that_missed_rounds_joins_the_schedule(study):
     session.close()
 
 
+def test_a_later_fold_has_its_own_schedule_and_the_studys_numbers(study, tmp_path):
+    """Epochs count on over the study; learning rate, log and checkpoint begin with the fold."""
+    session = study.session(fold="1", epochs_before=4)
+    assert session.open().epoch == 4
+    command = study.round(3, base=study.base, epochs=2)
+    trained = session.train(command)
+    assert [record.epoch for record in trained.epochs] == [5, 6]
+    assert {event.record.epoch for event in study.told(Stepped)} == {5, 6}
+    assert trained.epochs[0].learning_rate == pytest.approx(0.01)
+    assert trained.epochs[1].learning_rate == pytest.approx(0.01 * (1 - 1 / 4) ** 0.9)
+    session.close()
+    again = study.session(fold="1", epochs_before=4)
+    assert again.open().epoch == 6
+    assert again.train(study.round(4, base=study.base, epochs=2)).epochs[-1].epoch == 8
+    again.close()
+    with pytest.raises(SetupProblem, match="another study or plan"):
+        study.session(fold="0").open()
+
+
 def test_events_tell_every_step_and_epoch_in_order(study):
     session = study.session()
     ready = session.open()

@@ -37,11 +37,13 @@ class Federation(RuleBasedStateMachine):
         joined=st.integers(4, 6),
         training=st.booleans(),
         method=st.sampled_from(Method),
+        fold=st.sampled_from(["0", "1-4"]),
     )
-    def open(self, minimum, joined, training, method):
+    def open(self, minimum, joined, training, method, fold):
         each = len(self.names) // GROUPS
-        terms = with_rounds(TERMS, ROUNDS, minimum * each)
-        self.world = World(replace(terms, minimum_cases=1, method=method), self.names)
+        terms = replace(TERMS, minimum_cases=1, method=method, fold=fold)
+        terms = with_rounds(terms, ROUNDS // len(terms.folds), minimum * each)
+        self.world = World(terms, self.names)
         for name in self.names[: joined * each]:
             self.world.admit(name)
             self.world.connect(name)
@@ -218,11 +220,14 @@ class TestFiftySites(FiftySites.TestCase):
     settings = settings(TestFederation.settings, max_examples=25, stateful_step_count=50)
 
 
-def storm(seed: int, sites: int, rounds: int, method: Method = Method.FFE) -> World:
+def storm(
+    seed: int, sites: int, rounds: int, method: Method = Method.FFE, fold: str = "0"
+) -> World:
     """Run a federation through a storm that ends, and return it finished."""
     chance = random.Random(seed)
     names = [f"site-{number:02d}" for number in range(sites)]
-    terms = replace(with_rounds(TERMS, rounds, sites // 2), minimum_cases=1, method=method)
+    terms = replace(TERMS, minimum_cases=1, method=method, fold=fold)
+    terms = with_rounds(terms, rounds // len(terms.folds), sites // 2)
     world = World(terms, names)
     for name in names:
         world.admit(name)
@@ -277,6 +282,15 @@ def storm(seed: int, sites: int, rounds: int, method: Method = Method.FFE) -> Wo
 def test_fifty_sites_come_through_a_storm(method):
     world = storm(1, sites=50, rounds=6, method=method)
     assert [one.model.round for one in world.study.record.closed] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("method", Method)
+def test_a_study_of_five_folds_comes_through_a_storm(method):
+    """Every fold begins from its own first model; a late site is asked for the fold that runs."""
+    world = storm(3, sites=10, rounds=15, method=method, fold="0-4")
+    record = world.study.record
+    assert [one.model.round for one in record.closed] == list(range(1, 16))
+    assert world.finished == 1
 
 
 @pytest.mark.slow

@@ -20,9 +20,11 @@ from app.site.agenda import (
     next_study_work,
     phase_of,
 )
+from app.site.fold_ends import name_of
 from app.site.rounds import RoundState, RoundTask
 from app.site.state import (
     Allowance,
+    AverageScore,
     CheckedFolder,
     FinalModel,
     FingerprintWish,
@@ -32,7 +34,7 @@ from app.site.state import (
     Outgoing,
     Plan,
 )
-from app.wire.messages import Blob, Directive, SitePhase, Step
+from app.wire.messages import Blob, Directive, FoldEnd, SitePhase, Step
 
 A, B = "a" * 64, "b" * 64
 DATASET = DatasetFolder(
@@ -157,12 +159,24 @@ PAUSE = {"directive": directive(Step.PAUSE, plan=blob())}
 WAIT = {"directive": directive(Step.WAIT, plan=blob())}
 FINISH = {"directive": directive(Step.FINISH, plan=blob(), model=blob(B))}
 DONE = FinalModel(sha256=B, round=1, exported=True, personal_exported=True)
-TOLD_SCORE = msgspec.structs.replace(DONE, score=HeldOutScore(cases=2, dice=(0.5,)))
+SCORE = HeldOutScore(cases=2, dice=(0.5,))
+TOLD_SCORE = msgspec.structs.replace(DONE, scores=(AverageScore(sha256=B, score=SCORE),))
 PLAN = Plan(sha256=A, merged=None)
 PREPARED = {"plan": Plan(sha256=A, merged=None, prepared=True)}
 TOLD = {"plan": Plan(sha256=A, merged=None, prepared=True, told=True)}
 REFUSED = Plan(sha256=A, merged=None, refused_code="plans-refused")
 SCORED = TOLD | {"directive": directive(Step.FINISH, plan=blob(), model=blob(B), score_wanted=True)}
+TWO_FOLDS = (
+    FoldEnd(fold="0", model=blob(A), score_wanted=True),
+    FoldEnd(fold="1", model=blob(B), score_wanted=True),
+)
+BOTH = name_of([end.model for end in TWO_FOLDS])
+FOLDS = TOLD | {"directive": directive(Step.FINISH, plan=blob(), model=blob(B), folds=TWO_FOLDS)}
+FOLDS_DONE = FinalModel(sha256=BOTH, round=4, exported=True, personal_exported=True)
+ONE_SCORED = msgspec.structs.replace(FOLDS_DONE, scores=(AverageScore(sha256=A, score=SCORE),))
+BOTH_SCORED = msgspec.structs.replace(
+    FOLDS_DONE, scores=tuple(AverageScore(sha256=one, score=SCORE) for one in (A, B))
+)
 BEST = TOLD | {"directive": directive(Step.FINISH, plan=blob(), model=blob(B), best=blob(A))}
 STANDS = {"session_alive": True, "session_stands": True}
 STARTS = {"session_alive": True, "session_stands": False}
@@ -241,6 +255,12 @@ STARTS = {"session_alive": True, "session_stands": False}
             | {"model": DONE},
             None,
         ),
+        (FOLDS, WorkKind.TAKE_MODEL),
+        (FOLDS | {"model": FinalModel(sha256=B, round=4)}, WorkKind.TAKE_MODEL),
+        (FOLDS | {"model": FOLDS_DONE}, WorkKind.SCORE_MODEL),
+        (FOLDS | {"model": ONE_SCORED}, WorkKind.SCORE_MODEL),
+        (FOLDS | {"model": BOTH_SCORED}, None),
+        (FOLDS | {"model": BOTH_SCORED, "score_unheard": True}, WorkKind.TELL_SCORE),
         ({"directive": directive(Step.STOP)} | STANDS, WorkKind.CLOSE_SESSION),
         ({"directive": directive(Step.STOP)}, None),
     ],
@@ -248,6 +268,17 @@ STARTS = {"session_alive": True, "session_stands": False}
 def test_the_study_lane(facts, kind):
     work = next_study_work(study(**facts))
     assert (None if work is None else work.kind) is kind
+
+
+def test_every_fold_is_scored_on_its_own():
+    keys = [next_study_work(study(**FOLDS, model=one)).key for one in (FOLDS_DONE, ONE_SCORED)]
+    assert keys == [A, B]
+
+
+def test_a_session_is_opened_for_each_fold():
+    opened = [next_study_work(study(**WAIT, **TOLD, fold=fold)) for fold in (0, 1)]
+    assert [work.kind for work in opened] == [WorkKind.OPEN_SESSION] * 2
+    assert opened[0] != opened[1]
 
 
 def test_a_new_attempt_is_the_same_training_but_another_delivery():

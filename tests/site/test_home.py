@@ -10,7 +10,7 @@ def test_everything_lies_below_the_root_and_nothing_twice():
     paths = [
         home.database, home.audit, home.logs, home.jobs, home.local_fingerprint, home.outgoing,
         home.plan("a" * 64), home.merged("a" * 64), home.weights("a" * 64), home.workspace,
-        home.checkpoint, home.data, home.confirmed(3), home.update(1, "a" * 64), home.models, home.segmentations,
+        home.checkpoint(), home.checkpoint(1), home.first_weights(), home.first_weights(1), home.data, home.confirmed(3), home.update(1, "a" * 64), home.models, home.segmentations,
     ]  # fmt: skip
     assert len(set(paths)) == len(paths)
     assert all(path.is_relative_to(home.root) for path in paths)

@@ -23,9 +23,11 @@ from app.domain.study import Transfer
 from app.federation import identity
 from app.federation.transfer import change_manifest, encode
 from app.jobs.events import Failed
+from app.jobs.spec import ExportJob, HeldOutJob, TrainJob
 from app.system.tensor_files import TensorFileWriter, apply_change
 from app.wire.messages import (
     BlobKind,
+    FoldEnd,
     HeldOut,
     ModelScored,
     PlanAccepted,
@@ -481,3 +483,134 @@ async def test_the_best_average_is_kept_as_a_model_beside_the_last(site):
     await site.until(
         lambda: [m.round for m in site.snapshot.review.models if m.kind is ModelKind.BEST] == [2]
     )
+
+
+# --- several folds -----------------------------------------------------------------------------
+
+FOLDS = {"fold": "1-2", "rounds": 2}
+
+
+async def train_rounds(site, *numbers, **fields) -> None:
+    for number in numbers:
+        site.train(number, **fields)
+        await site.until(
+            lambda n=number: (
+                site.coordinator.told(UpdateOffered)[-1:]
+                and site.coordinator.told(UpdateOffered)[-1].round == n
+            ),
+            f"update {number}",
+        )
+
+
+def sessions(site) -> list[TrainJob]:
+    return [job for job in site.runner.started if isinstance(job, TrainJob)]
+
+
+async def test_every_fold_is_trained_in_a_session_of_its_own(site):
+    await site.to_prepared(**FOLDS)
+    [accepted] = site.coordinator.told(PlanAccepted)
+    assert accepted.fold_cases == (4, 4)
+    await train_rounds(site, 1, 2)
+    await site.until(lambda: site.coordinator.reports[-1].fold_cases == (4, 4))
+    await train_rounds(site, 3)
+    await site.until(
+        lambda: site.snapshot.training.sentence.startswith("Fold 2 of 2, round 1 of 2: ")
+    )
+    await train_rounds(site, 4)
+    first, second = sessions(site)
+    assert [(job.fold, job.epochs_before, job.seed) for job in (first, second)] == [
+        ("1", 0, site.terms.seed),
+        ("2", 4, site.terms.seed + 1),
+    ]
+    assert first.total_epochs == second.total_epochs == 4
+    # No round of an earlier fold comes again: its checkpoint would only take room.
+    assert not Path(first.checkpoint).exists()
+    assert Path(second.checkpoint).exists()
+    assert dict(site.runner.trained) == {
+        (number, epoch): 1 for number in (1, 2, 3, 4) for epoch in (2 * number - 1, 2 * number)
+    }
+    training = site.snapshot.training
+    assert (training.rounds, training.folds, training.total_epochs) == (4, 2, 8)
+    assert [record.epoch for record in training.epochs] == list(range(1, 9))
+
+
+async def test_the_next_folds_session_stands_before_its_first_round_comes(site):
+    await site.to_prepared(**FOLDS)
+    await train_rounds(site, 1, 2)
+    closed = tuple(
+        RoundSummary(
+            number=number, contributors=("alpha",), train_loss=0.5, validation_loss=None,
+            pseudo_dice=(),
+        )
+        for number in (1, 2)
+    )  # fmt: skip
+    site.coordinator.direct(Step.WAIT, plan=site.plan, merged=site.merged, closed_rounds=closed)
+    await site.until(lambda: len(sessions(site)) == 2, "the next fold's session")
+    await train_rounds(site, 3)
+    assert [job.fold for job in sessions(site)] == ["1", "2"]
+
+
+async def test_a_kill_within_a_later_fold_costs_no_finished_epoch(site):
+    await site.to_prepared(**FOLDS)
+    await train_rounds(site, 1, 2)
+    gate = site.runner.hold("epoch")
+    site.train(3)
+    await site.until(lambda: site.runner.trained[3, 5] == 1)
+    await site.crash()
+    gate.set()
+    await site.start()
+    await site.until(lambda: site.coordinator.told(UpdateOffered)[-1].round == 3)
+    assert site.runner.trained[3, 5] == site.runner.trained[3, 6] == 1
+    assert [job.fold for job in sessions(site)] == ["1", "2", "2"]
+
+
+async def test_a_fold_begins_without_what_another_ones_training_rounded_away(site):
+    await site.to_prepared(**FOLDS, transfer=Transfer.FP16)
+    await train_rounds(site, 1, 2, 3, 4)
+    first, second, third, fourth = site.runner.asked
+    assert (first.remainder_before, third.remainder_before) == (None, None)
+    assert second.remainder_before == first.remainder
+    assert fourth.remainder_before == third.remainder
+
+
+@pytest.mark.parametrize("transfer", [Transfer.FP32, Transfer.FP16])
+async def test_a_finished_study_of_folds_leaves_models_of_all_of_them(site, transfer):
+    await site.to_prepared(**FOLDS, transfer=transfer)
+    await train_rounds(site, 1, 2, 3, 4)
+    ends = [FoldEnd(fold="1", model=site.base(3)), FoldEnd(fold="2", model=site.base(5))]
+    finish = {"plan": site.plan, "model": ends[-1].model}
+    wanted = [msgspec.structs.replace(end, score_wanted=True) for end in ends]
+    site.coordinator.direct(Step.FINISH, **finish, folds=tuple(wanted))
+    await site.until(lambda: len(site.coordinator.told(ModelScored)) == 2, "scores")
+    assert [one.model for one in site.coordinator.told(ModelScored)] == [
+        end.model.sha256 for end in ends
+    ]
+    scored = [job for job in site.runner.started if isinstance(job, HeldOutJob)]
+    assert [job.fold for job in scored] == ["1", "2"]
+    best = [
+        msgspec.structs.replace(ends[0], best=site.base(2), best_round=1),
+        msgspec.structs.replace(ends[1], best=ends[1].model, best_round=4),
+    ]
+    site.coordinator.direct(Step.FINISH, **finish, folds=tuple(best))
+    await site.until(lambda: len(site.snapshot.review.models) == 3, "models")
+    zips = {model.kind: Path(model.path).read_bytes() for model in site.snapshot.review.models}
+    content = {number: site.coordinator.blobs[site.base(number).sha256] for number in (2, 3, 5)}
+    assert zips[ModelKind.FINAL] == b"zip of " + content[3] + b" and " + content[5]
+    assert zips[ModelKind.BEST] == b"zip of " + content[2] + b" and " + content[5]
+    exported = [job for job in site.runner.started if isinstance(job, ExportJob)]
+    assert all(list(job.folds) == ["1", "2"] for job in exported)
+    personal = next(job for job in exported if "personal" in job.output)
+    own = [Path(file).name.split("-")[:2] for file in personal.folds.values()]
+    kind = "update" if transfer is Transfer.FP32 else "own"
+    assert own == [[kind, "2"], [kind, "4"]]
+    assert "zip of" in zips[ModelKind.PERSONAL].decode()
+
+
+async def test_a_fold_that_the_study_does_not_have_is_the_coordinators_mistake(site, expected_log):
+    expected_log("app.site", "trying again|cannot go on|a fold that the study does not have")
+    await site.to_prepared(**FOLDS)
+    await train_rounds(site, 1)
+    stranger = FoldEnd(fold="4", model=site.base(3))
+    site.coordinator.direct(Step.FINISH, plan=site.plan, model=site.base(3), folds=(stranger,))
+    await site.until(lambda: "a fold that the study does not have" in site.snapshot.service.problem)
+    assert site.snapshot.review.models == ()

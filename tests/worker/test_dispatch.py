@@ -157,9 +157,8 @@ def study(tmp_path_factory):
     study.do(
         spec.ExportJob(
             plan=study.path("plan"),
-            weights=study.path("update"),
+            folds={"0": study.path("update")},
             configuration=CONFIGURATION,
-            fold="0",
             model_name="Balls",
             output=study.path("model.zip"),
         )

@@ -11,8 +11,10 @@ from app.control.messages import (
     LinkState,
     SiteRow,
     Snapshot,
+    StudyView,
     TrafficView,
 )
+from app.domain.folds import place_of
 from app.ui import text
 from app.ui.models.doctor import DoctorLine, DoctorState
 from app.ui.models.network import NetworkState
@@ -26,6 +28,7 @@ from app.ui.text import (
     count,
     duration,
     figure,
+    length,
     listed,
     moment,
     sentence_case,
@@ -133,7 +136,7 @@ def present_invitation(path: str, view: InvitationView, *, now: float) -> Invita
             Fact(name="Coordinator", value=view.coordinator),
             Fact(name="This site is called", value=site_title(view.site)),
             Fact(name="How it trains", value=method_words(view.method)),
-            Fact(name="Length", value=count(view.rounds, "round")),
+            Fact(name="Length", value=length(view.rounds, view.folds)),
             *traffic_facts(view.traffic),
             Fact(name="Valid until", value=until),
         ),
@@ -213,7 +216,7 @@ def present_federation(snapshot: Snapshot | None) -> FederationState:
             Fact(name="How it trains", value=method_words(study.method)),
             Fact(
                 name="Length",
-                value=f"{count(study.rounds, 'round')}, "
+                value=f"{length(study.rounds, study.folds)}, "
                 f"{count(study.epochs_per_round, 'epoch')} each, "
                 f"{count(study.iterations_per_epoch, 'step')} per epoch",
             ),
@@ -261,7 +264,7 @@ def sites_table(view: FederationView, *, now: float | None = None) -> Table:
     """Return one row per site of the study, this one named as such; `now` shortens times."""
     return Table(
         columns=SITE_COLUMNS,
-        rows=tuple(_site_row(site, now) for site in view.sites),
+        rows=tuple(_site_row(site, view.study, now) for site in view.sites),
         empty=text.EMPTY_SITES,
     )
 
@@ -277,7 +280,15 @@ def _doing(site: SiteRow, now: float | None) -> Cell:
     return Cell(text=text, order=text.casefold(), tone=tone, icon=icon)
 
 
-def _site_row(site: SiteRow, now: float | None) -> Row:
+def _round_words(number: int, study: StudyView | None) -> str:
+    """Return a round's number, or the fold and the round within it."""
+    if study is None or study.folds == 1:
+        return str(number)
+    place = place_of(number, rounds=study.rounds, folds=study.folds)
+    return f"{place.round} (fold {place.number})"
+
+
+def _site_row(site: SiteRow, study: StudyView | None, now: float | None) -> Row:
     name = site_title(site.name) + (" (this site)" if site.here else "")
     if site.connected:
         link = Cell(text="Connected", order=0.0, tone=Tone.GOOD, icon="check")
@@ -299,7 +310,9 @@ def _site_row(site: SiteRow, now: float | None) -> Row:
             link,
             _doing(site, now),
             number(float(site.cases), str(site.cases)) if site.cases else number(None),
-            number(float(site.round), str(site.round)) if site.round else number(None),
+            number(float(site.round), _round_words(site.round, study))
+            if site.round
+            else number(None),
             progress,
             number(
                 float(site.silent_s),
@@ -342,7 +355,7 @@ def rounds_table(view: FederationView) -> Table:
             Row(
                 key=str(closed.number),
                 cells=(
-                    number(float(closed.number), str(closed.number)),
+                    number(float(closed.number), _round_words(closed.number, view.study)),
                     words(listed(tuple(map(site_title, closed.contributors)))),
                     number(closed.train_loss, figure(closed.train_loss)),
                     number(closed.validation_loss, figure(closed.validation_loss)),

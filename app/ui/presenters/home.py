@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from app.control.messages import FingerprintView, LinkState, Snapshot
 from app.domain.findings import Severity
+from app.domain.folds import place_of
 from app.ui.presenters.parts import Fact, failure_of, progress_of
-from app.ui.text import Page, count, duration, listed, sentence_case, site_title
+from app.ui.text import Page, count, duration, length, listed, sentence_case, site_title
 
 FINISHED = "finished"
 """`FederationView.study_state` of a study that has its last model."""
@@ -277,7 +278,7 @@ def five_steps(snapshot: Snapshot | None, *, reviewed: int = 0) -> tuple[Step, .
     )
     finished = is_finished(snapshot)
     connected = sum(site.connected for site in federation.sites)
-    rounds = federation.study.rounds if federation.study else 0
+    study = federation.study
     closed = max((row.number for row in federation.rounds), default=0)
     if data.report is None:
         data_detail = "Check running" if progress_of(data.job) else "Choose a folder"
@@ -306,8 +307,8 @@ def five_steps(snapshot: Snapshot | None, *, reviewed: int = 0) -> tuple[Step, .
             "Finished"
             if finished
             else (
-                f"Round {max(training.round, closed)} of {rounds}"
-                if rounds and training.round
+                place_of(max(training.round, closed), rounds=study.rounds, folds=study.folds).title
+                if study and training.round
                 else "Not begun"
             )
         ),
@@ -350,7 +351,7 @@ def present_home(snapshot: Snapshot | None, *, reviewed: int = 0) -> HomeState:
             Fact(name="Sites", value=listed(names) or "Not known yet"),
             Fact(
                 name="Length",
-                value=f"{count(study.rounds, 'round')} of "
+                value=f"{length(study.rounds, study.folds)} of "
                 f"{count(study.epochs_per_round, 'epoch')} each",
             ),
         )

@@ -176,7 +176,7 @@ def model_title(model: ModelView) -> str:
     """Return how a model is called in lists: what it is, and which round of the study made it."""
     if model.kind is ModelKind.FILE:
         return model.name
-    if model.kind in (ModelKind.ROUND, ModelKind.BEST):
+    if model.kind in (ModelKind.ROUND, ModelKind.BEST) and model.round:
         return f"{KIND_WORDS[model.kind]} (after round {model.round})"
     return KIND_WORDS[model.kind]
 

@@ -16,6 +16,7 @@ from app.control.messages import (
     SpeedView,
     TrainingView,
 )
+from app.domain.folds import place_of
 from app.domain.training import EpochRecord
 from app.ui.models.rows import Table
 from app.ui.presenters.curves import (
@@ -290,13 +291,15 @@ def _tiles(view: TrainingView, now: float) -> tuple[Tile, ...]:
         begun = (view.epoch - 1) % epochs_per_round
         step = view.step / view.steps_per_epoch if view.steps_per_epoch else 0.0
         within = min(1.0, (begun + step) / epochs_per_round)
+    place = place_of(view.round, rounds=view.rounds, folds=view.folds)
+    fold = f"Fold {place.number} of {place.folds}. " if place.folds > 1 else ""
     last = view.epochs[-1] if view.epochs else None
     best = [value for value in (last.pseudo_dice if last else ()) if value is not None]
     return (
         Tile(
             name="Round",
-            value=f"{view.round} of {view.rounds}" if view.rounds else str(view.round),
-            detail=f"{round(within * 100)} % of this round trained here",
+            value=f"{place.round} of {place.rounds}" if view.rounds else str(view.round),
+            detail=f"{fold}{round(within * 100)} % of this round trained here",
             share=within,
         ),
         Tile(
@@ -379,7 +382,8 @@ def training_brief(view: TrainingView) -> str:
         return "Training rests by its schedule"
     if view.job is not None and view.job.running and view.round:
         left = f", {duration(view.seconds_left)} left" if view.seconds_left is not None else ""
-        return f"Training round {view.round} of {view.rounds}{left}"
+        place = place_of(view.round, rounds=view.rounds, folds=view.folds)
+        return f"Training {place}{left}"
     if view.epochs:
         return f"{sentence_case(count(len(view.epochs), 'epoch'))} trained"
     return "Not training"
