@@ -293,7 +293,7 @@ class FirstSteps(QDialog):
         self._summary.setText(state.sentence)
         self.lines.draw(state.lines)
         self.gpu.draw(state.gpu)
-        self._again.setEnabled(bool(state.lines) and state.gpu.running is None)
+        self._again.setEnabled(not state.busy)
         self.gpu.setVisible(bool(state.gpu.sentence))
 
     def draw_sample(self, state: SampleState) -> None:

@@ -40,27 +40,30 @@ class MachineState:
     sentence: str
     lines: tuple[DoctorLine, ...]
     gpu: GpuState
+    busy: bool = False
+    """Something is under way: a look, or a change of the package."""
 
 
 def present_machine(
     facts: MachineFacts | None,
     *,
+    busy: bool = False,
     running: Unpacking | None = None,
     result: str = "",
     result_tone: Tone = Tone.NEUTRAL,
 ) -> MachineState:
-    """Return the check as it stands; `facts` None while this computer is looked at."""
+    """Return the check as it stands; `facts` None as long as nobody has looked."""
     if facts is None:
-        return MachineState(
-            sentence="Looking at this computer…",
-            lines=(),
-            gpu=GpuState(sentence="", running=running, result=result, result_tone=result_tone),
-        )
+        # When the look itself fails, there is no other place to say so.
+        sentence = result or "Looking at this computer…"
+        gpu = GpuState(sentence="", running=running, result=result, result_tone=result_tone)
+        return MachineState(sentence=sentence, lines=(), gpu=gpu, busy=busy)
     lines = (_card(facts), _processor(facts), _memory(facts), _disk(facts), _clock(facts))
     sentence, detail, can_install = _gpu(facts)
     return MachineState(
         sentence=_summary(lines),
         lines=lines,
+        busy=busy,
         gpu=GpuState(
             sentence=sentence,
             detail=detail,

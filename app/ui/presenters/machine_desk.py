@@ -61,7 +61,11 @@ class MachineDesk(QObject):
     def state(self) -> MachineState:
         """What there is to show now."""
         return present_machine(
-            self._facts, running=self._running, result=self._result, result_tone=self._tone
+            self._facts,
+            busy=self.busy,
+            running=self._running,
+            result=self._result,
+            result_tone=self._tone,
         )
 
     @property

@@ -149,7 +149,7 @@ def test_the_labels_have_their_names(steps):
 
 def test_the_check_of_this_computer_is_drawn(steps, qtbot):
     steps.go_to(FirstStep.COMPUTER)
-    steps.draw_machine(present_machine(None))
+    steps.draw_machine(present_machine(None, busy=True))
     assert not steps._again.isEnabled()
     assert not steps.gpu.isVisible()
     steps.draw_machine(present_machine(ENOUGH))
@@ -162,7 +162,7 @@ def test_the_check_of_this_computer_is_drawn(steps, qtbot):
     with qtbot.waitSignal(steps.package_wished):
         steps.gpu.install.click()
     running = Unpacking(sentence="Unpacking", share=0.2)
-    steps.draw_machine(present_machine(WITH_CARD, running=running))
+    steps.draw_machine(present_machine(WITH_CARD, busy=True, running=running))
     assert not steps._again.isEnabled()
 
 

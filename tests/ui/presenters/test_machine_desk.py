@@ -8,7 +8,7 @@ import threading
 import pytest
 from helpers.nvml import RecordedNvml
 
-from app.domain.errors import JobFailed
+from app.domain.errors import JobFailed, SetupProblem
 from app.system import gpu_package, machine_check
 from app.system.clock import SystemClock
 from app.ui.presenters.machine_desk import MachineDesk
@@ -168,6 +168,23 @@ def test_what_does_not_compute_is_not_used(make, ended, archive):
     ended(desk)
     assert "it crashed); the program goes on without it" in desk.state.gpu.result
     assert gpu_package.active_package() is None
+
+
+def test_a_look_that_fails_is_told_and_can_be_repeated(make, ended, monkeypatch):
+    desk = make(RecordedNvml())
+
+    def broken():
+        raise SetupProblem("the disk cannot be read")
+
+    real, desk._read = desk._read, broken
+    desk.look()
+    ended(desk)
+    assert desk.state.sentence.startswith("The disk cannot be read.")
+    assert not desk.state.busy
+    desk._read = real
+    desk.look()
+    ended(desk)
+    assert desk.state.sentence.startswith("This computer")
 
 
 def test_one_thing_at_a_time(make, ended, archive):
