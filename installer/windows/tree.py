@@ -66,6 +66,9 @@ WHEELS_DROPPED: Final = (
     "*.lib",
     "*/tests/*",
     "pydicom/data/test_files/*",
+    # huggingface_hub's quicker downloads; it does without, and nothing here downloads.
+    "hf_xet/*",
+    "hf_xet-*",
     "PySide6/*.exe",
     "PySide6/*.lib",
     "PySide6/QtDesigner*",
