@@ -20,7 +20,7 @@ from app.system.resources import resource
 MINUTES: Final = 15
 """How long it trains on two processor cores (measured: 14 min 53 s)."""
 DISK_GB: Final = 1
-"""What its folder takes (measured: 0.6 GB after two rounds; each average adds 0.02 GB a service)."""
+"""More than its folder takes (measured: 0.6 GB)."""
 _SAMPLE: Final = "hippocampus"
 _NOTE: Final = "beginning.json"
 

@@ -24,7 +24,7 @@ from app.ui.text import sentence_case
 LOOK_MS: Final = 300
 COST: Final = (
     f"Three invented hospitals and a coordinator train on real MR images, all on this computer: "
-    f"about {MINUTES} minutes on two processor cores, about {DISK_GB} GB of disk. Nothing is sent "
+    f"about {MINUTES} minutes on two processor cores, less than {DISK_GB} GB of disk. Nothing is sent "
     "anywhere, and your own site is not touched. It opens in a window of its own."
 )
 _LOG: Final = ("logs", "start.log")

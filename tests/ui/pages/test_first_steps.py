@@ -89,6 +89,13 @@ def test_every_step_is_reached_by_its_circle(steps, qtbot):
     assert not steps.skip.isVisible()
 
 
+def test_the_sheet_of_keys_is_one_key_away(steps, qtbot):
+    for step in FirstStep:
+        steps.go_to(step)
+        with qtbot.waitSignal(steps.keys_wished):
+            press(qtbot, steps, Qt.Key.Key_F1)
+
+
 def test_the_mouse_is_chosen_by_arrows(steps, qtbot):
     with qtbot.waitSignal(steps.profile_chosen) as chosen:
         press(qtbot, steps, Qt.Key.Key_Right)
