@@ -219,7 +219,7 @@ def why_no_card(driver: Driver | None, platform_name: str | None = None) -> str 
     where = this_platform() if platform_name is None else platform_name
     needs = BUILT.get(where)
     if needs is None:
-        return f"there is no GPU package for {where}"
+        return f"there is no GPU package for this kind of system yet ({where})"
     if driver is None or not driver.cards:
         return (
             "no NVIDIA graphics card answers; a card needs NVIDIA's driver, "

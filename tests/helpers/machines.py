@@ -52,6 +52,6 @@ SMALL_CARD = replace(
 MAC = replace(
     ENOUGH,
     platform="darwin-arm64",
-    no_package="there is no GPU package for darwin-arm64",
+    no_package="there is no GPU package for this kind of system yet (darwin-arm64)",
     kept=None,
 )

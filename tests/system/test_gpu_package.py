@@ -358,7 +358,7 @@ def test_why_no_package_can_be_used_is_said_before_there_is_a_file(driver, reaso
 
 def test_a_platform_without_a_package_says_so():
     said = gpu_package.why_no_card(DRIVER, "windows-x86_64")
-    assert said == "there is no GPU package for windows-x86_64"
+    assert said == "there is no GPU package for this kind of system yet (windows-x86_64)"
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,9 @@ def _card(facts: MachineFacts) -> DoctorLine:
             step,
             Tone.WARNING,
             f"{_cards(facts)}. It is not used: {facts.no_package}.",
-            "Ask your IT for a newer driver or card; until then training uses the processor.",
+            "Ask your IT for a newer driver or card; until then training uses the processor."
+            if facts.platform in BUILT
+            else "Under Linux such a card can be used; here training uses the processor.",
         )
     small = [gb for gb in facts.cards_gb if gb is not None and gb < CARD_GB * _CARD_SLACK]
     if small:

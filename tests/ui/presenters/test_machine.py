@@ -131,11 +131,15 @@ def test_where_no_package_is_built_nothing_is_offered():
     facts = replace(
         ENOUGH,
         platform="windows-x86_64",
-        no_package="there is no GPU package for windows-x86_64",
+        no_package="there is no GPU package for this kind of system yet (windows-x86_64)",
     )
     state = present_machine(facts)
     assert not state.gpu.can_install
     assert line(facts, "Graphics card").remedy == ""
+    with_card = replace(facts, driver=WITH_CARD.driver, cards_gb=WITH_CARD.cards_gb)
+    assert "no GPU package for this kind of system yet" in line(with_card, "Graphics card").sentence
+    assert line(with_card, "Graphics card").remedy.startswith("Under Linux such a card can be used")
+    assert "driver" in line(OLD_DRIVER, "Graphics card").remedy
 
 
 def test_what_runs_and_how_it_ended_pass_through():
