@@ -79,7 +79,7 @@ LOCK_FILES: Final = (
         audience="any platform: the headless test environment, without PySide6 and torch",
         extras=("test",),
         uv_arguments=("--universal",),
-        leave_out=("pyqtgraph", "pytest-qt"),
+        leave_out=("pytest-qt",),
     ),
 )
 

@@ -31,6 +31,7 @@ _LIBRARIES: Final = (
     "nnunetv2",
     "numpy",
     "PySide6-Essentials",
+    "pyqtgraph",
     "SimpleITK",
     "torch",
     "websockets",

@@ -30,6 +30,7 @@ from PySide6.QtCore import QEvent
 from PySide6.QtWidgets import QApplication
 
 from app.ui.presenters.parts import Curve
+from app.ui.widgets import plotting
 from app.ui.widgets.curve_plot import CurvePlot
 
 CURVES = 6
@@ -84,6 +85,7 @@ def timed(act: Callable[[], None]) -> tuple[float, float]:
 
 def measure(*, epochs: int, rounds: int) -> dict[str, Any]:
     """Let `rounds` epochs end in both plots; return the figures, milliseconds."""
+    plotting.load()
     ours = CurvePlot("Overlap", empty="Nothing yet.", unit_range=True)
     ours.resize(*SIZE)
     ours.show()

@@ -17,6 +17,7 @@ from app.ui.main import make_application
 from app.ui.presenters.desk import Desk
 from app.ui.text import Page
 from app.ui.theme import Look, Theme
+from app.ui.widgets import plotting
 from app.ui.window import Asking, Window
 
 
@@ -35,6 +36,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def qapp() -> QApplication:
     """The application as `main` makes it, so that tests see the real scale policy and style."""
+    # Else the first plot of a session would be a first picture for a moment.
+    plotting.load()
     return make_application()
 
 

@@ -1,14 +1,15 @@
 """Lines over epochs or steps: hover and keyboard readings, zoom, logarithm, picture and table.
 
-Lines are one pixel wide, and only those that changed are prepared anew: six lines of a thousand
-epochs stay far below one frame of the screen.
+A redraw touches only lines that changed, hands them to pyqtgraph as arrays, and draws them one pixel
+wide: six lines of a thousand epochs stay far below one frame of the screen. What is seen before
+pyqtgraph has been imported is a first picture of the same lines.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from PySide6.QtCore import QBuffer, QByteArray, QEvent, QIODevice, QPoint, QSize, Qt, Signal
 from PySide6.QtGui import (
@@ -26,7 +27,7 @@ from PySide6.QtWidgets import QMenu, QToolButton
 
 from app.ui import theme
 from app.ui.models.axis import Span
-from app.ui.widgets.curve_canvas import Trace
+from app.ui.widgets.first_picture import FirstPicture, Trace
 from app.ui.widgets.labels import IconButton, label
 from app.ui.widgets.plots import REDRAW_MS, Plot
 
@@ -40,9 +41,9 @@ _STYLES: Final = (
 )
 _PICTURE_RATIO: Final = 2.0
 _ZOOM: Final = 1.5
+_SHARES: Final = Span(low=-0.02, high=1.02)
 _MOST_BOUNDS: Final = 60
 """Ends of rounds that are drawn; of more, every second, third, ...."""
-_SHARES: Final = Span(low=0.0, high=1.0).padded(0.02)
 NO_LOGARITHM: Final = "Zero and values below it have no logarithm."
 
 
@@ -85,13 +86,17 @@ class CurvePlot(Plot):
         floor: float = 0.0,
         redraw_ms: int = REDRAW_MS,
     ) -> None:
-        super().__init__(title, bottom, empty, hint=hint, whole=True, redraw_ms=redraw_ms)
-        self._bottom = bottom
+        super().__init__(title, bottom, empty, hint=hint, redraw_ms=redraw_ms)
         self._unit_range = unit_range
         self._floor = floor
         self._lines: tuple[Line, ...] = ()
         self._bounds: tuple[float, ...] = ()
         self._switched: dict[str, bool] = {}
+        self._items: list[Any] = []
+        self._drawn: list[tuple[object, ...]] = []
+        self._ticks: Any = None
+        self._cursor_line: Any = None
+        self._cursor: float | None = None
         self._named = ""
         self._zoomed = False
         self.log_values = False
@@ -113,7 +118,6 @@ class CurvePlot(Plot):
             button.setIconSize(QSize(16, 16))
             button.setMinimumSize(24, 24)
             button.setMaximumHeight(24)
-        self.canvas.zoomed.connect(self._note_zoom)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
 
     # --- what is drawn -------------------------------------------------------------------------
@@ -159,29 +163,39 @@ class CurvePlot(Plot):
     def show_whole(self) -> None:
         """Undo zoom and drag."""
         self._zoomed = False
-        self._fit_values()
-        self.canvas.show_whole()
+        if self._plot is not None:
+            self._plot.getPlotItem().getViewBox().enableAutoRange(x=True)
+            self._fit_values()
         self._whole.hide()
 
     def zoom(self, factor: float) -> None:
         """Zoom in (> 1) or out around the reading, else around the middle."""
-        cursor = self.canvas.reading
-        self.canvas.zoom(factor, about=None if cursor is None else self.canvas.place(cursor))
+        self._need_plot()
+        if self._plot is None:
+            return
+        view = self._plot.getPlotItem().getViewBox()
+        low, high = view.viewRange()[0]
+        centre = (low + high) / 2 if self._cursor is None else self._place(self._cursor)
+        view.setXRange(
+            centre - (centre - low) / factor, centre + (high - centre) / factor, padding=0
+        )
+        self._note_zoom()
 
     def read_next(self, step: int) -> None:
         """Move the reading to the next (1) or previous (-1) epoch that has a value."""
+        self._need_plot()
         places = sorted({x for line in self.shown() for x in line.x})
         if not places:
             return
-        cursor = self.canvas.reading
-        if cursor is None:
+        if self._cursor is None:
             self._point_at_value(places[-1] if step < 0 else places[0])
             return
-        number = bisect_left(places, cursor) + step
+        number = bisect_left(places, self._cursor) + step
         self._point_at_value(places[max(0, min(len(places) - 1, number))])
 
     def picture(self) -> bytes:
         """Return the plot with its title and legend as a PNG file, twice as fine as the screen."""
+        self._need_plot()
         buttons = (self._whole.isVisible(), self._more.isVisible())
         self._whole.hide()
         self._more.hide()
@@ -203,27 +217,109 @@ class CurvePlot(Plot):
     def _has_content(self) -> bool:
         return any(line.x for line in self._lines)
 
+    def _build(self) -> None:
+        import pyqtgraph
+
+        super()._build()
+        _tick_whole_numbers(self._plot.getAxis("bottom"))
+        item = self._plot.getPlotItem()
+        view = item.getViewBox()
+        view.setAutoVisible(y=True)
+        view.sigRangeChangedManually.connect(self._note_zoom)
+        self._ticks = pyqtgraph.VTickGroup([], yrange=[0.0, 1.0])
+        self._cursor_line = pyqtgraph.InfiniteLine(angle=90)
+        self._cursor_line.hide()
+        for part in (self._ticks, self._cursor_line):
+            part.setZValue(-1)
+            item.addItem(part, ignoreBounds=True)
+        self._colour()
+
+    def _draw_first(self) -> FirstPicture:
+        if not isinstance(self._first, FirstPicture):
+            picture = FirstPicture(self._bottom, values=_SHARES if self._unit_range else None)
+        else:
+            picture = self._first
+        shown, numbers = self.shown(), _hues(self._lines)
+        picture.draw([_trace(line, numbers[line.name]) for line in shown], self._marked_bounds())
+        self._name_lines(shown, numbers)
+        return picture
+
+    def _marked_bounds(self) -> list[float]:
+        """Return between which epochs rounds end; of very many, some."""
+        ends = self._bounds[:-1]
+        apart = max(1, -(-len(ends) // _MOST_BOUNDS))
+        return [end + 0.5 for end in ends[apart - 1 :: apart]]
+
     def _redraw(self) -> None:
         if self.log_values and not self.can_log_values():
             self.log_values = False
-        canvas = self.canvas
-        canvas.set_logarithm(x=self.log_epochs, y=self.log_values, floor=self._floor)
-        above = f"{self._title.text()} + {-self._floor:g}" if self._floor else ""
-        canvas.left = above if self.log_values else ""
-        shown, numbers = self.shown(), _hues(self._lines)
-        ends = self._bounds[:-1]
-        apart = max(1, -(-len(ends) // _MOST_BOUNDS))
-        canvas.show_traces(
-            [_trace(line, numbers[line.name]) for line in shown],
-            [end + 0.5 for end in ends[apart - 1 :: apart]],
-        )
+        item = self._plot.getPlotItem()
+        if (self.log_epochs, self.log_values) != _logarithms(item):
+            self._drawn = [()] * len(self._items)
+            item.setLogMode(self.log_epochs, self.log_values)
+            label_left = f"{self._title.text()} + {-self._floor:g}" if self._floor else ""
+            item.setLabel(
+                "left", label_left if self.log_values else "", color=theme.colours().muted
+            )
+        shown = self.shown()
+        numbers = _hues(self._lines)
+        while len(self._items) < len(shown):
+            self._items.append(self._plot.plot())
+            self._drawn.append(())
+        for place, line in enumerate(shown):
+            self._draw_line(place, line, numbers[line.name])
+        for place in range(len(shown), len(self._items)):
+            if self._drawn[place]:
+                self._items[place].setData([], [])
+                self._drawn[place] = ()
+        self._ticks.setXVals([self._place(bound) for bound in self._marked_bounds()])
         self._fit_values()
         self._name_lines(shown, numbers)
 
+    def _draw_line(self, place: int, line: Line, number: int) -> None:
+        """Give one line to pyqtgraph, only what differs from its last drawing."""
+        import numpy
+        import pyqtgraph
+
+        item, before = self._items[place], self._drawn[place]
+        trace = _trace(line, number)
+        look = (trace.colour, trace.style, trace.marked)
+        if before[2:] != look:
+            colour = QColor(trace.colour)
+            item.setPen(
+                None if line.points else pyqtgraph.mkPen(colour, width=1, style=trace.style)
+            )
+            item.setSymbol(("d" if line.points else "o") if trace.marked else None)
+            item.setSymbolSize(7 if line.points else 5)
+            item.setSymbolBrush(colour)
+            item.setSymbolPen(None)
+        if before[:2] != (line.x, line.y):
+            values = numpy.asarray(line.y, dtype=numpy.float64)
+            if self.log_values:
+                values = values - self._floor
+            item.setData(numpy.asarray(line.x, dtype=numpy.float64), values)
+        self._drawn[place] = (line.x, line.y, *look)
+
     def _fit_values(self) -> None:
         """Let the values fill the height; shares keep 0 to 1 until somebody looks closer."""
-        keeps = self._unit_range and not self.log_values and not self._zoomed
-        self.canvas.fixed_values = _SHARES if keeps else None
+        if self._plot is None:
+            return
+        view = self._plot.getPlotItem().getViewBox()
+        if self._unit_range and not self.log_values and not self._zoomed:
+            view.setYRange(_SHARES.low, _SHARES.high, padding=0)
+        else:
+            view.enableAutoRange(y=True)
+
+    def _colour(self) -> None:
+        super()._colour()
+        if self._ticks is None:
+            return
+        import pyqtgraph
+
+        colours = theme.colours()
+        self._ticks.setPen(pyqtgraph.mkPen(QColor(colours.line), width=1))
+        self._cursor_line.setPen(pyqtgraph.mkPen(QColor(colours.edge), width=1))
+        self._named = ""
 
     def _name_lines(self, shown: tuple[Line, ...], numbers: dict[str, int]) -> None:
         parts = []
@@ -245,14 +341,25 @@ class CurvePlot(Plot):
 
     # --- reading -------------------------------------------------------------------------------
 
+    def _place(self, x: float) -> float:
+        """Return where `x` lies on the drawn axis."""
+        import math
+
+        return math.log10(x) if self.log_epochs and x > 0 else x
+
     def _point_at(self, x: float) -> None:
-        self._point_at_value(self.canvas.value(x))
+        self._point_at_value(10.0**x if self.log_epochs and x < 300 else x)
 
     def _point_at_value(self, x: float) -> None:
-        self.canvas.point_at(self._nearest(x))
+        nearest = self._nearest(x)
+        self._cursor = nearest
         text = self._read(x)
         self._reading.setText(text or " ")
         self.setAccessibleDescription(text)
+        if self._cursor_line is not None:
+            self._cursor_line.setVisible(nearest is not None)
+            if nearest is not None:
+                self._cursor_line.setValue(self._place(nearest))
 
     def _nearest(self, x: float) -> float | None:
         """Return the place nearest to `x` where a shown line has a value, within one step."""
@@ -282,11 +389,12 @@ class CurvePlot(Plot):
 
     def _draw_now(self) -> None:
         """Redraw at once: a person asked for it."""
+        self._need_plot()
         self._stale = True
         self._timer.stop()
         self._redraw_if_stale()
 
-    def _note_zoom(self) -> None:
+    def _note_zoom(self, *_what: object) -> None:
         self._zoomed = True
         self._fit_values()
         self._whole.setVisible(True)
@@ -363,8 +471,9 @@ class CurvePlot(Plot):
 
     def leaveEvent(self, event: QEvent) -> None:
         super().leaveEvent(event)
-        if not self.hasFocus():
-            self.canvas.point_at(None)
+        if self._cursor_line is not None and not self.hasFocus():
+            self._cursor = None
+            self._cursor_line.hide()
             self._reading.setText(" ")
 
 
@@ -402,6 +511,22 @@ def _hues(lines: tuple[Line, ...]) -> dict[str, int]:
     return numbers
 
 
+def _logarithms(item: Any) -> tuple[bool, bool]:  # noqa: ANN401 - pyqtgraph has no types
+    return bool(item.getAxis("bottom").logMode), bool(item.getAxis("left").logMode)
+
+
 def _plain(text: str) -> str:
     text = text.replace("&", "&amp;").replace("<", "&lt;")
     return text.replace(" ", "&nbsp;")
+
+
+def _tick_whole_numbers(axis: Any) -> None:  # noqa: ANN401 - pyqtgraph has no types
+    """Let an axis of epochs or steps have no ticks between whole numbers."""
+    spacings = axis.tickSpacing
+
+    def whole(least: float, most: float, pixels: float) -> list[tuple[float, float]]:
+        if axis.logMode:
+            return list(spacings(least, most, pixels))
+        return [pair for pair in spacings(least, most, pixels) if pair[0] >= 1] or [(1.0, 0.0)]
+
+    axis.tickSpacing = whole

@@ -35,15 +35,14 @@ def test_the_wheel_scrolls_the_page_and_zooms_with_ctrl(qtbot, look, modifiers, 
     area.resize(400, 300)
     area.show()
     qtbot.waitUntil(lambda: made.redraws == 1)
-    target = made.canvas
-    before = target.seen
+    view = made._plot.getPlotItem().getViewBox()
+    before = view.viewRange()[0]
+    target = made._plot.viewport()
     at = QPointF(target.rect().center())
     event = QWheelEvent(
-        at, target.mapToGlobal(at), QPoint(), QPoint(0, 120 if zooms else -120),
+        at, target.mapToGlobal(at), QPoint(), QPoint(0, -120),
         Qt.MouseButton.NoButton, modifiers, Qt.ScrollPhase.NoScrollPhase, False,
     )  # fmt: skip
-    event.ignore()
     QApplication.sendEvent(target, event)
-    assert (target.seen != before) is zooms
-    # What nobody accepts goes on to the page around.
-    assert event.isAccepted() is zooms
+    assert (view.viewRange()[0] != before) is zooms
+    assert (area.verticalScrollBar().value() > 0) is not zooms
