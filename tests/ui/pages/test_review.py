@@ -13,7 +13,7 @@ from PySide6.QtTest import QTest
 
 from app.domain.segmentation import Verdict
 from app.ui.pages.review import REASONS, ReviewPage
-from app.ui.presenters import desk as desk_module, editors
+from app.ui.presenters import editors
 from app.ui.presenters.review import Opinion, present_review
 from app.ui.text import Page, Tone
 
@@ -282,7 +282,7 @@ def test_a_program_for_drawing_is_chosen_once(open_window, wrong, tmp_path, monk
     shown = open_window(wrong)
     heard = []
     monkeypatch.setattr(editors, "find_editors", lambda chosen: ())
-    monkeypatch.setattr(desk_module, "open_in", lambda *words, log: heard.append(words))
+    monkeypatch.setattr(editors, "open_in", lambda *words, log: heard.append(words))
     page = shown.page(Page.REVIEW)
     page._edit.click()
     assert heard == []  # the dialog was cancelled
