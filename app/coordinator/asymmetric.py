@@ -1,8 +1,10 @@
 """Asymmetric averaging with files: the sites' networks aligned, rounds averaged, shares cut.
 
 A share is what one site gets: which of its tensors go round, and those tensors of the newest
-average under the site's own names. All of it can be made again from the spool and comes out equal
-to the bit. All of it belongs in a thread.
+average under the site's own names. Where changes travel, the change of a share is cut from one
+change of the shared model, so that all holders of a tensor make the same bits of it (decision
+0060). All of it can be made again from the spool and comes out equal to the bit. All of it belongs
+in a thread.
 """
 
 from __future__ import annotations
@@ -12,7 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.coordinator.averaging import UnfitUpdate
+import numpy as np
+from numpy.typing import NDArray
+
+from app.coordinator.averaging import UnfitUpdate, write_published
 from app.coordinator.planning import UnfitFingerprint
 from app.coordinator.server_steps import ServerFiles, next_model
 from app.coordinator.spool import Spool
@@ -20,7 +25,7 @@ from app.coordinator.translation import reference
 from app.domain.errors import FednnunetError
 from app.domain.ids import SiteName
 from app.domain.rounds import BlobRef, TensorSpec
-from app.domain.study import StudyTerms
+from app.domain.study import StudyTerms, Transfer
 from app.federation import shared_network
 from app.federation.alignment import TensorGroup, align_delivered, average_groups
 from app.federation.asymmetric import (
@@ -32,10 +37,11 @@ from app.federation.asymmetric import (
     keys_of,
     part_of,
 )
-from app.federation.averaging import TensorsRefused
+from app.federation.averaging import TensorReader, TensorsRefused
 from app.federation.canonical import canonical
 from app.federation.network import NetworkPlan
 from app.federation.study_events import AlignSites, AverageRound, SiteShare
+from app.federation.transfer import ChangedTensors, change_manifest, contents_of, scale_name
 from app.system.atomic import disk_errors
 from app.system.tensor_files import TensorFile, TensorFileWriter, read_manifest
 
@@ -52,6 +58,18 @@ class AlignedStudy:
     table: BlobRef
     firsts: tuple[BlobRef, ...]
     shares: tuple[SiteShare, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AveragedRound:
+    """What averaging made: the model that sites go on from, their shares, and the exact average.
+
+    `master` is None where the model is the exact average itself.
+    """
+
+    model: BlobRef
+    shares: tuple[SiteShare, ...]
+    master: BlobRef | None = None
 
 
 class SharedLayers:
@@ -101,13 +119,17 @@ class SharedLayers:
             return self._cut(late, networks, effect.model)
 
     def average(
-        self, effect: AverageRound, server: ServerFiles | None = None
-    ) -> tuple[BlobRef, tuple[SiteShare, ...]]:
+        self,
+        effect: AverageRound,
+        server: ServerFiles | None = None,
+        *,
+        master: BlobRef | None = None,
+    ) -> AveragedRound:
         """Average the shared tensors of a round and cut every site's share for the next one.
 
         A group of which fewer sites delivered than the study's minimum is not in the average; its
         sites go on with their own. With `server` each group takes a step of the coordinator's
-        optimiser.
+        optimiser. `master` is the exact average of the round before, where changes travel.
 
         Raises:
             UnfitUpdate: one site's update cannot be used.
@@ -116,23 +138,42 @@ class SharedLayers:
         """
         with self._working:
             networks = read_networks(self._terms, effect.networks, self._spool)
-            model = self._averaged(effect, networks, server)
-            return model, self._cut(effect.networks, networks, model)
+            exact = self._averaged(effect, networks, server, master or effect.base)
+            if self._terms.transfer is Transfer.FP32 or self._terms.place_of(effect.round).ends:
+                # A fold's last model goes to everyone as it is.
+                shares = self._cut(effect.networks, networks, exact)
+                return AveragedRound(model=exact, shares=shares)
+            target = self._folder / f"average-{effect.round}.safetensors"
+            change = self._folder / "change.safetensors"
+            write_published(
+                self._spool.path(exact.sha256),
+                self._spool.path(effect.base.sha256),
+                self._terms.transfer,
+                target,
+                change,
+            )
+            model = reference(self._spool.keep_file(target))
+            shares = self._cut(effect.networks, networks, model, change, effect.shares)
+            change.unlink()
+            return AveragedRound(model=model, shares=shares, master=exact)
 
     def _averaged(
         self,
         effect: AverageRound,
         networks: Mapping[SiteName, NetworkPlan],
         server: ServerFiles | None,
+        before: BlobRef,
     ) -> BlobRef:
-        parts = {share.site: share.part for share in effect.shares}
-        readers: dict[SiteName, TensorFile] = {}
+        shares = {share.site: share for share in effect.shares}
+        start = self._spool.path(before.sha256)
+        readers: dict[SiteName, TensorReader] = {}
         delivered: dict[SiteName, frozenset[str]] = {}
         for update in effect.updates:
             site = update.site
             try:
-                part = read_part(site, parts[site], networks[site], self._spool)
-                readers[site] = TensorFile(self._spool.verify(update.weights.sha256), part.tensors)
+                part = read_part(site, shares[site].part, networks[site], self._spool)
+                path = self._spool.verify(update.weights.sha256)
+                readers[site] = self._reader(path, part, shares[site], networks[site], start)
             except FednnunetError as exc:
                 raise UnfitUpdate(site, exc) from exc
             delivered[site] = frozenset(spec.name for spec in part.tensors)
@@ -143,10 +184,9 @@ class SharedLayers:
             if len(group.members) >= least
         ]
         target = self._folder / f"average-{effect.round}.safetensors"
-        before = self._spool.path(effect.base.sha256)
         with (
             disk_errors(target),
-            next_model(target, _specs(groups), before=before, files=server) as write,
+            next_model(target, _specs(groups), before=start, files=server) as write,
         ):
             try:
                 average_groups(
@@ -161,6 +201,24 @@ class SharedLayers:
                 raise UnfitUpdate(exc.site, exc) from exc
         return reference(self._spool.keep_file(target))
 
+    def _reader(
+        self,
+        update: Path,
+        part: SharedPart,
+        share: SiteShare,
+        network: NetworkPlan,
+        start: Path,
+    ) -> TensorReader:
+        """Read an update as weights: what changes is added to the exact average before it."""
+        transfer = self._terms.transfer
+        if transfer is Transfer.FP32:
+            return TensorFile(update, part.tensors)
+        whole = sent_whole(part, share, self._spool)
+        keys = keys_of(network, self._terms.aggregation)
+        exact = _ByKey(TensorFile(start, read_manifest(start)), keys)
+        file = TensorFile(update, change_manifest(part.tensors, transfer, whole))
+        return ChangedTensors(exact, file, part.tensors, transfer, whole)
+
     def _grouped(self, networks: Mapping[SiteName, NetworkPlan]) -> tuple[TensorGroup, ...]:
         return group_networks(
             networks,
@@ -173,12 +231,18 @@ class SharedLayers:
         statements: Statements,
         networks: Mapping[SiteName, NetworkPlan],
         model: BlobRef,
+        change: Path | None = None,
+        before: Sequence[SiteShare] = (),
     ) -> tuple[SiteShare, ...]:
-        """Cut from a model what each of `statements`' sites gets; `networks` are all sites'."""
+        """Cut from a model what each of `statements`' sites gets; `networks` are all sites'.
+
+        `change` makes the model of the one that the shares of `before` were cut from.
+        """
         groups = self._grouped(networks)
         path = self._spool.path(model.sha256)
         manifest = read_manifest(path)
         values, held = TensorFile(path, manifest), {spec.name for spec in manifest}
+        earlier = {share.site: share.base for share in before}
         shares = []
         for site, statement in statements:
             part = part_of(groups, networks, site)
@@ -188,15 +252,49 @@ class SharedLayers:
             with disk_errors(target), TensorFileWriter(target, specs) as output:
                 for spec in specs:
                     output.write(spec.name, values.read(keys[spec.name]))
+            base = reference(self._spool.keep_file(target))
+            old, smaller = earlier.get(site), None
+            if change is not None and old is not None:
+                smaller = self._cut_change(change, old, base, keys)
             shares.append(
                 SiteShare(
                     site=site,
                     network=statement,
                     part=reference(self._spool.keep_bytes(encode_part(part))),
-                    base=reference(self._spool.keep_file(target)),
+                    base=base,
+                    change=smaller,
+                    before=None if smaller is None or old is None else old.sha256,
                 )
             )
         return tuple(shares)
+
+    def _cut_change(
+        self, change: Path, before: BlobRef, base: BlobRef, keys: Mapping[str, str]
+    ) -> BlobRef | None:
+        """Cut what makes a site's base of the one that it had; None when all of it would be whole."""
+        transfer = self._terms.transfer
+        path = self._spool.path(base.sha256)
+        specs = read_manifest(path)
+        known = frozenset(read_manifest(self._spool.path(before.sha256)))
+        found = read_manifest(change)
+        by_key = [TensorSpec(name=keys[spec.name], shape=spec.shape) for spec in specs]
+        _, whole_keys = contents_of(found, by_key)
+        whole = {spec.name for spec in specs if spec not in known or keys[spec.name] in whole_keys}
+        if len(whole) == len(specs):
+            return None
+        values, changes = TensorFile(path, specs), TensorFile(change, found)
+        target = self._folder / "share-change.safetensors"
+        manifest = change_manifest(specs, transfer, whole)
+        scaled = {spec.name for spec in manifest}
+        with disk_errors(target), TensorFileWriter(target, manifest) as output:
+            for spec, renamed in zip(specs, by_key, strict=True):
+                if spec.name in whole:
+                    output.write(spec.name, values.read(spec.name))
+                    continue
+                output.write(spec.name, changes.read(renamed.name))
+                if scale_name(spec) in scaled:
+                    output.write(scale_name(spec), changes.read(scale_name(renamed)))
+        return reference(self._spool.keep_file(target))
 
 
 def read_networks(
@@ -217,6 +315,25 @@ def read_networks(
 def read_part(site: SiteName, part: BlobRef, network: NetworkPlan, spool: Spool) -> SharedPart:
     """Read which tensors of a site go round."""
     return decode_part(spool.verify(part.sha256).read_bytes(), site=site, network=network)
+
+
+def sent_whole(part: SharedPart, share: SiteShare, spool: Spool) -> frozenset[str]:
+    """Return which tensors an update holds as they are: those that the site's base lacks.
+
+    Their sites go on from values of their own, which nobody else knows.
+    """
+    held = {spec.name for spec in read_manifest(spool.path(share.base.sha256))}
+    return frozenset(spec.name for spec in part.tensors if spec.name not in held)
+
+
+class _ByKey:
+    """Reads the tensors of one site by its own names from a file that is named by groups."""
+
+    def __init__(self, file: TensorFile, keys: Mapping[str, str]) -> None:
+        self._file, self._keys = file, keys
+
+    def read(self, name: str) -> NDArray[np.generic]:
+        return self._file.read(self._keys[name])
 
 
 def _specs(groups: Sequence[TensorGroup]) -> list[TensorSpec]:

@@ -7,7 +7,7 @@ a rounded change. What rounding took away is in the master, so the next change m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,14 +43,17 @@ class Published:
 
 
 def check_weights(
-    path: Path, manifest: Sequence[TensorSpec], transfer: Transfer = Transfer.FP32
+    path: Path,
+    manifest: Sequence[TensorSpec],
+    transfer: Transfer = Transfer.FP32,
+    whole: Collection[str] = (),
 ) -> None:
-    """Refuse an update that does not fit the study's model.
+    """Refuse an update that does not fit the study's model; `whole` names tensors sent as they are.
 
     Raises:
         PeerMistake: (TENSORS_REFUSED) header, names, shapes, types or a value are wrong.
     """
-    check_file(path, change_manifest(manifest, transfer))
+    check_file(path, change_manifest(manifest, transfer, whole))
 
 
 def average_updates(
@@ -114,22 +117,41 @@ def publish(
     Raises:
         OSError: the disk refuses.
     """
-    manifest = read_manifest(spool.path(master.sha256))
-    exact = TensorFile(spool.path(master.sha256), manifest)
-    before = TensorFile(spool.path(base.sha256), manifest)
     change_target = target.with_name(f"{target.name}.change")
+    write_published(
+        spool.path(master.sha256), spool.path(base.sha256), transfer, target, change_target
+    )
+    return Published(
+        model=reference(spool.keep_file(target)), change=reference(spool.keep_file(change_target))
+    )
+
+
+def write_published(
+    master: Path, base: Path, transfer: Transfer, target: Path, change_target: Path
+) -> None:
+    """Write the model that sites make of `base` to `target`, and the change that they make it by.
+
+    A tensor of the master that is not in `base` is in both as it is.
+
+    Raises:
+        SetupProblem: the disk refuses.
+    """
+    manifest, known = read_manifest(master), read_manifest(base)
+    exact, before = TensorFile(master, manifest), TensorFile(base, known)
+    whole = {spec.name for spec in manifest} - {spec.name for spec in known}
     with (
         disk_errors(target),
         TensorFileWriter(target, manifest) as model,
-        TensorFileWriter(change_target, change_manifest(manifest, transfer)) as change,
+        TensorFileWriter(change_target, change_manifest(manifest, transfer, whole)) as change,
     ):
         for spec in manifest:
+            if spec.name in whole:
+                change.write(spec.name, exact.read(spec.name))
+                model.write(spec.name, exact.read(spec.name))
+                continue
             old = before.read(spec.name).astype(np.float32)
             parts, made = encode(spec, exact.read(spec.name).astype(np.float32) - old, transfer)
             for name, part in parts.items():
                 change.write(name, part)
             made += old
             model.write(spec.name, made)
-    return Published(
-        model=reference(spool.keep_file(target)), change=reference(spool.keep_file(change_target))
-    )

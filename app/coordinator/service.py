@@ -14,7 +14,7 @@ import logging
 import math
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -52,6 +52,7 @@ from app.domain.ids import SiteName, digest, site_name
 from app.domain.rounds import BlobRef, TensorSpec
 from app.domain.study import Method, Transfer
 from app.federation import identity, shared_codec, shared_network
+from app.federation.asymmetric import SharedPart
 from app.federation.server_optimiser import rule_of
 from app.federation.study import Study
 from app.federation.study_events import (
@@ -140,7 +141,7 @@ class CoordinatorService:
         # Digest of the plan, and the identity that every site must prove for it.
         self._identity: tuple[str, str] | None = None
         self._aligning: AlignSites | None = None
-        self._parts: dict[str, tuple[TensorSpec, ...]] = {}
+        self._parts: dict[str, SharedPart] = {}
         self._arriving: dict[SiteName, int] = {}
         self._audit = StudyAudit(home.folder, clock)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -235,7 +236,7 @@ class CoordinatorService:
         for site in self._server.connected if sites is None else sites:
             instruction = self._study.instruction_for(site, self._clock.monotonic())
             directive = translation.directive(instruction)
-            change, before = self._change_to(directive.base)
+            change, before = self._change_to(site, directive.base)
             directive = msgspec.structs.replace(
                 directive, audit_head=head, delta=change, delta_from=before
             )
@@ -374,11 +375,9 @@ class CoordinatorService:
                 )
             )
             # The average is durable and announced: what went into it is not needed again.
-            used = {update.weights.sha256 for update in effect.updates}
-            used |= {share.base.sha256 for share in before}
+            used = {update.weights.sha256 for update in effect.updates} | _files_of(before)
             record = self._study.record
-            kept_shares = (*record.shares, *itertools.chain.from_iterable(record.fold_shares))
-            needed = {share.base.sha256 for share in kept_shares}
+            needed = _files_of((*record.shares, *itertools.chain.from_iterable(record.fold_shares)))
             for sha256 in used - needed - {model.sha256}:
                 self._spool.discard(sha256)
             self._forget_before(effect.round, effect.base)
@@ -386,9 +385,17 @@ class CoordinatorService:
     async def _averaged(self, effect: AverageRound) -> tuple[BlobRef, tuple[SiteShare, ...]]:
         if self._asymmetric:
             server = self._server_files(effect)
-            model, shares = await asyncio.to_thread(self._layers.average, effect, server)
+            before = self._store.artefact(f"master-{effect.round - 1}")
+            averaged = await asyncio.to_thread(
+                self._layers.average,
+                effect,
+                server,
+                master=None if before is None else _blob_of(before),
+            )
             await self._keep_server_state(effect, server)
-            return model, shares
+            if averaged.master is not None:
+                self._keep_master(effect, averaged.master)
+            return averaged.model, averaged.shares
         return await self._average_of(effect), ()
 
     def _server_files(self, effect: AverageRound) -> ServerFiles | None:
@@ -438,7 +445,7 @@ class CoordinatorService:
         if transfer is Transfer.FP32 or self._terms.place_of(effect.round).ends:
             # A fold's last model goes to everyone as it is.
             return master
-        self._store.keep_artefact(f"master-{effect.round}", master.sha256, master.size)
+        self._keep_master(effect, master)
         published = await asyncio.to_thread(
             publish,
             master,
@@ -452,10 +459,21 @@ class CoordinatorService:
             self._store.keep_artefact(f"{name}-{published.model.sha256}", blob.sha256, blob.size)
         return published.model
 
-    def _change_to(self, base: messages.Blob | None) -> tuple[messages.Blob | None, str | None]:
+    def _keep_master(self, effect: AverageRound, master: BlobRef) -> None:
+        """Remember the exact average of a round, to which the next round's changes are added."""
+        self._store.keep_artefact(f"master-{effect.round}", master.sha256, master.size)
+
+    def _change_to(
+        self, site: SiteName, base: messages.Blob | None
+    ) -> tuple[messages.Blob | None, str | None]:
         """Return the change that makes `base` of the model before it, and which model that is."""
         if base is None or self._terms.transfer is Transfer.FP32:
             return None, None
+        if self._asymmetric:
+            share = self._study.record.share_of(site)
+            if share is None or share.change is None or share.base.sha256 != base.sha256:
+                return None, None
+            return messages.Blob(sha256=share.change.sha256, size=share.change.size), share.before
         change = self._store.artefact(f"change-to-{base.sha256}")
         before = self._store.artefact(f"change-from-{base.sha256}")
         if change is None or before is None or not self._spool.holds(change[0]):
@@ -466,8 +484,11 @@ class CoordinatorService:
         """Remove what only the round that is closed needed: the master before, the last change."""
         change = self._store.artefact(f"change-to-{base.sha256}")
         master = self._store.artefact(f"master-{round_number - 1}")
+        kept = self._store.artefact(f"master-{round_number}")
+        # A round that changed nothing has the master of the one before.
+        needed = {base.sha256} | (set() if kept is None else {kept[0]})
         for blob in (change, master):
-            if blob is not None and blob[0] != base.sha256:
+            if blob is not None and blob[0] not in needed:
                 self._spool.discard(blob[0])
 
     async def _averaging_failed(
@@ -638,7 +659,8 @@ class CoordinatorService:
         elif kind is BlobKind.FINGERPRINT:
             shared_codec.check_terms(shared_codec.decode(path.read_bytes()), self._terms)
         elif kind is BlobKind.WEIGHTS:
-            check_weights(path, self._update_manifest(site), self._terms.transfer)
+            manifest, whole = self._update_manifest(site), self._sent_whole(site)
+            check_weights(path, manifest, self._terms.transfer, whole)
         else:
             raise PeerMistake(f"{site} may not send a {kind.value}")
 
@@ -654,16 +676,16 @@ class CoordinatorService:
             return False
         if self._asymmetric:
             # Of the average a site gets what its own network holds, and nothing of the others'.
-            own = [instruction.merged, instruction.base, instruction.model]
-            own += itertools.chain.from_iterable(
-                (end.model, end.merged) for end in instruction.folds
-            )
+            directive = translation.directive(instruction)
+            change, _ = self._change_to(site, directive.base)
+            own = [directive.merged, directive.base, directive.model, change]
+            own += itertools.chain.from_iterable((end.model, end.merged) for end in directive.folds)
             return any(blob is not None and blob.sha256 == sha256 for blob in own)
         blobs = [status.plan, status.merged, instruction.base, instruction.model, status.model]
         blobs += [model.weights for model in status.models]
         if any(blob is not None and blob.sha256 == sha256 for blob in blobs):
             return True
-        change, _ = self._change_to(translation.directive(instruction).base)
+        change, _ = self._change_to(site, translation.directive(instruction).base)
         return change is not None and change.sha256 == sha256
 
     @property
@@ -681,14 +703,32 @@ class CoordinatorService:
         """Names, shapes and types of what a site's update must hold."""
         if not self._asymmetric:
             return self._model_manifest()
+        return self._part(self._share(site)).tensors
+
+    def _sent_whole(self, site: SiteName) -> frozenset[str]:
+        """Which tensors a site's update holds as they are, where it holds changes of the others."""
+        if not self._asymmetric or self._terms.transfer is Transfer.FP32:
+            return frozenset()
+        share = self._share(site)
+        try:
+            return asymmetric.sent_whole(self._part(share), share, self._spool)
+        except FileNotFoundError as exc:
+            # The round was closed while the update arrived.
+            raise PeerMistake("this round is over", code=ErrorCode.STUDY_STATE) from exc
+
+    def _share(self, site: SiteName) -> SiteShare:
         share = self._study.record.share_of(site)
         if share is None:
             raise PeerMistake("no update is wanted of this site yet", code=ErrorCode.STUDY_STATE)
+        return share
+
+    def _part(self, share: SiteShare) -> SharedPart:
         known = self._parts.get(share.part.sha256)
         if known is None:
+            site = share.site
             networks = asymmetric.read_networks(self._terms, [(site, share.network)], self._spool)
             part = asymmetric.read_part(site, share.part, networks[site], self._spool)
-            known = self._parts[share.part.sha256] = part.tensors
+            known = self._parts[share.part.sha256] = part
         return known
 
     def _model_manifest(self) -> tuple[TensorSpec, ...]:
@@ -752,6 +792,12 @@ class CoordinatorService:
     async def _members_changed(self) -> None:
         if self._server is not None:
             await self._server.members_changed()
+
+
+def _files_of(shares: Sequence[SiteShare]) -> set[str]:
+    """Return the digests of what was made for sites for one round."""
+    found = {share.base.sha256 for share in shares}
+    return found | {share.change.sha256 for share in shares if share.change is not None}
 
 
 def _blob_of(artefact: tuple[str, int]) -> BlobRef:

@@ -38,13 +38,16 @@ class SiteShare:
     """Asymmetric averaging: what one site shares (`part`), and its tensors of the newest average.
 
     `network` is the statement that it was made for; `part` is the blob of
-    `app.federation.asymmetric.encode_part`, `base` a tensor file.
+    `app.federation.asymmetric.encode_part`, `base` a tensor file. Where changes travel, a site that
+    holds the base `before` can make `base` from it and the smaller `change`.
     """
 
     site: SiteName
     network: BlobRef
     part: BlobRef
     base: BlobRef
+    change: BlobRef | None = None
+    before: Digest | None = None
 
 
 # --- events: membership and link ---------------------------------------------------------------

@@ -338,12 +338,6 @@ def _class_order(entry: str, value: object) -> tuple[int, ...]:
 
 def _check_together(terms: StudyTerms) -> None:
     """Check what single entries cannot tell; labels by the rules of nnU-Net's LabelManager."""
-    if terms.method is Method.ASYM and terms.transfer is not Transfer.FP32:
-        raise StudyFileProblem(
-            "transfer",
-            f"is {terms.transfer.value!r}, which needs one network for all sites; allowed with "
-            f"{terms.method.value!r} is {Transfer.FP32.value!r}",
-        )
     _refuse_unfinished(terms)
     values: set[int] = set()
     singles: list[int] = []

@@ -10,13 +10,16 @@ Whoever rounds keeps the remainder and adds it to what it sends next (error feed
 DoubleSqueeze). So the sum of what was sent stays within one round's rounding of the sum of what
 was meant, however many rounds there are.
 
+A tensor that one side cannot have the present value of has no change: it is sent whole, in single
+precision, and nothing is owed for it.
+
 Everything is element by element in single precision, so every machine gets the same bits.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -35,8 +38,12 @@ _LARGEST_HALF: Final = 65504.0
 _DTYPES: Final = {Transfer.FP16: "F16", Transfer.INT8: "I8"}
 
 
-def change_manifest(manifest: Sequence[TensorSpec], transfer: Transfer) -> tuple[TensorSpec, ...]:
+def change_manifest(
+    manifest: Sequence[TensorSpec], transfer: Transfer, whole: Collection[str] = ()
+) -> tuple[TensorSpec, ...]:
     """Return what a file of changes to a model of `manifest` holds, in the order of its bytes.
+
+    Tensors named in `whole` are in it as they are.
 
     Raises:
         OurMistake: a tensor is not of single precision; no network of nnU-Net has such.
@@ -46,13 +53,28 @@ def change_manifest(manifest: Sequence[TensorSpec], transfer: Transfer) -> tuple
     for spec in manifest:
         if spec.dtype != "F32":
             raise OurMistake(f"the tensor {spec.name} is {spec.dtype}; changes are sent of F32")
+    kept = tuple(spec for spec in manifest if spec.name in whole)
+    rounded = tuple(spec for spec in manifest if spec.name not in whole)
     values = tuple(
-        TensorSpec(name=spec.name, shape=spec.shape, dtype=_DTYPES[transfer]) for spec in manifest
+        TensorSpec(name=spec.name, shape=spec.shape, dtype=_DTYPES[transfer]) for spec in rounded
     )
     if transfer is Transfer.FP16:
-        return values
-    # The scales first: so every number lies at a multiple of its size.
-    return (*(_scale_spec(spec) for spec in manifest), *values)
+        return (*kept, *values)
+    # The wide numbers first: so every number lies at a multiple of its size.
+    return (*(_scale_spec(spec) for spec in rounded), *kept, *values)
+
+
+def contents_of(
+    found: Sequence[TensorSpec], known: Sequence[TensorSpec]
+) -> tuple[tuple[TensorSpec, ...], frozenset[str]]:
+    """Return which tensors of `known` a file of changes makes, and which of them it holds whole.
+
+    `found` is what its header says. Nothing is checked: hold the file against `change_manifest` of
+    the answer.
+    """
+    kinds = {spec.name: spec.dtype for spec in found}
+    made = tuple(spec for spec in known if spec.name in kinds)
+    return made, frozenset(spec.name for spec in made if kinds[spec.name] == spec.dtype)
 
 
 def change_bytes(manifest: Sequence[TensorSpec], transfer: Transfer) -> int:
@@ -101,7 +123,10 @@ def scale_name(spec: TensorSpec) -> str:
 
 
 class ChangedTensors:
-    """The tensors of a model after a change: a `TensorReader` over two others."""
+    """The tensors of a model after a change: a `TensorReader` over two others.
+
+    Those named in `whole` come from the change as they are.
+    """
 
     def __init__(
         self,
@@ -109,12 +134,16 @@ class ChangedTensors:
         change: TensorReader,
         manifest: Sequence[TensorSpec],
         transfer: Transfer,
+        whole: Collection[str] = (),
     ) -> None:
         self._base, self._change, self._transfer = base, change, transfer
+        self._whole = frozenset(whole)
         self._specs = {spec.name: spec for spec in manifest}
 
     def read(self, name: str) -> NDArray[np.generic]:
         """Return one tensor of base and change together; raises KeyError when there is none."""
+        if name in self._whole:
+            return self._change.read(name)
         changed = decode(self._specs[name], self._change.read, self._transfer)
         changed += self._base.read(name).astype(np.float32, copy=False)
         return changed

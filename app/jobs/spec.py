@@ -225,7 +225,8 @@ class TrainRound(Command, frozen=True):
 
     Unless `transfer` is FP32 the update holds rounded changes from `base`: what rounding took away
     before is read from `remainder_before` (None: nothing), what it takes now goes to `remainder`,
-    and the weights themselves go to `own`.
+    and the weights themselves go to `own`. Only the tensors named in `sent` are in such an update
+    (None: all), those named in `whole` as they are.
 
     With `score_base` the base is first scored on the fold's held-out cases.
 
@@ -242,6 +243,8 @@ class TrainRound(Command, frozen=True):
     remainder_before: str | None = None
     remainder: str | None = None
     own: str | None = None
+    sent: tuple[str, ...] | None = None
+    whole: tuple[str, ...] = ()
     score_base: bool = False
     proximal_mu: float = 0.0
     anchor: str | None = None

@@ -339,6 +339,8 @@ class TrainingSession:
                 transfer=command.transfer,
                 remainder_before=None if before is None else Path(before),
                 remainder=Path(command.remainder),
+                sent=command.sent,
+                whole=command.whole,
             )
         self._tell(
             UpdateWritten(

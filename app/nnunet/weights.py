@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -118,11 +118,15 @@ def write_changes(
     transfer: Transfer,
     remainder_before: Path | None,
     remainder: Path,
+    sent: Collection[str] | None = None,
+    whole: Collection[str] = (),
 ) -> BlobRef:
     """Write how the network's tensors differ from `base`, rounded, as `app.federation.transfer` says.
 
     What rounding took away before is added first; what it takes now is written to `remainder`. A
     remainder that is damaged or of another network counts as none: it is worth less than a round.
+    With `sent` only these tensors are written; those of them in `whole` as they are, without a
+    remainder.
 
     Raises:
         PeerMistake: `base` is not of this network.
@@ -131,20 +135,27 @@ def write_changes(
     # The order of the base's bytes, which all sites share.
     specs = read_manifest(base)
     before = TensorFile(base, specs)
-    owed = _remainder(remainder_before, specs)
     tensors = unique_tensors(network)
     _check_names(frozenset(tensors), frozenset(spec.name for spec in specs))
+    if sent is not None:
+        specs = tuple(spec for spec in specs if spec.name in sent)
+    rounded = [spec for spec in specs if spec.name not in whole]
+    owed = _remainder(remainder_before, rounded)
     part, rest = (one.with_name(f".{one.name}.{os.getpid()}.part") for one in (path, remainder))
     with disk_errors(path):
         try:
             with (
-                TensorFileWriter(part, change_manifest(specs, transfer)) as output,
-                TensorFileWriter(rest, specs) as kept,
+                TensorFileWriter(part, change_manifest(specs, transfer, whole)) as output,
+                TensorFileWriter(rest, rounded) as kept,
             ):
                 for spec in specs:
-                    change = tensors[spec.name].detach().to("cpu").numpy() - before.read(spec.name)
-                    if owed is not None:
-                        change += owed.read(spec.name)
+                    value = tensors[spec.name].detach().to("cpu").numpy()
+                    if spec.name in whole:
+                        output.write(spec.name, value)
+                        continue
+                    change = value - before.read(spec.name)
+                    if spec.name in owed:
+                        change += owed[spec.name].read(spec.name)
                     parts, made = encode(spec, change, transfer)
                     for name, values in parts.items():
                         output.write(name, values)
@@ -161,15 +172,19 @@ def write_changes(
     return BlobRef(sha256=Digest(digest), size=size)
 
 
-def _remainder(path: Path | None, specs: Sequence[TensorSpec]) -> TensorFile | None:
+def _remainder(path: Path | None, specs: Sequence[TensorSpec]) -> dict[str, TensorFile]:
+    """Return the file to read each tensor's remainder from, for those tensors that have one."""
     if path is None:
-        return None
+        return {}
     try:
-        check_file(path, specs)
-        return TensorFile(path, specs)
+        found = read_manifest(path)
+        check_file(path, found)
+        file = TensorFile(path, found)
     except (OSError, PeerMistake) as exc:
         _log.warning("what rounding took away before cannot be read: %s", exc)
-        return None
+        return {}
+    # What is shared may have changed since: a tensor that is new has no remainder.
+    return {spec.name: file for spec in specs if spec in found}
 
 
 def read_into(network: torch.nn.Module, path: Path) -> None:

@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from app.control.messages import JobView
@@ -130,6 +131,14 @@ async def first_weights(
     return target
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaving:
+    """Names of the tensors that leave with an update; `whole` are those that leave as they are."""
+
+    sent: tuple[str, ...]
+    whole: tuple[str, ...]
+
+
 class OwnNetwork:
     """This site's own network by its plan, and what of it is shared once that is told.
 
@@ -156,6 +165,16 @@ class OwnNetwork:
         return tuple(known.get(name) for name in self._study_marks)
 
     @property
+    def tensors(self) -> tuple[TensorSpec, ...]:
+        """All tensors of this network, in its order."""
+        return self._manifest
+
+    @property
+    def shared(self) -> tuple[TensorSpec, ...] | None:
+        """The tensors that go round, None before that is told."""
+        return None if self._part is None else self._part.tensors
+
+    @property
     def coverage(self) -> Coverage | None:
         """How much of this network goes round, None before that is told."""
         return None if self._part is None else self._part.coverage
@@ -179,6 +198,14 @@ class OwnNetwork:
         names = {spec.name for spec in found}
         shared, local = TensorFile(base, found), TensorFile(own, self._manifest)
         _write(target, self._manifest, lambda name: shared if name in names else local)
+
+    def leaving(self, base: Path) -> Leaving:
+        """Return what leaves where changes travel: a tensor that is not in `base` leaves whole."""
+        if self._part is None:
+            raise OurMistake("nothing is known to be shared of this site's network")
+        held = {spec.name for spec in read_manifest(base)}
+        sent = tuple(spec.name for spec in self._part.tensors)
+        return Leaving(sent=sent, whole=tuple(name for name in sent if name not in held))
 
     def cut_shared(self, update: Path, target: Path) -> Blob:
         """Write the shared tensors of an update to `target`: what leaves. Durable when it returns."""

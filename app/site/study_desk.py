@@ -536,6 +536,7 @@ class StudyDesk:
         if self.network is not None and sha256 is not None:
             document = await asyncio.to_thread(self._site.home.merged(sha256).read_bytes)
             self.network.take_part(document)
+            self.tensors = self.network.shared
             self._data.merged_sentence = str(self.network.coverage)
 
     async def _fetch_part(self, link: SiteLink, part: Blob | None) -> None:
@@ -737,7 +738,8 @@ class StudyDesk:
         try:
             session = await self._open_session(joined)
             self.sign_at = site.clock.monotonic()
-            trained = await session.train(self._command(joined, task, base))
+            command = self._command(joined, task, base)
+            trained = await session.train(await asyncio.to_thread(self._leaving, command, task))
         except JobFailed as exc:
             await self._end_early()
             self._lost(exc)
@@ -798,7 +800,8 @@ class StudyDesk:
         await link.download(directive.delta, change)
         try:
             before = home.weights(directive.delta_from)
-            await asyncio.to_thread(apply_change, before, change, transfer, base)
+            network = None if self.network is None else self.network.tensors
+            await asyncio.to_thread(apply_change, before, change, transfer, base, network=network)
             if await asyncio.to_thread(file_sha256, base) != task.base:
                 logger.warning("the change does not make the model of round %d", task.round)
                 base.unlink()
@@ -841,6 +844,13 @@ class StudyDesk:
             own=str(home.own_weights(task.round, task.base)),
         )
 
+    def _leaving(self, command: TrainRound, task: RoundTask) -> TrainRound:
+        """Say which tensors the update holds, where only a part of this network is shared."""
+        if self.network is None or command.transfer is Transfer.FP32:
+            return command
+        leaving = self.network.leaving(self._site.home.weights(task.base))
+        return msgspec.structs.replace(command, sent=leaving.sent, whole=leaving.whole)
+
     def _begin_early(self, written: UpdateWritten) -> None:
         """Begin to send an update while its epoch is still being validated."""
         task, link, path = self.task, self.link, Path(written.update)
@@ -881,7 +891,10 @@ class StudyDesk:
 
     async def _what_leaves(self, path: Path, whole: Blob) -> tuple[Path, Blob]:
         """Return the file of an update that is sent: all of it, or the shared tensors alone."""
-        if self.network is None:
+        joined = self._site.joined
+        changes = joined is not None and joined.terms.transfer is not Transfer.FP32
+        if self.network is None or changes:
+            # A file of changes holds nothing but what leaves.
             return path, whole
         outbox = self._site.home.outbox
         return outbox, await asyncio.to_thread(self.network.cut_shared, path, outbox)

@@ -16,10 +16,10 @@ from typing import Any, BinaryIO, Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from app.domain.errors import OurMistake
+from app.domain.errors import ErrorCode, OurMistake, PeerMistake, safe_text
 from app.domain.rounds import TensorSpec
 from app.domain.study import Transfer
-from app.federation.transfer import ChangedTensors, change_manifest
+from app.federation.transfer import ChangedTensors, change_manifest, contents_of
 from app.system.atomic import PRIVATE_FILE, sync_folder
 from app.wire.tensors import (
     LENGTH_BYTES,
@@ -129,20 +129,32 @@ def check_file(path: Path, manifest: Sequence[TensorSpec]) -> None:
         check_tensor_file(_reader(file), size=path.stat().st_size, manifest=manifest)
 
 
-def apply_change(base: Path, change: Path, transfer: Transfer, target: Path) -> None:
+def apply_change(
+    base: Path,
+    change: Path,
+    transfer: Transfer,
+    target: Path,
+    *,
+    network: Sequence[TensorSpec] | None = None,
+) -> None:
     """Write the model that `base` becomes by `change`; durable when this returns.
 
-    Equal files give equal bytes on every machine.
+    Equal files give equal bytes on every machine. In asymmetric averaging the two models need not
+    hold the same tensors: give all tensors of the site's own `network`, in its order.
 
     Raises:
         PeerMistake: (TENSORS_REFUSED) the change does not fit the base.
         OSError: the disk refuses.
     """
-    manifest = read_manifest(base)
-    wanted = change_manifest(manifest, transfer)
+    before = manifest = read_manifest(base)
+    whole: frozenset[str] = frozenset()
+    if network is not None:
+        manifest, whole = contents_of(read_manifest(change), network)
+        _check_known(manifest, before, whole)
+    wanted = change_manifest(manifest, transfer, whole)
     check_file(change, wanted)
     changed = ChangedTensors(
-        TensorFile(base, manifest), TensorFile(change, wanted), manifest, transfer
+        TensorFile(base, before), TensorFile(change, wanted), manifest, transfer, whole
     )
     beside = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
@@ -153,6 +165,18 @@ def apply_change(base: Path, change: Path, transfer: Transfer, target: Path) -> 
         sync_folder(target.parent)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _check_known(
+    manifest: Sequence[TensorSpec], before: Sequence[TensorSpec], whole: frozenset[str]
+) -> None:
+    known = frozenset(before)
+    for spec in manifest:
+        if spec.name not in whole and spec not in known:
+            raise PeerMistake(
+                f"{safe_text(spec.name, 80)!r} is to be changed, but is not in the model before",
+                code=ErrorCode.TENSORS_REFUSED,
+            )
 
 
 def header_bytes(manifest: Sequence[TensorSpec]) -> bytes:

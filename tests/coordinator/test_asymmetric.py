@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,14 @@ from helpers.coordinator_service import PlayedSite, living, serving
 from helpers.loopback import until
 from helpers.networks import unet
 from helpers.played_jobs import PlayedRunner
-from safetensors.numpy import load_file, save_file
+from hypothesis import given, settings, strategies as st
+from safetensors.numpy import load_file, save, save_file
 
 from app.control.coordinator_client import study_status
+from app.coordinator.asymmetric import SharedLayers
+from app.coordinator.spool import Spool
 from app.coordinator.store import StudyStore
+from app.coordinator.translation import reference
 from app.coordinator.workspace import (
     CoordinatorHome,
     artefact_file,
@@ -24,13 +29,24 @@ from app.coordinator.workspace import (
     write_invitation,
 )
 from app.domain.errors import ErrorCode, LinkProblem
-from app.domain.ids import SiteName
-from app.domain.study import Aggregation
+from app.domain.ids import SiteName, study_id
+from app.domain.rounds import ModelUpdate
+from app.domain.study import Aggregation, Transfer
 from app.federation import shared_network
-from app.federation.asymmetric import SharedPart, decode_part, first_values, group_networks
-from app.federation.network import NetworkPlan
+from app.federation.asymmetric import (
+    SharedPart,
+    decode_part,
+    first_values,
+    group_networks,
+    keys_of,
+)
+from app.federation.network import NetworkPlan, manifest
 from app.federation.shared_network import SharedNetwork
+from app.federation.study_events import AlignSites, AverageRound, SiteShare
+from app.federation.study_file import parse_study
+from app.federation.transfer import encode
 from app.system.clock import SystemClock
+from app.system.tensor_files import apply_change
 from app.wire.messages import (
     Blob,
     BlobKind,
@@ -54,6 +70,7 @@ rounds = {rounds}
 fold = "{fold}"
 server_optimiser = "{optimiser}"
 server_learning_rate = 0.5
+transfer = "{transfer}"
 minimum_sites = {least}
 minimum_cases = 5
 seed = 7
@@ -102,6 +119,12 @@ class OwnNetworkSite(PlayedSite):
         super().__init__(name, folder)
         self.statement = shared_network.encode(STATEMENTS[name])
         self.part: SharedPart | None = None
+        self.transfer = Transfer.FP32
+        self.step = np.float32(CASES[name])
+        self.owed: dict[str, np.ndarray] = {}
+        self.last: dict[str, np.ndarray] = {}
+        self.made: list[int] = []
+        self.sizes: list[int] = []
         self.bases: dict[int, dict[str, np.ndarray]] = {}
         self.extra: dict[str, np.ndarray] = {}
         self.delivered: list[int] = []
@@ -139,12 +162,16 @@ class OwnNetworkSite(PlayedSite):
         document = (await self.fetch(part, "part")).read_bytes()
         network = shared_network.decode(self.statement).network
         self.part = decode_part(document, site=SiteName(self.name), network=network)
+        await self._make(wish, base)
         shared = self.bases[wish.round] = load_file(await self.fetch(base, "base"))
-        step = np.float32(CASES[self.name])
-        sent = {
-            spec.name: shared.get(spec.name, np.zeros(spec.shape, np.float32)) + step
+        before = {
+            spec.name: shared.get(spec.name, np.zeros(spec.shape, np.float32))
             for spec in self.part.tensors
         }
+        if self.transfer is Transfer.FP32:
+            sent = {name: value + self.step for name, value in before.items()}
+        else:
+            sent = self._changes(shared, before)
         save_file(sent | self.extra, self.folder / "update")
         blob = self.file("update", (self.folder / "update").read_bytes())
         await self.link.upload(BlobKind.WEIGHTS, self.folder / "update", blob)
@@ -156,6 +183,38 @@ class OwnNetworkSite(PlayedSite):
             )
         )  # fmt: skip
         self.delivered.append(wish.round)
+        self.sizes.append(blob.size)
+
+    def _changes(
+        self, shared: dict[str, np.ndarray], before: dict[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Round what training changed, with what rounding took away in earlier rounds."""
+        sent: dict[str, np.ndarray] = {}
+        owed: dict[str, np.ndarray] = {}
+        for spec in self.part.tensors:
+            pace = np.linspace(0.5, 1.5, before[spec.name].size, dtype=np.float32)
+            change = self.step * pace.reshape(spec.shape)
+            if spec.name not in shared:
+                sent[spec.name] = before[spec.name] + change
+                continue
+            change = change + self.owed.get(spec.name, np.float32(0))
+            parts, made = encode(spec, change, self.transfer)
+            owed[spec.name] = change - made
+            sent |= parts
+        self.owed = owed
+        return sent
+
+    async def _make(self, wish: Directive, base: Blob) -> None:
+        """Make the base of the one before, as a site does; it must come out to the bit."""
+        if wish.delta is None:
+            return
+        path = self.folder / f"base-{base.sha256[:8]}"
+        before = self.folder / f"base-{wish.delta_from[:8]}"
+        change = await self.fetch(wish.delta, "change")
+        network = manifest(shared_network.decode(self.statement).network)
+        apply_change(before, change, self.transfer, path, network=network)
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == base.sha256
+        self.made.append(wish.round)
 
     @property
     def model(self) -> Path:
@@ -172,8 +231,12 @@ def make_study(
     optimiser: str = "none",
     least: int = 2,
     fold: str = "0",
+    transfer: Transfer = Transfer.FP32,
 ) -> Path:
-    text = STUDY.format(rule=rule, rounds=rounds, optimiser=optimiser, least=least, fold=fold)
+    text = STUDY.format(
+        rule=rule, rounds=rounds, optimiser=optimiser, least=least, fold=fold,
+        transfer=transfer.value,
+    )  # fmt: skip
     tmp_path.mkdir(exist_ok=True)
     (tmp_path / "study.toml").write_text(text, encoding="utf-8")
     folder = tmp_path / "coordinator"
@@ -200,9 +263,14 @@ async def rest(*sites: OwnNetworkSite) -> None:
     await until(lambda: not any(site.busy for site in sites), within_s=30)
 
 
-async def join(tmp_path: Path, *names: str) -> dict[str, OwnNetworkSite]:
+async def join(
+    tmp_path: Path, *names: str, transfer: Transfer = Transfer.FP32
+) -> dict[str, OwnNetworkSite]:
     sites = {name: OwnNetworkSite(name, tmp_path / name) for name in names}
     for name, site in sites.items():
+        site.transfer = transfer
+        if transfer is not Transfer.FP32:
+            site.step = site.step / np.float32(100)
         await site.join(tmp_path / f"{name}.fedjoin")
     return sites
 
@@ -313,17 +381,25 @@ async def models_of(folder: Path) -> list[str]:
         store.close()
 
 
-@pytest.mark.parametrize("optimiser", ["none", "fedadam"])
+@pytest.mark.parametrize(
+    ("optimiser", "transfer"),
+    [
+        ("none", Transfer.FP32),
+        ("fedadam", Transfer.FP32),
+        ("none", Transfer.INT8),
+        ("fedavgm", Transfer.FP16),
+    ],
+)
 async def test_a_coordinator_that_comes_again_gives_the_same_bits(
-    tmp_path, unused_tcp_port, optimiser
+    tmp_path, unused_tcp_port, optimiser, transfer
 ):
     digests = []
     for number, restarted in enumerate((False, True)):
         root = tmp_path / str(number)
-        folder = make_study(root, unused_tcp_port, rounds=3, optimiser=optimiser)
+        folder = make_study(root, unused_tcp_port, rounds=3, optimiser=optimiser, transfer=transfer)
         async with contextlib.AsyncExitStack() as stack:
             async with serving(folder, unused_tcp_port, PlayedRunner(pytest.fail)):
-                sites = await join(root, *CASES)
+                sites = await join(root, *CASES, transfer=transfer)
                 await stack.enter_async_context(living(*sites.values()))
                 done = 1 if restarted else 3
                 await until(
@@ -342,6 +418,9 @@ async def test_a_coordinator_that_comes_again_gives_the_same_bits(
         # Bases of rounds that are over do not pile up.
         blobs = list((folder / "spool" / "blobs").iterdir())
         assert len(blobs) <= 4 + 1 + 3 * len(CASES) + 2
+        # Where changes travel, every base but the first is made of the one before.
+        rounded = transfer is not Transfer.FP32
+        assert all(site.made == ([2, 3] if rounded else []) for site in sites.values())
     assert len(digests[0]) == 4
     assert digests[0] == digests[1]
 
@@ -414,3 +493,156 @@ async def test_a_site_alone_shares_nothing_and_goes_on_by_itself(tmp_path, unuse
     assert load_file(sites["north"].model) == {}
     assert sites["north"].part.tensors == ()
     assert str(sites["north"].part.coverage).startswith("Nothing of your network is shared")
+
+
+# --- any sites in any rounds: the same bits for all who hold a tensor --------------------------
+
+WALKERS = {
+    "harbour": statement(unet(3, width=2), 16),
+    "island": statement(unet(2, width=2), 6),
+    "north": statement(unet(2, width=2), 24),
+    "valley": statement(unet(3, width=2, inputs=2), 10, channel_names=("MRI", "T2")),
+}
+ROUNDS = 4
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[int, list[set[str]]]:
+    """When harbour comes, and who delivers in each round (at least two)."""
+    comes = draw(st.integers(1, ROUNDS - 1))
+    rounds = []
+    for number in range(1, ROUNDS + 1):
+        here = sorted(WALKERS) if number >= comes else sorted(set(WALKERS) - {"harbour"})
+        rounds.append(draw(st.sets(st.sampled_from(here), min_size=2)))
+    return comes, rounds
+
+
+class Walker:
+    """A site that makes its base of the one it holds when it can, and drifts at random."""
+
+    def __init__(self, name: str, folder: Path, transfer: Transfer) -> None:
+        self.name, self.folder, self.transfer = name, folder, transfer
+        self.network = shared_network.decode(shared_network.encode(WALKERS[name])).network
+        self.random = np.random.default_rng(len(name) * ord(name[0]))
+        self.held = ""
+        self.own: dict[str, np.ndarray] = {}
+        self.owed: dict[str, np.ndarray] = {}
+        self.made = 0
+
+    def train(self, share: SiteShare, spool: Spool) -> tuple[bytes, dict[str, np.ndarray]]:
+        """Return an update, and what its receiver is to make of it by the names here."""
+        base = self.folder / f"{self.name}-{share.base.sha256}"
+        if share.change is not None and share.before == self.held:
+            before = self.folder / f"{self.name}-{self.held}"
+            change = spool.path(share.change.sha256)
+            apply_change(before, change, self.transfer, base, network=manifest(self.network))
+            self.made += 1
+        else:
+            base.write_bytes(spool.path(share.base.sha256).read_bytes())
+        assert hashlib.sha256(base.read_bytes()).hexdigest() == share.base.sha256
+        self.held = share.base.sha256
+        shared = load_file(base)
+        document = spool.path(share.part.sha256).read_bytes()
+        part = decode_part(document, site=SiteName(self.name), network=self.network)
+        owed, self.owed, sent, meant = self.owed, {}, {}, {}
+        for spec in part.tensors:
+            begin = shared.get(spec.name, self.own.get(spec.name, np.zeros(spec.shape, "<f4")))
+            drift = self.random.normal(scale=1e-2, size=spec.shape).astype(np.float32)
+            self.own[spec.name] = begin + drift
+            if spec.name not in shared:
+                sent[spec.name] = meant[spec.name] = self.own[spec.name]
+                continue
+            change = self.own[spec.name] - begin + owed.get(spec.name, np.float32(0))
+            parts, meant[spec.name] = encode(spec, change, self.transfer)
+            self.owed[spec.name] = change - meant[spec.name]
+            sent |= parts
+        return save(sent), meant
+
+
+@pytest.mark.parametrize("transfer", [Transfer.FP16, Transfer.INT8])
+@settings(max_examples=settings.default.max_examples // 10)  # an example is some 300 files
+@given(history=histories())
+async def test_all_who_hold_a_tensor_train_from_the_same_bits_of_it_whoever_takes_part(
+    tmp_path_factory, transfer, history
+):
+    with pytest.MonkeyPatch.context() as patch:
+        # No power is lost here, and waiting for the disk would take most of the time.
+        patch.setattr(os, "fsync", lambda _: None)
+        patch.setattr(os, "fdatasync", lambda _: None, raising=False)
+        walk(tmp_path_factory.mktemp("study"), transfer, *history)
+
+
+def walk(folder: Path, transfer: Transfer, comes: int, deliveries: list[set[str]]) -> None:
+    """Play one study by the coordinator's own files, and hold each round against its definition."""
+    text = STUDY.format(
+        rule="cases", rounds=ROUNDS, optimiser="none", least=2, fold="0", transfer=transfer.value
+    )
+    terms = parse_study(text)
+    spool = Spool(folder / "spool", study=study_id("0" * 32), clock=SystemClock(), reserve_bytes=0)
+    layers = SharedLayers(terms, spool=spool, folder=folder)
+    walkers = {name: Walker(name, folder, transfer) for name in WALKERS}
+    statements = {
+        SiteName(name): reference(spool.keep_bytes(shared_network.encode(WALKERS[name])))
+        for name in WALKERS
+    }
+    keys = {n: keys_of(w.network, terms.aggregation) for n, w in walkers.items()}
+    at_first = [(n, blob) for n, blob in statements.items() if n != "harbour"]
+    aligned = layers.align_study(at_first)
+    model, shares, master = aligned.firsts[0], {s.site: s for s in aligned.shares}, None
+    known, by_change = at_first, 0
+    for number, names in enumerate(deliveries, 1):
+        if number == comes:
+            known = sorted(statements.items())
+            late = AlignSites(model=model, networks=tuple(known), newcomers=(SiteName("harbour"),))
+            shares |= {share.site: share for share in layers.align_late(late)}
+            assert shares["harbour"].change is None
+        before = load_file(spool.path(model.sha256))
+        exact_before = before if master is None else load_file(spool.path(master.sha256))
+        told: dict[str, list[tuple[int, np.ndarray]]] = {}
+        updates = []
+        for name in sorted(names):
+            # Who took part in the round before makes its base of the one that it has.
+            again = number > 1 and name in deliveries[number - 2]
+            by_change += again and shares[name].change is not None
+            document, meant = walkers[name].train(shares[name], spool)
+            blob = reference(spool.keep_bytes(document))
+            cases = WALKERS[name].cases
+            updates.append(
+                ModelUpdate(
+                    round=number, attempt=1, site=SiteName(name), base=shares[name].base.sha256,
+                    weights=blob, cases=cases, train_loss=0.0, validation_loss=None,
+                    pseudo_dice=(), epoch_seconds=1.0,
+                )
+            )  # fmt: skip
+            for tensor, value in meant.items():
+                key = keys[name][tensor]
+                start = exact_before[key].astype(np.float64) if key in before else 0.0
+                told.setdefault(key, []).append((cases, start + value))
+        effect = AverageRound(
+            round=number, attempt=1, base=model, updates=tuple(updates), networks=tuple(known),
+            shares=tuple(shares.values()),
+        )  # fmt: skip
+        averaged = layers.average(effect, master=master)
+        assert layers.average(effect, master=master) == averaged
+        exact = load_file(spool.path((averaged.master or averaged.model).sha256))
+        common = load_file(spool.path(averaged.model.sha256))
+        assert set(exact) == set(common) == {k for k, one in told.items() if len(one) >= 2}
+        for key, one in told.items():
+            if key not in exact:
+                continue
+            wanted = np.average([v for _, v in one], axis=0, weights=[c for c, _ in one])
+            np.testing.assert_allclose(exact[key], wanted, rtol=0, atol=1e-6)
+            if key not in before or number == ROUNDS:
+                assert (common[key] == exact[key]).all()
+            else:
+                # What is published is within one rounding of the exact average, in any round.
+                step = np.abs(exact[key] - before[key]).max() / 127
+                assert np.abs(exact[key] - common[key]).max() <= 0.51 * step + 1e-6
+        for share in averaged.shares:
+            for tensor, value in load_file(spool.path(share.base.sha256)).items():
+                assert (value == common[keys[share.site][tensor]]).all()
+            assert share.change is None or number < ROUNDS
+        model, master = averaged.model, averaged.master
+        shares = {share.site: share for share in averaged.shares}
+    spool.close()
+    assert sum(walker.made for walker in walkers.values()) == by_change

@@ -22,13 +22,17 @@ from app.cli import demo
 from app.cli.demo import SampleStudy
 from app.control.client import ControlClient
 from app.control.coordinator_client import study_status
+from app.control.messages import Snapshot, TrafficView
 from app.control.server import find_service
 from app.coordinator.service import resting_status
 from app.domain.ids import SiteName
 from app.domain.segmentation import ModelKind
+from app.domain.study import Transfer
 from app.federation import shared_network
 from app.federation.alignment import align
 from app.federation.network import Role, manifest
+from app.federation.transfer import change_bytes
+from app.system import sample_study
 
 pytestmark = [
     pytest.mark.nnunet,
@@ -38,12 +42,15 @@ pytestmark = [
 
 SITES = {"north": ((1.0, 1.0, 1.0), (24, 24, 24)), "valley": ((1.5, 1.0, 1.0), (24, 40, 40))}
 CASES = 6
+ROUNDS = 3
+"""The first base is fetched, the second made of it by a change, the last average fetched whole."""
 STUDY = """\
 name = "Two depths"
 purpose = "p"
 contact = "c"
 method = "asymfedavg"
-rounds = 2
+transfer = "{transfer}"
+rounds = {rounds}
 epochs_per_round = 1
 iterations_per_epoch = 1
 validation_iterations = 1
@@ -59,7 +66,7 @@ posterior = 2
 """
 
 
-def make_images(folder: Path) -> None:
+def make_images(folder: Path, transfer: Transfer) -> None:
     random = np.random.default_rng(7)
     for name, (spacing, shape) in SITES.items():
         z, y, x = (size // 3 for size in shape)
@@ -78,13 +85,19 @@ def make_images(folder: Path) -> None:
             "file_ending": ".nii.gz",
         }
         (folder / name / "dataset.json").write_text(json.dumps(described))
-    (folder / "study.toml").write_text(STUDY)
+    (folder / "study.toml").write_text(STUDY.format(transfer=transfer.value, rounds=ROUNDS))
+
+
+def study_traffic(snapshot: Snapshot) -> TrafficView:
+    assert snapshot.federation.study is not None
+    assert snapshot.federation.study.traffic is not None
+    return snapshot.federation.study.traffic
 
 
 async def run_study(study: SampleStudy) -> dict[str, object]:
     await demo.start(study)
     try:
-        async with asyncio.timeout(240):
+        async with asyncio.timeout(900):
             while not (await study_status(study.coordinator)).closed_rounds:  # noqa: ASYNC110
                 await asyncio.sleep(0.2)
         address = find_service(study.coordinator)
@@ -93,7 +106,7 @@ async def run_study(study: SampleStudy) -> dict[str, object]:
             while find_service(study.coordinator) is not None:  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.01)
         await demo.start_coordinator(study)
-        async with asyncio.timeout(240):
+        async with asyncio.timeout(900):
             await demo.watch(study)
             snapshots = {}
             for name in study.names:
@@ -109,20 +122,26 @@ async def run_study(study: SampleStudy) -> dict[str, object]:
         await demo.stop(study)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(2400)
+@pytest.mark.parametrize(
+    "transfer", [Transfer.INT8, pytest.param(Transfer.FP32, marks=pytest.mark.slow)]
+)
 def test_two_sites_of_unlike_depth_and_spacing_share_what_they_have_in_common(
-    tmp_path, monkeypatch
+    tmp_path, monkeypatch, transfer
 ):
     monkeypatch.setenv("FEDNNUNET_HOME", str(tmp_path / "unused"))
     images = tmp_path / "images"
-    make_images(images)
-    monkeypatch.setattr(demo, "sample_folder", lambda: images)
+    make_images(images, transfer)
+    for module in (demo, sample_study):
+        monkeypatch.setattr(module, "sample_folder", lambda: images)
     study = SampleStudy(home=tmp_path / "study")
     snapshots = asyncio.run(run_study(study))
 
     status = resting_status(study.coordinator)
     assert status.state == "finished"
-    assert [closed.contributors for closed in status.closed_rounds] == [("north", "valley")] * 2
+    assert [closed.contributors for closed in status.closed_rounds] == [
+        ("north", "valley")
+    ] * ROUNDS
     # Each site planned for itself: other spacing, other depth.
     networks, models, updates = {}, {}, {}
     for name in study.names:
@@ -131,7 +150,8 @@ def test_two_sites_of_unlike_depth_and_spacing_share_what_they_have_in_common(
         networks[site] = shared_network.decode(statement).network
         training = home / "training"
         models[site] = load_file(next(training.glob("model-*.safetensors")))
-        updates[site] = load_file(next(training.glob("update-*.safetensors")))
+        own = "update" if transfer is Transfer.FP32 else "own"
+        updates[site] = load_file(next(training.glob(f"{own}-*.safetensors")))
         assert set(models[site]) == {spec.name for spec in manifest(networks[site])}
     assert networks["north"].stages < networks["valley"].stages
     plans = {name: snapshots[name].federation.plan for name in study.names}
@@ -146,6 +166,15 @@ def test_two_sites_of_unlike_depth_and_spacing_share_what_they_have_in_common(
             shared[site].add(tensor)
             values.append(models[site][tensor])
         np.testing.assert_array_equal(values[0], values[1], err_msg=group.key)
+    for site, network in networks.items():
+        specs = [spec for spec in manifest(network) if spec.name in shared[site]]
+        told = study_traffic(snapshots[site])
+        assert told.round_up == change_bytes(specs, transfer)
+        (update,) = study.site(site).glob("training/update-*.safetensors")
+        if transfer is not Transfer.FP32:
+            # What left is the changes of the shared part, rounded, and no byte more.
+            assert update.stat().st_size <= told.round_up + 20_000  # names in its header
+            assert told.round_up < 0.26 * change_bytes(specs, Transfer.FP32)
     for site, model in models.items():
         assert 0 < len(shared[site]) < len(model)
         for tensor, value in model.items():

@@ -13,6 +13,7 @@ from app.federation.transfer import (
     ChangedTensors,
     change_bytes,
     change_manifest,
+    contents_of,
     decode,
     encode,
     scale_name,
@@ -93,6 +94,27 @@ def test_a_changed_model_is_base_and_change(transfer):
     del parts["bias"]
     with pytest.raises(KeyError):
         reader.read("bias")
+
+
+@pytest.mark.parametrize("transfer", ROUNDED)
+def test_a_tensor_without_a_value_before_is_sent_as_it_is(transfer):
+    random = np.random.default_rng(1)
+    late = random.normal(size=NETWORK[0].shape).astype(np.float32)
+    base = {"bias": random.normal(size=7).astype(np.float32)}
+    parts, made = encode(NETWORK[1], np.full(7, 1e-3, np.float32), transfer)
+    manifest = change_manifest(NETWORK, transfer, {"conv"})
+    held = parts | {"conv": late}
+    assert {(s.name, s.shape) for s in manifest} == {(n, part.shape) for n, part in held.items()}
+    assert {s.name: s.dtype for s in manifest}["conv"] == "F32"
+    # Four-byte numbers come before smaller ones, so all lie at multiples of their size.
+    sizes = [{"F32": 4, "F16": 2, "I8": 1}[s.dtype] for s in manifest]
+    assert sizes == sorted(sizes, reverse=True)
+    # Its header tells the receiver all of it, in the order of the receiver's own network.
+    more = (*NETWORK, TensorSpec(name="local", shape=(3,)))
+    assert contents_of(manifest, more) == (NETWORK, {"conv"})
+    reader = ChangedTensors(Table(base), Table(held), NETWORK, transfer, {"conv"})
+    assert (reader.read("conv") == late).all()
+    assert (reader.read("bias") == base["bias"] + made).all()
 
 
 def test_scales_have_names_of_their_own():

@@ -13,6 +13,9 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+from safetensors.numpy import load, save
+
 from app.datasets.confirmed import confirm, propose
 from app.datasets.digest import content_digest
 from app.datasets.fingerprint_file import write_fingerprint
@@ -27,6 +30,7 @@ from app.domain.segmentation import CaseScore, CaseVolumes, LabelScore, Segmenta
 from app.domain.shared import intensity_bin
 from app.domain.training import EpochRecord, HeldOutScore, StepRecord
 from app.federation.plan_rules import summarise
+from app.federation.transfer import encode
 from app.jobs.events import (
     Calibrated,
     CaseSegmented,
@@ -57,6 +61,25 @@ from app.jobs.outcome import JobOutcome
 from app.jobs.spec import Finish, PlanJob, TrainRound
 
 PID = 4_000_000  # above any real process
+
+
+def changes_of(command: TrainRound, trained: bytes) -> bytes:
+    """Write an update as the real worker does where a part of a network is shared, in numpy alone."""
+    base, after = load(Path(command.base).read_bytes()), load(trained)
+    before = command.remainder_before
+    owed = {} if before is None else load(Path(before).read_bytes())
+    sent, kept = {}, {}
+    for name in command.sent:
+        if name in command.whole:
+            sent[name] = after[name]
+            continue
+        spec = TensorSpec(name=name, shape=after[name].shape)
+        change = after[name] - base[name] + owed.get(name, np.float32(0))
+        parts, made = encode(spec, change, command.transfer)
+        sent |= parts
+        kept[name] = change - made
+    Path(command.remainder).write_bytes(save(kept))
+    return save(sent)
 
 
 class ScriptedJob:
@@ -295,7 +318,9 @@ class ScriptedRunner:
                 checkpoint.write_text(json.dumps(state))
                 running.tell(Checkpointed(epoch=number))
                 await self._gate("epoch")
-            content = self.update_of(command.round, Path(command.base).read_bytes())
+            content = trained = self.update_of(command.round, Path(command.base).read_bytes())
+            if command.sent is not None:
+                content = changes_of(command, trained)
             Path(command.update).write_bytes(content)
             update = {
                 "round": command.round,
@@ -305,8 +330,10 @@ class ScriptedRunner:
                 "size": len(content),
             }
             for path in (command.remainder, command.own):
-                if path is not None:
+                if path is not None and command.sent is None:
                     Path(path).write_bytes(b"kept after " + content)
+            if command.sent is not None:
+                Path(command.own).write_bytes(trained)
             running.tell(UpdateWritten(**update))
             await self._gate("trained")
             running.tell(

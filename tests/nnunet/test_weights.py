@@ -10,6 +10,8 @@ from torch import nn
 
 from app.domain.errors import ErrorCode, PeerMistake, SetupProblem
 from app.domain.rounds import TensorSpec
+from app.domain.study import Transfer
+from app.federation.transfer import change_manifest, decode
 from app.nnunet.convert import read_plan
 from app.nnunet.initial import build_network
 from app.nnunet.weights import (
@@ -20,6 +22,7 @@ from app.nnunet.weights import (
     read_into,
     slim_checkpoint,
     unique_tensors,
+    write_changes,
     write_checkpoint,
     write_tensors,
 )
@@ -264,3 +267,45 @@ def test_what_is_no_checkpoint_is_refused(tmp_path, content):
         read_checkpoint(path)
     with pytest.raises(SetupProblem, match="the checkpoint is not there"):
         read_checkpoint(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("transfer", [Transfer.FP16, Transfer.INT8])
+def test_a_part_of_a_network_leaves_as_changes_and_what_nobody_knows_whole(
+    unet, tmp_path, transfer
+):
+    """The sum of what was sent is what was meant, tensor by tensor, whatever is shared when."""
+    names = [spec.name for spec in manifest(unet)]
+    shared, late = names[:6], names[5]
+    base, meant = tmp_path / "base", {}
+    write_tensors(unet, base)
+    sums = {name: torch.zeros_like(unique_tensors(unet)[name]) for name in shared}
+    before = None
+    for number, whole in enumerate(([late], [], ["none of this network"])):
+        begin = {name: tensor.clone() for name, tensor in unique_tensors(unet).items()}
+        with torch.no_grad():
+            for tensor in unique_tensors(unet).values():
+                tensor.add_(1e-3 * torch.randn_like(tensor))
+        update, rest = tmp_path / f"update-{number}", tmp_path / f"rest-{number}"
+        told = write_changes(
+            unet, update, base=base, transfer=transfer, remainder_before=before, remainder=rest,
+            sent=shared, whole=whole,
+        )  # fmt: skip
+        assert told.size == update.stat().st_size
+        found = safetensors.torch.load_file(update)
+        specs = [spec for spec in manifest(unet) if spec.name in shared]
+        assert set(found) == {s.name for s in change_manifest(specs, transfer, whole)}
+        left = safetensors.torch.load_file(rest)
+        assert set(left) == set(shared) - set(whole)
+        for spec in specs:
+            change = unique_tensors(unet)[spec.name] - begin[spec.name]
+            if spec.name in whole:
+                assert torch.equal(found[spec.name], unique_tensors(unet)[spec.name])
+                continue
+            made = decode(spec, lambda name, f=found: f[name].numpy(), transfer)
+            sums[spec.name] += torch.from_numpy(made)
+            meant[spec.name] = meant.get(spec.name, 0) + change
+            owed = left[spec.name]
+            assert torch.allclose(sums[spec.name] + owed, meant[spec.name], atol=1e-7)
+        before = rest
+        write_tensors(unet, base)
+    assert set(meant) == set(shared)

@@ -16,17 +16,21 @@ from safetensors.numpy import load, save
 from app.datasets.fingerprint_file import read_fingerprint
 from app.domain.errors import ErrorCode
 from app.domain.ids import SiteName, digest_of
-from app.domain.study import Aggregation, Method
+from app.domain.rounds import TensorSpec
+from app.domain.study import Aggregation, Method, Transfer
 from app.federation import shared_network
 from app.federation.asymmetric import encode_part, group_networks, part_of
 from app.federation.network import NetworkPlan, manifest
 from app.federation.plan_rules import network_of
 from app.federation.study_file import terms_to_json
+from app.federation.transfer import change_bytes, decode, encode
 from app.jobs.events import Failed
 from app.jobs.spec import InitialModelJob, PlanJob, PreprocessJob
 from app.site.context import JoinedStudy
 from app.site.own_network import OwnNetwork
+from app.system.tensor_files import header_bytes
 from app.wire.messages import (
+    Blob,
     FingerprintOffered,
     PlanAccepted,
     Step,
@@ -112,15 +116,16 @@ class Asymmetric:
         self.site.coordinator.direct(Step.PREPARE, plan=self.plan, merged=self.part)
         await self.site.until(lambda: self.site.coordinator.told(PlanAccepted), "prepared")
 
-    def train(self, number: int, base: bytes, *, attempt: int = 1):
+    def train(self, number: int, base: bytes | Blob, *, attempt: int = 1, **more: object):
         return self.site.coordinator.direct(
             Step.TRAIN,
             plan=self.plan,
             merged=self.part,
-            base=self.site.coordinator.keep(base),
             round=number,
             attempt=attempt,
             start_epoch=(number - 1) * 2,
+            base=self.site.coordinator.keep(base) if isinstance(base, bytes) else base,
+            **more,
         )
 
     async def delivered(self, number: int) -> dict[str, float]:
@@ -306,3 +311,118 @@ async def test_figures_of_single_structures_stand_in_the_studys_order():
     assert network.in_study_order(()) == ()
     same = OwnNetwork(DOCUMENT, JoinedStudy(membership=make_membership(method=Method.ASYM)))
     assert same.in_study_order((0.5, 0.25)) == (0.5, 0.25)
+
+
+# --- where changes travel instead of weights ---------------------------------------------------
+
+
+def made_of(content: bytes) -> dict[str, float]:
+    """What the coordinator makes of an update: changes, and tensors that were sent whole."""
+    found = load(content)
+    specs = {spec.name: spec for spec in PART.tensors}
+    made = {}
+    for name, spec in specs.items():
+        whole = found[name].dtype == np.float32
+        value = found[name] if whole else decode(spec, found.__getitem__, Transfer.INT8)
+        (made[name],) = {round(float(one), 4) for one in np.unique(value)}
+    return made
+
+
+def share_change(before: bytes, after: bytes, transfer: Transfer) -> bytes:
+    """What the coordinator cuts for a site: the change between two bases, new tensors whole."""
+    old, new = load(before), load(after)
+    parts = {name: value for name, value in new.items() if name not in old}
+    for name in set(old) & set(new):
+        spec = TensorSpec(name=name, shape=new[name].shape)
+        parts |= encode(spec, new[name] - old[name], transfer)[0]
+    return save(parts)
+
+
+def stored(value: float, names) -> bytes:
+    """A base as the coordinator writes it: in the order of the network."""
+    specs = [spec for spec in manifest(NETWORK) if spec.name in names]
+    content = [np.full(spec.shape, value, "<f4").tobytes() for spec in specs]
+    return header_bytes(specs) + b"".join(content)
+
+
+async def test_a_site_sends_changes_of_what_is_shared_and_makes_its_base_of_the_one_before(
+    site, asymmetric
+):
+    asymmetric.terms = {"transfer": Transfer.INT8}
+    await asymmetric.to_prepared()
+    left_out, others = SHARED[0], SHARED[1:]
+
+    async def sent(number):
+        offers = lambda: site.coordinator.told(UpdateOffered)  # noqa: E731
+        await site.until(lambda: offers() and offers()[-1].round == number, "update")
+        return made_of(site.coordinator.blobs[offers()[-1].weights.sha256])
+
+    first, second = stored(1.0, SHARED), stored(4.0, others)
+    asymmetric.train(1, first)
+    assert await sent(1) == dict.fromkeys(SHARED, 1.0)
+    # One tensor was left out of the average: it goes on from here, and leaves as it is.
+    change = site.coordinator.keep(share_change(first, second, Transfer.INT8))
+    base = site.coordinator.keep(second)
+    known = site.coordinator.blobs.pop(base.sha256)  # the base itself cannot be fetched
+    asymmetric.train(2, base, delta=change, delta_from=digest_of(first))
+    assert await sent(2) == dict.fromkeys(others, 2.0) | {left_out: 4.0}
+    assert asymmetric.base_of(2) == (
+        dict.fromkeys(others, 4.0) | dict.fromkeys(LOCAL, 101.0) | {left_out: 2.0}
+    )
+    # It comes back whole in the change, and from then on it is rounded like the others.
+    third = stored(9.0, SHARED)
+    change = site.coordinator.keep(share_change(known, third, Transfer.INT8))
+    asymmetric.train(3, third, delta=change, delta_from=digest_of(known))
+    assert await sent(3) == dict.fromkeys(SHARED, 3.0)
+    assert asymmetric.base_of(3) == dict.fromkeys(SHARED, 9.0) | dict.fromkeys(LOCAL, 103.0)
+    one, two, three = site.runner.asked
+    assert (one.whole, two.whole, three.whole) == ((), (left_out,), ())
+    assert one.sent == two.sent == three.sent == tuple(SHARED)
+    # No byte of a local tensor has left, and what rounding took is kept for shared ones only.
+    weights_sent = [load(c) for kind, c in site.coordinator.uploads if kind.value == "weights"]
+    for content in weights_sent:
+        assert {name.removeprefix("scale of ") for name in content} == set(SHARED)
+    assert set(load(Path(two.remainder).read_bytes())) == set(others)
+    # What it costs is counted of the shared part, no more of the largest network.
+    traffic = site.snapshot.federation.study.traffic
+    assert not traffic.estimated
+    assert traffic.round_up == change_bytes(PART.tensors, Transfer.INT8)
+
+
+async def test_a_kill_in_a_round_of_changes_gives_the_same_update(site, asymmetric):
+    asymmetric.terms = {"transfer": Transfer.FP16}
+    await asymmetric.to_prepared()
+    asymmetric.train(1, stored(1.0, SHARED))
+    await site.until(lambda: site.coordinator.told(UpdateOffered), "round 1")
+    gate = site.runner.hold("step")
+    asymmetric.train(2, stored(5.0, SHARED))
+    await site.until(lambda: len(site.runner.asked) == 2, "round 2")
+    before = asymmetric.base_of(2)
+    await site.crash()
+    gate.set()
+    await site.start()
+    await site.until(lambda: len(site.coordinator.told(UpdateOffered)) == 2, "round 2 again")
+    assert asymmetric.base_of(2) == before
+    first, again = site.runner.asked[-2:]
+    assert first == again
+    assert set(site.runner.trained.values()) == {1}
+
+
+async def test_the_own_model_after_a_study_of_changes_holds_what_was_trained_here(site, asymmetric):
+    asymmetric.terms = {"transfer": Transfer.INT8}
+    await asymmetric.to_prepared()
+    asymmetric.train(1, stored(1.0, SHARED))
+    await site.until(lambda: site.coordinator.told(UpdateOffered), "round 1")
+    site.coordinator.direct(
+        Step.FINISH,
+        plan=asymmetric.plan,
+        merged=asymmetric.part,
+        model=site.coordinator.keep(stored(7.0, SHARED)),
+    )
+    await site.until(lambda: len(site.snapshot.review.models) == 2, "models")
+    personal, shared = (
+        values(Path(model.path).read_bytes().removeprefix(b"zip of "))
+        for model in site.snapshot.review.models
+    )
+    assert shared == dict.fromkeys(SHARED, 7.0) | dict.fromkeys(LOCAL, 101.0)
+    assert personal == dict.fromkeys(SHARED, 2.0) | dict.fromkeys(LOCAL, 101.0)

@@ -125,6 +125,31 @@ def test_a_change_that_does_not_fit_is_refused_before_it_is_used(tmp_path, damag
         check_file(tmp_path / "change", change_manifest(MANIFEST, Transfer.INT8))
 
 
+@pytest.mark.parametrize("transfer", [Transfer.FP16, Transfer.INT8])
+def test_a_change_to_a_part_of_a_network_brings_what_is_new_whole(tmp_path, transfer):
+    first, second = MANIFEST[:2]
+    unshared = TensorSpec(name="unshared", shape=(2,))
+    network = (first, unshared, second)
+    old = {first.name: tensors(1)[first.name], "gone": np.ones(3, np.float32)}
+    write(tmp_path / "base", (first, TensorSpec(name="gone", shape=(3,))), old)
+    parts, made = encode(first, tensors(2)[first.name], transfer)
+    parts |= {second.name: tensors(2)[second.name]}
+    write(tmp_path / "change", change_manifest((second, first), transfer, {second.name}), parts)
+    arguments = (tmp_path / "base", tmp_path / "change", transfer, tmp_path / "made")
+    apply_change(*arguments, network=network)
+    # In the order of the site's network, whatever the order of the change.
+    assert read_manifest(tmp_path / "made") == (first, second)
+    found = load_file(tmp_path / "made")
+    assert (found[first.name] == old[first.name] + made).all()
+    assert (found[second.name] == tensors(2)[second.name]).all()
+    # A change to what the site does not hold, and one of a tensor that its network lacks.
+    write(tmp_path / "base", (second,), {second.name: tensors(1)[second.name]})
+    with pytest.raises(PeerMistake, match="is not in the model before"):
+        apply_change(*arguments, network=network)
+    with pytest.raises(PeerMistake, match="is not a tensor of this network"):
+        apply_change(*arguments, network=(second,))
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
 def test_weights_are_for_this_user_only(tmp_path):
     path = write(tmp_path / "t.safetensors", MANIFEST, tensors(0))
