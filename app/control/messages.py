@@ -392,6 +392,8 @@ class Interruption(Struct, frozen=True):
 class SpeedView(Struct, frozen=True):
     """Is this speed normal for this computer? `verdict`: unknown, usual, slow or fast.
 
+    While nothing is trained it judges what was measured with the study's own plan.
+
     `usual_s` is the median step of this very plan and device in this computer's own history;
     `table_s` what the kept table expects of such a card, None where it has no entry.
     """
@@ -419,7 +421,11 @@ class DevicesView(Struct, frozen=True):
 
 
 class CalibrationView(Struct, frozen=True):
-    """What a few measured steps say about the time that rounds and the study take here."""
+    """How long rounds and the study take here: by a few measured steps, or by training itself.
+
+    Once the study trains here its own pace counts (`trained`), so that this and `SpeedView` are of
+    one measure.
+    """
 
     at: float
     device: str
@@ -429,6 +435,10 @@ class CalibrationView(Struct, frozen=True):
     """What is left of it, without waiting for other sites."""
     finish_at: float
     sentence: str
+    seconds_per_epoch: float = 0.0
+    trained: bool = False
+    rough: bool = False
+    """Measured with another plan or smaller patches than those of the study."""
 
 
 class TrainingView(Struct, frozen=True):

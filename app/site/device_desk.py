@@ -196,7 +196,9 @@ class DeviceDesk:
             validation_step_s=pace.validation_step_s,
             rounds_left=left,
         )
-        about = "about " if pace.scaled or not pace.planned else ""
+        about = "about " if pace.rough else ""
+        # A measurement takes one card; training spreads a step over all that may be used.
+        faster = " Several graphics cards make it faster." if self._may_share(pace) else ""
         return CalibrationView(
             at=pace.at,
             device=pace.device,
@@ -207,9 +209,15 @@ class DeviceDesk:
             sentence=(
                 f"A step takes {about}{seconds(pace.step_s)} on {pace.device}: a round "
                 f"{about}{span(lasts.round_s)}, the {left} rounds left {about}"
-                f"{span(lasts.study_s)}, without waiting for other sites."
+                f"{span(lasts.study_s)}, without waiting for other sites.{faster}"
             ),
+            seconds_per_epoch=lasts.round_s / joined.terms.epochs_per_round,
+            trained=pace.trained,
+            rough=pace.rough,
         )
+
+    def _may_share(self, pace: MeasuredPace) -> bool:
+        return not pace.trained and self.gpus_here > 1 and pace.device.startswith("cuda")
 
 
 def choose_devices(home: Path, command: SetDevices) -> SetDevices:

@@ -19,9 +19,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.control.messages import SpeedView
+from app.site.estimates import seconds
 from app.site.state import PaceEntry, PaceHistory
 
-_FEWEST_STEPS: Final = 5
+FEWEST_STEPS: Final = 5
+"""Fewer are not judged."""
 _FEWEST_EPOCHS: Final = 3
 _KEPT_PER_KEY: Final = 50
 _KEPT: Final = 500
@@ -77,7 +79,7 @@ def with_epoch(history: PaceHistory, entry: PaceEntry) -> PaceHistory:
 def speed_view(facts: SpeedFacts, history: PaceHistory) -> SpeedView:
     """Return how this speed compares; "unknown" while there is too little to compare."""
     table_s = _by_table(facts)
-    if facts.steps < _FEWEST_STEPS:
+    if facts.steps < FEWEST_STEPS:
         return SpeedView(table_s=table_s)
     usual_s = _usual(facts, history.items)
     if usual_s is not None:
@@ -86,15 +88,15 @@ def speed_view(facts: SpeedFacts, history: PaceHistory) -> SpeedView:
         verdict, sentence = (
             "slow",
             (
-                f"A step takes {_seconds(facts.step_s)}; nnU-Net's makers needed about "
-                f"{_seconds(table_s)} on such a card. Check that nothing else uses it and that the "
+                f"A step takes {seconds(facts.step_s)}; nnU-Net's makers needed about "
+                f"{seconds(table_s)} on such a card. Check that nothing else uses it and that the "
                 "images come from a fast local disk."
             ),
         )
     else:
         verdict = "unknown"
         sentence = (
-            f"A step takes {_seconds(facts.step_s)}. After some epochs this computer knows whether "
+            f"A step takes {seconds(facts.step_s)}. After some epochs this computer knows whether "
             "that is usual."
         )
     return SpeedView(
@@ -112,7 +114,7 @@ def _usual(facts: SpeedFacts, items: Sequence[PaceEntry]) -> float | None:
 
 
 def _by_history(step_s: float, usual_s: float) -> tuple[str, str]:
-    told = f"A step takes {_seconds(step_s)}; usual on this computer are {_seconds(usual_s)}"
+    told = f"A step takes {seconds(step_s)}; usual on this computer are {seconds(usual_s)}"
     if step_s > _SLOW * usual_s:
         return "slow", (
             f"{told}. Something slows it down: another program, heat, or a disk that is busy."
@@ -127,7 +129,3 @@ def _by_table(facts: SpeedFacts) -> float | None:
     name = facts.card.casefold()
     factor = next((factor for part, factor in _CARDS if part.casefold() in name), None)
     return None if factor is None else _A100_STEP_S * planner * factor
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.0f} ms"

@@ -1,4 +1,8 @@
-"""Keeps this computer's own history of step times, one entry per epoch, and compares with it."""
+"""Keeps this computer's own history of step times, one entry per epoch, and compares with it.
+
+What an epoch shows is kept as this computer's pace too: so the estimate of how long the study takes
+and the judgement of its speed come from one measure.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,10 @@ from typing import Final
 
 from app.control.messages import SpeedView
 from app.domain.errors import SetupProblem
+from app.domain.study import StudyTerms
 from app.site.context import SiteContext
-from app.site.speed import SpeedFacts, speed_view, with_epoch
-from app.site.state import PaceEntry, PaceHistory, Plan
+from app.site.speed import FEWEST_STEPS, SpeedFacts, speed_view, with_epoch
+from app.site.state import MeasuredPace, PaceEntry, PaceHistory, Plan
 from app.site.study_desk import StudyDesk
 
 logger = logging.getLogger(__name__)
@@ -39,42 +44,86 @@ class SpeedDesk:
         if last == self._epoch or not study.pace.step_s:
             return
         self._epoch = last
-        key = self._key()
-        if key:
+        key, joined = self._key(study.device), self._site.joined
+        if key and joined is not None:
+            terms, now = joined.terms, self._site.clock.now()
             history = self._site.store.get(PaceHistory) or PaceHistory(items=())
-            entry = PaceEntry(key=key, step_s=study.pace.step_s, at=self._site.clock.now())
+            entry = PaceEntry(key=key, step_s=study.pace.step_s, at=now)
+            pace = MeasuredPace(
+                at=now,
+                device=study.device,
+                step_s=study.pace.step_s,
+                # What is no training step: validation, and the checkpoint.
+                validation_step_s=study.pace.overhead_s / max(1, terms.validation_iterations),
+                configuration=terms.configuration,
+                planner=terms.planner,
+                scaled=False,
+                planned=True,
+                trained=True,
+            )
             try:
-                self._site.store.put(with_epoch(history, entry))
+                self._site.store.put(with_epoch(history, entry), pace)
             except SetupProblem as exc:
                 # The alarm about the disk says it; a history may lack an epoch.
                 logger.info("the step time is not kept: %s", exc)
 
     def view(self) -> SpeedView:
-        """Return how the present speed compares; nothing while nothing is trained."""
+        """Return how the present speed compares, or what was measured before training.
+
+        Nothing while neither is known of this very plan.
+        """
         study, joined = self._study, self._site.joined
-        if joined is None or study.session is None or not study.session.stands:
+        if joined is None:
             return SpeedView()
-        card = _CARD.fullmatch(study.device)
-        return speed_view(
-            SpeedFacts(
-                key=self._key(),
+        if study.session is not None and study.session.stands:
+            return self._judged(
+                joined.terms,
+                device=study.device,
                 step_s=study.pace.step_s,
                 steps=study.pace.steps,
                 began_at=self._began_at,
+            )
+        pace = self._site.store.get(MeasuredPace)
+        if pace is None or pace.trained or pace.rough or not pace.fits(joined.terms):
+            return SpeedView()
+        return self._judged(
+            joined.terms,
+            device=pace.device,
+            step_s=pace.step_s,
+            steps=FEWEST_STEPS,
+            began_at=pace.at,
+        )
+
+    def _judged(
+        self, terms: StudyTerms, *, device: str, step_s: float, steps: int, began_at: float
+    ) -> SpeedView:
+        card = _CARD.fullmatch(device)
+        return speed_view(
+            SpeedFacts(
+                key=self._key(device),
+                step_s=step_s,
+                steps=steps,
+                began_at=began_at,
                 card="" if card is None else card.group(1),
-                planner=joined.terms.planner,
-                configuration=joined.terms.configuration,
+                planner=terms.planner,
+                configuration=terms.configuration,
             ),
             self._site.store.get(PaceHistory) or PaceHistory(items=()),
         )
 
-    def _key(self) -> str:
-        """Name what a step's time depends on: another plan, device or number of threads is new."""
+    def _key(self, device: str) -> str:
+        """Name what a step's time depends on: another plan, device or number of threads is new.
+
+        So is another batch, and another number of graphics cards, where they were chosen.
+        """
         plan = self._site.store.get(Plan)
         if plan is None:
             return ""
         settings = self._site.settings
-        return f"{plan.sha256} {self._study.device} {settings.worker_threads}"
+        key = f"{plan.sha256} {device} {settings.worker_threads}"
+        if settings.batch_size is not None:
+            key += f" {settings.batch_size} patches"
+        return key if settings.gpus is None else f"{key} {settings.gpus} cards"
 
     def _last_epoch(self) -> int | None:
         epochs = self._site.board.snapshot.training.epochs

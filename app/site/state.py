@@ -303,7 +303,8 @@ class PaceHistory(Record, frozen=True):
 class MeasuredPace(Record, frozen=True):
     """What a calibration measured; it outlives a study, for the next one may be like it.
 
-    `planned` says that a study's own plan was measured, not the largest network of its kind.
+    `planned` says that a study's own plan was measured, not the largest network of its kind;
+    `trained` that it is the pace of training itself, the best there is to know.
     """
 
     at: float
@@ -314,6 +315,12 @@ class MeasuredPace(Record, frozen=True):
     planner: str
     scaled: bool
     planned: bool
+    trained: bool = False
+
+    @property
+    def rough(self) -> bool:
+        """Whether another plan, or smaller patches, were measured."""
+        return self.scaled or not self.planned
 
     def fits(self, terms: StudyTerms) -> bool:
         """Whether it says something about a study of these terms."""

@@ -637,6 +637,7 @@ class StudyDesk:
             # Another device or batch was chosen, and the trainer is built anew, from its checkpoint;
             # or another fold begins: other cases, a schedule and a checkpoint of its own.
             await session.finish()
+            self.pace = Pace()
         if session is None or not session.alive:
             session = await self._start_session(joined)
         resumed = self._site.home.checkpoint(self._session_fold).exists()

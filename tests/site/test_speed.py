@@ -28,7 +28,7 @@ def entries(*seconds, key=FACTS.key, at=50.0):
 def test_the_own_history_judges(step_s, verdict):
     view = speed_view(replace(FACTS, step_s=step_s), entries(1.9, 2.0, 9.0))
     assert (view.verdict, view.usual_s, view.step_s) == (verdict, 2.0, step_s)
-    assert f"A step takes {step_s:.1f} s; usual on this computer are 2.0 s" in view.sentence
+    assert f"A step takes {step_s:.2g} s; usual on this computer are 2 s" in view.sentence
     assert ("slows it down" in view.sentence) == (verdict == "slow")
 
 
@@ -73,7 +73,7 @@ def test_a_card_that_is_far_slower_than_its_like_is_told():
     view = speed_view(replace(A100, step_s=0.5), PaceHistory(items=()))
     assert view.verdict == "slow"
     assert view.sentence.startswith(
-        "A step takes 500 ms; nnU-Net's makers needed about 120 ms on such a card."
+        "A step takes 0.5 s; nnU-Net's makers needed about 0.12 s on such a card."
     )
     assert speed_view(A100, PaceHistory(items=())).verdict == "unknown"
     # What this computer itself has shown counts more.

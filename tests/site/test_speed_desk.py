@@ -5,10 +5,17 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from app.site.state import PaceHistory
+from app.control.messages import Accepted, Calibrate, PauseTraining, SetDevices
+from app.jobs.events import Calibrated
+from app.site.state import PaceEntry, PaceHistory, Plan
 from app.wire.messages import UpdateOffered
 
 pytestmark = pytest.mark.asyncio
+
+MEASURED = Calibrated(
+    device="cpu", steps=5, step_s=0.5, validation_step_s=0.25, batch_size=2, patch=(8, 8, 8),
+    scaled=False, real_images=True,
+)  # fmt: skip
 
 
 def history(site):
@@ -41,3 +48,53 @@ async def test_steps_enter_the_history_and_judge_the_next_session(site):
     site.train(2)
     await site.until(lambda: site.snapshot.training.speed.verdict == "usual", "judged")
     assert site.snapshot.training.speed.usual_s == 0.5
+
+
+async def test_a_measurement_before_training_is_compared_with_this_computers_history(site):
+    site.runner.measured = MEASURED
+    await site.to_prepared()
+    # A pause lets the worker rest: what was measured is all that is known.
+    await site.service.command(PauseTraining())
+    await site.until(lambda: site.snapshot.training.paused)
+    plan = site._site.store.get(Plan)
+    at = site.clock.now()
+    items = tuple(
+        PaceEntry(key=f"{plan.sha256} cpu 1", step_s=0.25, at=at - day) for day in range(1, 5)
+    )
+    site._site.store.put(PaceHistory(items=items))
+    assert await site.service.command(Calibrate()) == Accepted()
+    await site.until(lambda: site.snapshot.training.calibration is not None)
+    await site.until(lambda: site.snapshot.training.speed.verdict == "slow", "compared")
+    training = site.snapshot.training
+    assert (training.speed.step_s, training.speed.usual_s) == (0.5, 0.25)
+    # One figure, in both sentences in the same words.
+    for sentence in (training.speed.sentence, training.calibration.sentence):
+        assert sentence.startswith("A step takes 0.5 s")
+
+
+async def test_what_training_shows_takes_the_place_of_what_was_measured(site):
+    site.runner.measured = replace(MEASURED, step_s=0.125)
+    await site.to_prepared()
+    assert await site.service.command(Calibrate()) == Accepted()
+    await site.until(lambda: site.snapshot.training.calibration is not None)
+    assert not site.snapshot.training.calibration.trained
+    site.runner.steps = 6
+    site.service.speed.sampled()
+    gate = site.runner.hold("epoch")
+    site.train(1)
+    await site.until(
+        lambda: site.snapshot.training.calibration.trained, "the estimate is that of training"
+    )
+    training = site.snapshot.training
+    assert training.calibration.seconds_per_step == training.speed.step_s == 0.5
+    epoch = training.epochs[-1]
+    wanted = max(epoch.seconds, site.terms.iterations_per_epoch * 0.5)
+    assert training.calibration.seconds_per_epoch == pytest.approx(wanted, rel=0.01)
+    finish = site.snapshot.federation.study.traffic.finish_at
+    assert finish == pytest.approx(training.calibration.finish_at)
+    gate.set()
+    await site.until(lambda: site.coordinator.told(UpdateOffered))
+    # Another batch is another measure: it is judged by a history of its own.
+    await site.service.command(SetDevices(batch_size=1))
+    site.train(2)
+    await site.until(lambda: any("1 patches" in e.key for e in history(site)), "new history")
