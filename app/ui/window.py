@@ -412,6 +412,8 @@ class Window(QMainWindow):
         page.resume_wished.connect(lambda: self._wish(lambda desk: desk.resume()))
         page.doctor_wished.connect(lambda path: self._wish(lambda desk: desk.run_doctor(path)))
         page.ticket_copied.connect(lambda: self._tell(told("The ticket is on the clipboard.")))
+        page.measure_wished.connect(lambda path: self._wish(lambda desk: desk.measure(path)))
+        page.stop_wished.connect(self._stop_job)
         return page
 
     def _make_training(self) -> TrainingPage:
@@ -422,6 +424,9 @@ class Window(QMainWindow):
         page.resume_wished.connect(lambda: self._wish(lambda desk: desk.resume()))
         page.stop_wished.connect(self._stop_job)
         page.save_wished.connect(self._save_curves)
+        page.measure_wished.connect(lambda: self._wish(lambda desk: desk.measure()))
+        page.cards_wished.connect(lambda cards: self._wish(lambda desk: desk.use_cards(cards)))
+        page.batch_wished.connect(lambda size: self._wish(lambda desk: desk.use_batch(size)))
         page.schedule_wished.connect(
             lambda begin, end, weekends, yields: self._wish(
                 lambda desk: desk.set_schedule(begin, end, weekends=weekends, yield_card=yields)

@@ -40,7 +40,18 @@ PAGES_BY_STAGE = {
         "finished",
     ),
     "segment": ("empty", "segmenting", "finished"),
-    "training": ("empty", "training", "troubled", "paused", "finished"),
+    "training": (
+        "empty",
+        "training",
+        "troubled",
+        "paused",
+        "finished",
+        "to-measure",
+        "measuring",
+        "measured",
+        "no-memory",
+        "smaller-batch",
+    ),
     "review": ("empty", "segmenting", "finished"),
 }
 
@@ -184,6 +195,7 @@ def draw_first_steps(
 def draw(asked: argparse.Namespace) -> None:
     from helpers import snapshots
     from helpers.window_desk import MemoryBook, RecordedService, StillClock
+    from msgspec.structs import replace as replaced
     from PySide6.QtCore import QSettings, Qt
     from PySide6.QtTest import QTest
 
@@ -251,6 +263,10 @@ def draw(asked: argparse.Namespace) -> None:
                 for number, tab in ((1, "pictures"), (2, "bytes"), (3, "cases"), (4, "returned")):
                     widget._tabs.setCurrentIndex(number)
                     shoot(f"{name}-{tab}", window)
+            if name in ("training-no-memory", "training-smaller-batch"):
+                page_widget = window.page_widget(page)
+                page_widget.area.ensureWidgetVisible(page_widget.computer)
+                shoot(f"{name}-computer", window)
             if name in ("training-training", "training-troubled"):
                 area = window.page_widget(page).area.verticalScrollBar()
                 for part, share in (("middle", 0.5), ("end", 1.0)):
@@ -294,6 +310,9 @@ def draw(asked: argparse.Namespace) -> None:
     assert isinstance(service.replies[0], InvitationView)
     desk.read_invitation("/tmp/north.fedjoin")
     shoot("federation-invitation", window)
+    service.snapshot = replaced(service.snapshot, training=snapshots.measuring().training)
+    desk.changed.emit()
+    shoot("federation-invitation-measuring", window)
     window.close()
     window, desk, _ = window_of("training", "the service of this site went away; attaching again…")
     desk.message_told.emit(told("Allowed. The receipt is kept."))

@@ -13,10 +13,12 @@ from app.control.messages import (
     Alarm,
     AllowanceView,
     BaselineView,
+    CalibrationView,
     CardSample,
     CaseRow,
     DataView,
     DeviceSample,
+    DevicesView,
     DoctorRow,
     FederationView,
     FingerprintView,
@@ -1083,6 +1085,83 @@ def with_run(base: Snapshot, **changes: object) -> Snapshot:
     return replace(base, review=replace(base.review, runs=(*others, replace(newest, **changes))))
 
 
+def to_measure(*, card: bool = False) -> Snapshot:
+    """Joined and planned; nothing was trained or measured yet."""
+    base = training()
+    devices = DevicesView(gpus_here=4 if card else 0, plan_batch_size=2)
+    return replace(base, training=TrainingView(sentence=WAITS, devices=devices))
+
+
+def measuring() -> Snapshot:
+    base = to_measure(card=True)
+    job = JobView(
+        kind="calibrate", running=True, done=11, total=30, what="measuring steps", seconds_left=25.0
+    )
+    return replace(base, training=replace(base.training, calibration_job=job))
+
+
+def measured() -> Snapshot:
+    """A measurement that is slower than this computer's history; 2 of 4 cards were chosen."""
+    base = to_measure(card=True)
+    devices = DevicesView(gpus=2, gpus_here=4, plan_batch_size=12)
+    return replace(
+        base,
+        training=replace(
+            base.training,
+            devices=devices,
+            calibration=calibration(),
+            speed=SpeedView(
+                verdict="slow",
+                sentence="A step takes 0.41 s; usual on this computer are 0.25 s. Something slows "
+                "it down: another program, heat, or a disk that is busy.",
+                step_s=0.41,
+                usual_s=0.25,
+            ),
+        ),
+    )
+
+
+def calibration(*, trained: bool = False, rough: bool = False) -> CalibrationView:
+    epoch_s = 43.0 if trained else 118.0
+    return CalibrationView(
+        at=NOW - 7200,
+        device="cpu" if trained else "cuda (NVIDIA RTX A4000)",
+        seconds_per_step=1.9 if trained else 0.41,
+        seconds_per_round=2 * epoch_s,
+        seconds_of_study=8 * epoch_s if trained else 50 * 2 * epoch_s,
+        finish_at=NOW + (8 * epoch_s if trained else 50 * 2 * epoch_s),
+        sentence="",
+        seconds_per_epoch=epoch_s,
+        trained=trained,
+        rough=rough,
+    )
+
+
+def no_memory() -> Snapshot:
+    """The third round did not fit into memory; a smaller batch is offered."""
+    base = training(card=True)
+    devices = DevicesView(
+        gpus_here=1,
+        plan_batch_size=2,
+        offered_batch_size=1,
+        sentence="Round 3 did not fit into memory and is not counted at this site. Steps of 1 "
+        "instead of 2 patches need less memory and learn a little less evenly.",
+    )
+    view = replace(base.training, devices=devices, calibration=calibration(trained=True))
+    return replace(base, training=replace(view, phase="waiting", step=0))
+
+
+def smaller_batch() -> Snapshot:
+    """The offer was taken; two cards, of which a step of one patch keeps one."""
+    base = training(card=True)
+    devices = DevicesView(gpus_here=2, plan_batch_size=4, batch_size=2)
+    view = replace(base.training, devices=devices, calibration=calibration(trained=True))
+    return replace(base, training=view)
+
+
+WAITS = "This site is ready; waiting for 1 of 3 sites to be ready."
+
+
 STAGES = {
     "empty": empty,
     "checking": checking,
@@ -1100,4 +1179,9 @@ STAGES = {
     "troubled": troubled,
     "segmenting": segmenting,
     "finished": finished,
+    "to-measure": to_measure,
+    "measuring": measuring,
+    "measured": measured,
+    "no-memory": no_memory,
+    "smaller-batch": smaller_batch,
 }

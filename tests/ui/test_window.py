@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QAbstractButton, QApplication, QComboBox, QLineEdi
 
 from app.control.messages import (
     AllowFingerprint,
+    Calibrate,
     ChooseFolder,
     ComputeFingerprint,
     JoinStudy,
@@ -22,6 +23,7 @@ from app.control.messages import (
     ReportFile,
     ReportView,
     ResumeTraining,
+    SetDevices,
     SetSchedule,
     SetStartAtLogin,
     StopJob,
@@ -183,6 +185,27 @@ def test_pausing_tells_the_costs_first(open_window):
         shown.answers.choice = choice
         page.pause.click()
         assert shown.service.commands == [command]
+
+
+def test_what_this_computer_computes_with_is_wished_from_the_page(open_window):
+    shown = open_window(snapshots.measured())
+    page = shown.page(Page.TRAINING)
+    page.computer.measure.click()
+    page.computer.cards.slider.setValue(3)
+    page.batch_wished.emit(1)
+    assert shown.service.commands == [
+        Calibrate(),
+        SetDevices(gpus=3),
+        SetDevices(gpus=2, batch_size=1),
+    ]
+
+
+def test_a_measurement_before_joining_is_wished_and_stopped(open_window):
+    shown = open_window(snapshots.checked())
+    page = shown.page(Page.FEDERATION)
+    page.measure_wished.emit("/x.fedjoin")
+    page.stop_wished.emit("calibrate")
+    assert shown.service.commands == [Calibrate(path="/x.fedjoin"), StopJob(kind="calibrate")]
 
 
 def test_a_schedule_is_wished_from_the_page(open_window):

@@ -18,6 +18,7 @@ from app.ui.widgets.drop_zone import DropZone
 from app.ui.widgets.empty_state import EmptyState
 from app.ui.widgets.labels import BadgeLabel, Button, IconLabel, label, show_text
 from app.ui.widgets.network_picture import NetworkPicture
+from app.ui.widgets.progress_strip import ProgressStrip
 from app.ui.widgets.record_table import RecordTable
 
 SUFFIX = ".fedjoin"
@@ -40,6 +41,9 @@ class FederationPage(QWidget):
     doctor_wished = Signal(str)
     """Test the connection: path of the invitation on screen, empty for the joined study."""
     ticket_copied = Signal()
+    measure_wished = Signal(str)
+    """Measure this computer for the study of this invitation."""
+    stop_wished = Signal(str)
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,6 +86,19 @@ class FederationPage(QWidget):
         card.body.addWidget(self._invited_to)
         self._invited_facts = FactGrid()
         card.body.addWidget(self._invited_facts)
+        self.measure = Button(
+            "Measure this computer",
+            "refresh",
+            hint="A minute or two of training steps that are thrown away; they tell when the study "
+            "would end here",
+            clicked=self._wish_measure,
+        )
+        self.measuring = ProgressStrip()
+        self.measuring.stopped.connect(self.stop_wished)
+        self._unmeasured = label("", "sentence")
+        card.body.addLayout(row_of(self.measure, None))
+        card.body.addWidget(self.measuring)
+        card.body.addWidget(self._unmeasured)
         card.body.addSpacing(GRID)
         line = QHBoxLayout()
         line.setSpacing(GRID)
@@ -195,7 +212,8 @@ class FederationPage(QWidget):
         """Show a state; a study that was joined takes the place of an open invitation."""
         if state == self._state:
             return
-        self._state = state
+        before, self._state = self._state, state
+        self._draw_measurement(before)
         self._open.setEnabled(state.attached)
         self.doctor.draw(state.doctor)
         self.invited_doctor.draw(state.doctor)
@@ -225,9 +243,22 @@ class FederationPage(QWidget):
         self._plan_card.setVisible(bool(state.plan))
         self._plan.show_facts(state.plan)
 
+    def _draw_measurement(self, before: FederationState | None) -> None:
+        """Show a measurement; when one has ended, an open invitation is read again."""
+        state, invitation = self._state, self._invitation
+        if state is None or invitation is None:
+            return
+        self.measuring.show_progress(state.measuring)
+        self.measure.setVisible(invitation.can_measure and state.measuring is None)
+        show_text(self._unmeasured, state.unmeasured)
+        ended = before is not None and before.measuring is not None and state.measuring is None
+        if ended and not state.unmeasured and not state.study_title:
+            self.invitation_dropped.emit(invitation.path)
+
     def show_invitation(self, invitation: InvitationState) -> None:
         """Show what an invitation says, with the button to join."""
         self._invitation = invitation
+        self._draw_measurement(None)
         self._invited_to.setText(invitation.title)
         self._invited_facts.show_facts(invitation.facts)
         self._sharing.setText(invitation.sharing)
@@ -244,6 +275,10 @@ class FederationPage(QWidget):
     def _put_away(self) -> None:
         self._invitation = None
         self._show_front()
+
+    def _wish_measure(self) -> None:
+        if self._invitation is not None:
+            self.measure_wished.emit(self._invitation.path)
 
     def _toggle_pause(self) -> None:
         if self._state is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from PySide6.QtCore import Signal
 from PySide6.QtGui import QFontDatabase, QKeySequence, QShortcut
@@ -20,10 +20,12 @@ from PySide6.QtWidgets import (
 
 from app.ui.actions import SHORTCUTS, Action, described
 from app.ui.models.rows import Table
+from app.ui.presenters.computer import ComputerState, OfferState
 from app.ui.presenters.curves import curves_table
 from app.ui.presenters.federation import SITE_COLUMNS
 from app.ui.presenters.parts import Curve
-from app.ui.presenters.training import SpeedState, Tile, TrainingState, narrowed
+from app.ui.presenters.speed import SpeedState
+from app.ui.presenters.training import Tile, TrainingState, narrowed
 from app.ui.text import EMPTY_TRAINING, EMPTY_TRAINING_HINT, ESTIMATE, PURPOSE, Page, Tone
 from app.ui.theme import GRID
 from app.ui.widgets.card import Card, FactGrid, page_layout, row_of, scrolling
@@ -35,6 +37,9 @@ from app.ui.widgets.notice import NoticeList, NoticeStrip
 from app.ui.widgets.progress_strip import ProgressStrip, bar, show_share
 from app.ui.widgets.record_table import RecordTable
 from app.ui.widgets.schedule_form import ScheduleForm
+
+if TYPE_CHECKING:
+    from app.ui.widgets.computer_card import ComputerCard, OfferStrip
 
 _TILES: Final = 4
 _STEPS_REDRAW_MS: Final = 1000
@@ -58,8 +63,16 @@ class TrainingPage(QWidget):
     schedule_wished = Signal(object, object, bool, bool)
     """When to train; see `ScheduleForm.wished`."""
 
+    measure_wished = Signal()
+    cards_wished = Signal(object)
+    """How many graphics cards train; None: all that can."""
+    batch_wished = Signal(object)
+    """How many patches a step takes; None: as the plan says."""
+
     def __init__(self) -> None:
         super().__init__()
+        self.computer: ComputerCard | None = None
+        self.offer: OfferStrip | None = None
         content = QWidget()
         layout = page_layout(content, Page.TRAINING.value, PURPOSE[Page.TRAINING])
         top = Card()
@@ -82,6 +95,8 @@ class TrainingPage(QWidget):
         layout.addWidget(top)
         self.alarms = NoticeList()
         layout.addWidget(self.alarms)
+        self._offers = QVBoxLayout()
+        layout.addLayout(self._offers)
         self.lost = NoticeStrip(closable=True)
         self.lost.closed.connect(self._put_away)
         self._put_away_key = ""
@@ -95,6 +110,8 @@ class TrainingPage(QWidget):
         self._running.hide()
         layout.addWidget(self._empty, 1)
         layout.addWidget(self._running, 1)
+        self._before_training = QVBoxLayout()
+        layout.addLayout(self._before_training)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         self.area = scrolling(content)
@@ -154,7 +171,10 @@ class TrainingPage(QWidget):
         hours.body.addWidget(self.schedule)
         pair = QHBoxLayout()
         pair.setSpacing(2 * GRID)
-        pair.addWidget(self.speed, 1)
+        self._beside_hours = QVBoxLayout()
+        self._beside_hours.setSpacing(2 * GRID)
+        self._beside_hours.addWidget(self.speed)
+        pair.addLayout(self._beside_hours, 1)
         pair.addWidget(hours, 1)
         column.addLayout(pair)
 
@@ -239,6 +259,8 @@ class TrainingPage(QWidget):
         self.rate.draw(state.learning_rate, state.round_ends)
         self._meters.draw(state.meters)
         self.speed.draw(state.speed)
+        self._draw_computer(state.computer, begun=state.begun)
+        self._draw_offer(state.offer)
         self.schedule.draw(state.schedule)
         self.sites.show_table(state.sites)
         self.rounds.show_table(state.rounds)
@@ -258,6 +280,36 @@ class TrainingPage(QWidget):
         self.pause.setVisible(state.can_pause or state.can_resume)
         self.pause.setText(state.resume_text if state.can_resume else "Pause…")
         self.pause.show_icon("play" if state.can_resume else "pause")
+
+    def _draw_computer(self, state: ComputerState | None, *, begun: bool) -> None:
+        """Show the card where it belongs: beside the hours, or below the empty page."""
+        if state is None:
+            if self.computer is not None:
+                self.computer.hide()
+            return
+        if self.computer is None:
+            from app.ui.widgets.computer_card import ComputerCard
+
+            card = self.computer = ComputerCard()
+            card.measure_wished.connect(self.measure_wished)
+            card.stop_wished.connect(self.stop_wished)
+            card.cards_wished.connect(self.cards_wished)
+            card.batch_wished.connect(self.batch_wished)
+        place = self._beside_hours if begun else self._before_training
+        if place.indexOf(self.computer) < 0:
+            place.addWidget(self.computer)
+        self.computer.draw(state)
+        self.computer.show()
+
+    def _draw_offer(self, state: OfferState | None) -> None:
+        if state is not None and self.offer is None:
+            from app.ui.widgets.computer_card import OfferStrip
+
+            self.offer = OfferStrip()
+            self.offer.taken.connect(self.batch_wished)
+            self._offers.addWidget(self.offer)
+        if self.offer is not None:
+            self.offer.draw_offer(state)
 
     def _draw_lost(self) -> None:
         lost = self._state.lost if self._state is not None else None

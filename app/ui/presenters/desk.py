@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
+from msgspec.structs import replace
 from PySide6.QtCore import QObject, Signal
 
 from app.control.messages import (
     AllowFingerprint,
     AnyCommand,
     AnyReply,
+    Calibrate,
     CheckFolder,
     ChooseFolder,
     ComputeFingerprint,
@@ -32,6 +34,7 @@ from app.control.messages import (
     RunDoctor,
     RunView,
     SegmentCases,
+    SetDevices,
     SetSchedule,
     SetStartAtLogin,
     Snapshot,
@@ -287,6 +290,25 @@ class Desk(QObject):
     def resume(self) -> None:
         """Go on."""
         self._ask(ResumeTraining(), "Training goes on.")
+
+    def measure(self, invitation: str = "") -> None:
+        """Measure a few steps of the joined study, or of an invitation before it is joined."""
+        self._ask(Calibrate(path=invitation or None))
+
+    def use_cards(self, cards: int | None) -> None:
+        """Train on so many graphics cards from the next round on; None: on all that can."""
+        self._choose(gpus=cards)
+
+    def use_batch(self, patches: int | None) -> None:
+        """Take so many patches in a step from the next round on; None: as the plan says."""
+        self._choose(batch_size=patches)
+
+    def _choose(self, **changes: int | None) -> None:
+        if self.snapshot is None:
+            return
+        now = self.snapshot.training.devices
+        chosen = SetDevices(device=now.device, gpus=now.gpus, batch_size=now.batch_size)
+        self._ask(replace(chosen, **changes), "It holds from the next round on.")
 
     def set_schedule(
         self,

@@ -21,7 +21,7 @@ from app.ui.models.network import NetworkState
 from app.ui.models.rows import Cell, Column, Row, Table, number, words
 from app.ui.presenters.fingerprint import POLICY_SENTENCES, plan_facts
 from app.ui.presenters.network import present_network
-from app.ui.presenters.parts import Badge, Fact
+from app.ui.presenters.parts import Badge, Fact, Progress, failure_of, progress_of
 from app.ui.text import (
     NOTHING,
     Tone,
@@ -89,6 +89,8 @@ class InvitationState:
     problem: str
     remedy: str
     can_join: bool
+    can_measure: bool
+    """Whether a few measured steps would tell when the study ends here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +114,10 @@ class FederationState:
     doctor: DoctorState
     pause: PauseState
     come_back: str
+    measuring: Progress | None
+    """A measurement of this computer that runs."""
+    unmeasured: str
+    """Why the last one failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +150,9 @@ def present_invitation(path: str, view: InvitationView, *, now: float) -> Invita
         problem=sentence_case(view.problem),
         remedy=view.remedy,
         can_join=not view.problem,
+        can_measure=not view.problem
+        and view.traffic is not None
+        and view.traffic.finish_at is None,
     )
 
 
@@ -206,6 +215,7 @@ def present_federation(snapshot: Snapshot | None) -> FederationState:
     """Return what the Federation page draws."""
     view = snapshot.federation if snapshot is not None else FederationView()
     link_text, tone = LINK_WORDS[view.link]
+    measurement = None if snapshot is None else snapshot.training.calibration_job
     study = view.study
     facts: tuple[Fact, ...] = ()
     if study is not None:
@@ -243,6 +253,8 @@ def present_federation(snapshot: Snapshot | None) -> FederationState:
         traffic=f"Sent {size(view.sent_bytes)}, received {size(view.received_bytes)}",
         pause=pause_of(snapshot),
         come_back=text.COME_BACK if view.link is LinkState.REFUSED else "",
+        measuring=progress_of(measurement),
+        unmeasured=failure_of(measurement),
     )
 
 

@@ -13,12 +13,12 @@ from app.control.messages import (
     LogLine,
     ScheduleView,
     Snapshot,
-    SpeedView,
     TrainingView,
 )
 from app.domain.folds import place_of
 from app.domain.training import EpochRecord
 from app.ui.models.rows import Table
+from app.ui.presenters.computer import ComputerState, OfferState, offer_of, present_computer
 from app.ui.presenters.curves import (
     dice_curves,
     loss_curves,
@@ -29,7 +29,8 @@ from app.ui.presenters.curves import (
 from app.ui.presenters.federation import rounds_table, sites_table
 from app.ui.presenters.memory import kept
 from app.ui.presenters.meters import Meter, meters_of
-from app.ui.presenters.parts import Badge, Curve, Fact, Progress, failure_of, progress_of
+from app.ui.presenters.parts import Curve, Progress, failure_of, progress_of
+from app.ui.presenters.speed import SpeedState, speed_of
 from app.ui.text import (
     NOTHING,
     Tone,
@@ -48,11 +49,6 @@ _RECENT_STEPS: Final = 50
 _TRAINING: Final = "training"
 """The phase in which work is done that a checkpoint does not hold yet."""
 _SEVERITIES: Final = {"stopped": Tone.DANGER, "slow": Tone.WARNING, "notice": Tone.INFO}
-_SPEEDS: Final = {
-    "usual": Badge(text="Normal", tone=Tone.GOOD),
-    "fast": Badge(text="Faster than usual", tone=Tone.GOOD),
-    "slow": Badge(text="Slower than usual", tone=Tone.WARNING),
-}
 _LEVELS: Final = {"info": Tone.NEUTRAL, "warning": Tone.WARNING, "error": Tone.DANGER}
 _DAY_MINUTES: Final = 24 * 60
 
@@ -99,15 +95,6 @@ class ScheduleState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SpeedState:
-    """Whether this speed is normal for this computer."""
-
-    sentence: str
-    badge: Badge | None
-    facts: tuple[Fact, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LogEntry:
     """One line of the log as a person reads it."""
 
@@ -149,6 +136,9 @@ class TrainingState:
     """What the newest interruption cost."""
     schedule: ScheduleState
     speed: SpeedState
+    computer: ComputerState | None
+    offer: OfferState | None
+    """A smaller batch, after a round that did not fit into memory."""
 
 
 def present_training(snapshot: Snapshot | None, *, now: float) -> TrainingState:
@@ -188,6 +178,8 @@ def present_training(snapshot: Snapshot | None, *, now: float) -> TrainingState:
         lost=lost_of(view.interruptions, now=now),
         schedule=schedule_of(view.schedule),
         speed=speed_of(view.speed),
+        computer=present_computer(snapshot, now=now),
+        offer=offer_of(view.devices),
     )
 
 
@@ -256,25 +248,6 @@ def schedule_of(view: ScheduleView) -> ScheduleState:
         weekends=view.weekends,
         yield_card=view.yield_card,
         resting=view.resting,
-    )
-
-
-def speed_of(view: SpeedView) -> SpeedState:
-    """Return whether this speed is normal for this computer."""
-    times = (
-        ("One step takes", view.step_s),
-        ("Usual here", view.usual_s),
-        ("Expected of such a device", view.table_s),
-    )
-    return SpeedState(
-        sentence=sentence_case(view.sentence)
-        or "After some steps this says whether the speed is normal for this computer.",
-        badge=_SPEEDS.get(view.verdict),
-        facts=tuple(
-            Fact(name=name, value=f"{seconds:.2f} s")
-            for name, seconds in times
-            if seconds is not None
-        ),
     )
 
 

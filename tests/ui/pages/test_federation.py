@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import pytest
 from helpers import snapshots
+from msgspec.structs import replace
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel
 
 from app.control.messages import (
+    JobView,
     JoinStudy,
     LeaveStudy,
     PauseTraining,
     ReadInvitation,
     ResumeTraining,
     RunDoctor,
+    TrainingView,
 )
 from app.ui.pages.federation import FederationPage, is_invitation
 from app.ui.presenters.federation import present_federation, present_invitation
@@ -154,3 +157,37 @@ def test_a_network_of_its_own_is_shown_as_a_picture(page):
     assert page.network.isVisible()
     assert page._network_sentence.text() == snapshots.NETWORK.sentence
     assert page._plan_card.heading.text() == "The plan of this site"
+
+
+def test_a_measurement_before_joining_tells_when_the_study_would_end(page, qtbot):
+    page.draw(present_federation(snapshots.checked()))
+    page.show_invitation(invited())
+    assert page.measure.isVisible()
+    with qtbot.waitSignal(page.measure_wished) as wished:
+        page.measure.click()
+    assert wished.args == ["/x.fedjoin"]
+    running = replace(snapshots.checked(), training=snapshots.measuring().training)
+    page.draw(present_federation(running))
+    assert page.measuring.isVisible()
+    assert not page.measure.isVisible()
+    # Its end is in the invitation: it is read again.
+    with qtbot.waitSignal(page.invitation_dropped) as again:
+        page.draw(present_federation(snapshots.checked()))
+    assert again.args == ["/x.fedjoin"]
+    known = replace(
+        snapshots.invitation(), traffic=snapshots.traffic(finish_at=snapshots.NOW + 90_000)
+    )
+    page.show_invitation(present_invitation("/x.fedjoin", known, now=snapshots.NOW))
+    assert not page.measure.isVisible()
+    assert not page.measuring.isVisible()
+
+
+def test_a_measurement_that_failed_says_so_and_may_be_tried_again(page, qtbot):
+    page.draw(present_federation(snapshots.checked()))
+    page.show_invitation(invited())
+    job = JobView(kind="calibrate", running=False, failed=True, outcome="not enough memory")
+    page.draw(
+        present_federation(replace(snapshots.checked(), training=TrainingView(calibration_job=job)))
+    )
+    assert page._unmeasured.text() == "Not enough memory"
+    assert page.measure.isVisible()

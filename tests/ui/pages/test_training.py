@@ -130,3 +130,29 @@ def test_curves_are_saved_as_picture_and_table(page, qtbot):
         page.loss.save_wished.emit("png")
     assert saved.args[0] == "loss.png"
     assert saved.args[1].startswith(b"\x89PNG")
+
+
+def test_the_card_about_this_computer_is_made_when_there_is_something_to_tell(page, qtbot):
+    page.draw(present(snapshots.checked()))
+    assert (page.computer, page.offer) == (None, None)
+    page.draw(present(snapshots.to_measure()))
+    assert page.computer.isVisible(), "also before training, when measuring is of use"
+    with qtbot.waitSignal(page.measure_wished):
+        page.computer.measure.click()
+    page.draw(present(snapshots.smaller_batch()))
+    assert page.computer.isVisible()
+    assert page.computer.parent() is page.speed.parent()
+    with qtbot.waitSignal(page.batch_wished) as wished:
+        page.computer.batch.back.click()
+    assert wished.args == [None]
+    page.draw(present(snapshots.checked()))
+    assert page.computer.isHidden()
+
+
+def test_the_offer_of_a_smaller_batch_stands_on_top_until_it_is_taken(page, qtbot):
+    page.draw(present(snapshots.no_memory()))
+    with qtbot.waitSignal(page.batch_wished) as wished:
+        page.offer.take.click()
+    assert wished.args == [1]
+    page.draw(present(snapshots.smaller_batch()))
+    assert page.offer.isHidden()

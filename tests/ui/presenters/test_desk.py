@@ -3,9 +3,11 @@ from __future__ import annotations
 import pytest
 from helpers import snapshots
 from helpers.window_desk import MemoryBook, RecordedService, StillClock
+from msgspec.structs import replace
 
 from app.control.messages import (
     AllowFingerprint,
+    Calibrate,
     CheckFolder,
     ChooseFolder,
     ComputeFingerprint,
@@ -18,6 +20,7 @@ from app.control.messages import (
     Refused,
     ResumeTraining,
     SegmentCases,
+    SetDevices,
     SetSchedule,
     StopJob,
     TrainBaseline,
@@ -69,6 +72,10 @@ def heard(desk):
             SetSchedule(from_minute=1200, to_minute=420, weekends=True),
         ),
         (lambda desk: desk.resume(), ResumeTraining()),
+        (lambda desk: desk.measure(), Calibrate()),
+        (lambda desk: desk.measure("/x.fedjoin"), Calibrate(path="/x.fedjoin")),
+        (lambda desk: desk.use_cards(2), SetDevices(gpus=2)),
+        (lambda desk: desk.use_batch(1), SetDevices(batch_size=1)),
         (
             lambda desk: desk.segment(
                 SegmentWish(
@@ -95,6 +102,19 @@ def heard(desk):
 def test_wishes_become_commands(desk, service, wish, command):
     wish(desk)
     assert service.commands == [command]
+
+
+def test_one_choice_leaves_the_others_as_they_are(desk, service, heard):
+    view = service.snapshot.training
+    devices = replace(view.devices, device="cuda", gpus=2, batch_size=4)
+    service.snapshot = replace(service.snapshot, training=replace(view, devices=devices))
+    desk.use_batch(None)
+    desk.use_cards(None)
+    assert service.commands == [
+        SetDevices(device="cuda", gpus=2),
+        SetDevices(device="cuda", batch_size=4),
+    ]
+    assert [message.sentence for message in heard] == ["It holds from the next round on."] * 2
 
 
 def test_a_refusal_is_told_with_its_remedy(desk, service, heard):

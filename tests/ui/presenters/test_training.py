@@ -110,7 +110,7 @@ def test_whether_the_speed_is_normal():
     usual = present_training(snapshots.training(), now=NOW).speed
     assert usual.badge is not None
     assert usual.badge.text == "Normal"
-    assert [fact.value for fact in usual.facts] == ["1.90 s", "1.80 s", "2.10 s"]
+    assert [fact.value for fact in usual.facts] == ["1.9 s", "1.8 s", "2.1 s"]
     unknown = present_training(snapshots.empty(), now=NOW).speed
     assert unknown.badge is None
     assert unknown.sentence
