@@ -238,8 +238,10 @@ def make_forwarder(tree: Path, work: Path, shell: Shell) -> None:
     definition = work / "python3.def"
     lines = ["LIBRARY python3.dll", "EXPORTS", *(f"  {name} = python311.{name}" for name in names)]
     definition.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    # The address is the linker's usual one; left to itself it draws one from the output's path.
     shell.run(
         f"{MINGW}-gcc", "-shared", "-nostdlib", "-Wl,--entry=0", "-Wl,--no-insert-timestamp",
+        "-Wl,--image-base=0x180000000",
         "-o", tree / "python3.dll", definition,
     )  # fmt: skip
 

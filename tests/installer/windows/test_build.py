@@ -134,6 +134,12 @@ def test_the_stable_interface_is_forwarded_name_by_name(tmp_path):
     listing = shell().ask(f"{MINGW}-objdump", "-p", tmp_path / "python3.dll")
     assert "python311.Py_One" in listing
     assert "python311.Py_Two" in listing
+    # The same bytes wherever it is made.
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copyfile(library, tmp_path / "elsewhere" / "python311.dll")
+    tree.make_forwarder(tmp_path / "elsewhere", tmp_path / "elsewhere", shell())
+    made = [(folder / "python3.dll").read_bytes() for folder in (tmp_path, tmp_path / "elsewhere")]
+    assert made[0] == made[1]
     with pytest.raises(SetupProblem, match="exports nothing"):
         exported_names("")
 
