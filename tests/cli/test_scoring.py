@@ -44,7 +44,7 @@ def test_the_zip_of_the_weights_segments_every_case_and_those_with_a_label_are_s
     runner = PlayedRunner(lambda job: RESULTS[type(job)])
     assert scored(runner, tmp_path) == (CaseScore(case="a", labels=()),)
     export, segment, score = runner.jobs
-    assert (export.plan, export.weights, export.fold) == ("/plan", "/weights", "3")
+    assert (export.plan, export.folds) == ("/plan", {"3": "/weights"})
     assert segment.model == export.output == str(tmp_path / "model.zip")
     assert segment.cases == (LABELLED, UNLABELLED)
     assert (segment.device, segment.threads) == ("cuda", 2)

@@ -98,3 +98,10 @@ def test_the_summary_is_json_with_everything():
     assert [site["name"] for site in told["sites"]] == ["harbour", "north", "valley"]
     assert (told["round"], told["epoch"], told["step"]) == (3, 6, 12)
     assert json.loads(json.dumps(summary(snapshots.empty())))["study"] is None
+
+
+def test_in_a_study_of_folds_the_round_is_told_with_its_fold():
+    console = Console(width=120, file=io.StringIO())
+    console.print(page(snapshots.folds(), now=snapshots.NOW))
+    assert "fold 2 of 3, round 1 of 2" in console.file.getvalue()
+    assert summary(snapshots.folds())["folds"] == 3

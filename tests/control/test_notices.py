@@ -87,3 +87,13 @@ def test_two_events_at_once_are_both_told():
         NoticeKind.NEEDS_YOU,
         NoticeKind.ROUND_DONE,
     ]
+
+
+def test_in_a_study_of_folds_the_round_is_told_with_its_fold():
+    study = replace(BEFORE.federation.study, folds=3)
+    before, after = (
+        replace(one, federation=replace(one.federation, study=study)) for one in (BEFORE, ROUND)
+    )
+    (notice,) = notices(before, after)
+    assert notice.title == "Round 1 is done"
+    assert notice.sentence.startswith("Fold 2 of 3, round 1 of 2 is closed")

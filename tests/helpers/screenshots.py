@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from app.ui.window import Window
 
 PAGES_BY_STAGE = {
-    "home": ("empty", "blocked", "to-allow", "training", "finished"),
+    "home": ("empty", "blocked", "to-allow", "training", "folds", "finished"),
     "data": ("empty", "checking", "blocked", "proposed", "checked"),
     "fingerprint": ("empty", "fingerprinting", "to-allow", "training"),
     "federation": (
@@ -34,6 +34,7 @@ PAGES_BY_STAGE = {
         "joined",
         "examined",
         "training",
+        "folds",
         "asymmetric",
         "paused",
         "refused",
@@ -43,6 +44,7 @@ PAGES_BY_STAGE = {
     "training": (
         "empty",
         "training",
+        "folds",
         "troubled",
         "paused",
         "finished",

@@ -759,6 +759,25 @@ def training(*, card: bool = False) -> Snapshot:
     )
 
 
+def folds() -> Snapshot:
+    """As `training`, in a study of three folds of two rounds: the third round begins the second."""
+    base = training()
+    return replace(
+        base,
+        federation=replace(
+            base.federation,
+            study=replace(base.federation.study, folds=3),
+            sentence="fold 2 of 3, round 1 of 2: waiting for 2 of 3 sites",
+        ),
+        training=replace(
+            base.training,
+            folds=3,
+            sentence="Fold 2 of 3, round 1 of 2: this site trains, about 40 s left; "
+            "waiting for 2 of 3 sites.",
+        ),
+    )
+
+
 def troubled() -> Snapshot:
     """Trains on two cards with this site alone as reference; slow, one site away, work was lost."""
     running = training()
@@ -1173,6 +1192,7 @@ STAGES = {
     "fingerprinting": fingerprinting,
     "to-allow": to_allow,
     "training": training,
+    "folds": folds,
     "asymmetric": asymmetric,
     "paused": paused,
     "refused": refused,

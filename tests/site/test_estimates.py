@@ -33,6 +33,13 @@ def test_size_and_end_are_told_before_joining():
     )
 
 
+def test_all_folds_are_counted_before_joining():
+    five = dataclasses.replace(STUDY, fold="0-4")
+    view = traffic_view(five, tensors=None, pace=PACE, now=1_000_000.0)
+    assert view.finish_at == pytest.approx(1_000_000.0 + 5 * 50 * (250 * 0.3 + 50 * 0.1))
+    assert "All 5 folds of 50 rounds move up to 17 GB." in view.sentence
+
+
 def test_without_a_measurement_no_date_is_invented():
     for pace in (None, changed(PACE, configuration="2d")):
         view = traffic_view(STUDY, tensors=None, pace=pace, now=0.0)

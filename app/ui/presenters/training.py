@@ -265,14 +265,16 @@ def _tiles(view: TrainingView, now: float) -> tuple[Tile, ...]:
         step = view.step / view.steps_per_epoch if view.steps_per_epoch else 0.0
         within = min(1.0, (begun + step) / epochs_per_round)
     place = place_of(view.round, rounds=view.rounds, folds=view.folds)
-    fold = f"Fold {place.number} of {place.folds}. " if place.folds > 1 else ""
+    done = f"{round(within * 100)} % of this round trained here"
+    if place.folds > 1:
+        done = f"Fold {place.number} of {place.folds}. {round(within * 100)} % trained here"
     last = view.epochs[-1] if view.epochs else None
     best = [value for value in (last.pseudo_dice if last else ()) if value is not None]
     return (
         Tile(
             name="Round",
             value=f"{place.round} of {place.rounds}" if view.rounds else str(view.round),
-            detail=f"{fold}{round(within * 100)} % of this round trained here",
+            detail=done,
             share=within,
         ),
         Tile(

@@ -62,6 +62,15 @@ def test_a_round_with_missing_label_figures_keeps_its_columns():
     assert [cell.text for cell in state.rounds.rows[0].cells][-3:] == ["–", "0.50", "–"]
 
 
+def test_in_a_study_of_folds_rounds_are_told_with_their_fold():
+    state = present_federation(snapshots.folds())
+    facts = {fact.name: fact.value for fact in state.facts}
+    assert facts["Length"].startswith("3 folds of 2 rounds, ")
+    rows = {row.key: [cell.text for cell in row.cells] for row in state.sites.rows}
+    assert rows["north"][4] == "1 (fold 2)"
+    assert [row.cells[0].text for row in state.rounds.rows] == ["2 (fold 1)", "1 (fold 1)"]
+
+
 def test_traffic_and_words():
     state = present_federation(snapshots.training())
     assert state.traffic == "Sent 67.4 MB, received 90.2 MB"

@@ -215,3 +215,12 @@ def test_the_last_step_is_done_when_every_case_has_a_verdict():
     assert next_step(snapshot, reviewed=2).detail == "3 cases to look at."
     assert five_steps(snapshot, reviewed=5)[-1].mark is StepMark.DONE
     assert next_step(snapshot, reviewed=5).sentence == "All segmentations are reviewed."
+
+
+def test_in_a_study_of_folds_the_step_names_fold_and_round():
+    state = present_home(snapshots.folds())
+    assert {fact.name: fact.value for fact in state.study}["Length"].startswith(
+        "3 folds of 2 rounds of "
+    )
+    [step] = [step for step in state.steps if step.page is Page.TRAINING]
+    assert step.detail == "Fold 2 of 3, round 1 of 2"

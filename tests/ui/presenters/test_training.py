@@ -39,6 +39,17 @@ def test_tiles_tell_round_epoch_and_time():
     assert "estimate" in tiles["Overlap with the labels"].detail
 
 
+def test_in_a_study_of_folds_the_round_is_that_of_its_fold():
+    state = present_training(snapshots.folds(), now=NOW)
+    tiles = {tile.name: tile for tile in state.tiles}
+    assert tiles["Round"].value == "1 of 2"
+    assert tiles["Round"].detail.startswith("Fold 2 of 3. ")
+    assert tiles["Epoch"].value == "6 of 12"
+    assert training_brief(snapshots.folds().training).startswith(
+        "Training fold 2 of 3, round 1 of 2"
+    )
+
+
 def test_what_switching_off_costs():
     assert "loses 22 seconds" in present_training(snapshots.training(), now=NOW).costs
     assert present_training(snapshots.joined(), now=NOW).costs == ""

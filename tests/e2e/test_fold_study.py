@@ -1,0 +1,130 @@
+"""A study of two folds with real processes and real nnU-Net; a site is killed where the folds meet.
+
+The images are made up and tiny: one round of one step in each fold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.image_folders import ImageFolder
+from safetensors.numpy import load_file
+
+from app.cli import demo
+from app.cli.demo import SampleStudy
+from app.control.client import ControlClient
+from app.control.coordinator_client import study_status
+from app.control.server import find_service
+from app.coordinator.exporting import export_model
+from app.coordinator.service import resting_status
+from app.coordinator.workspace import artefact_file
+from app.domain.segmentation import ModelKind
+from app.nnunet.segmentation import open_model
+
+pytestmark = [
+    pytest.mark.nnunet,
+    pytest.mark.e2e,
+    pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL"),
+]
+
+CASES = {"north": 6, "valley": 5}
+STUDY = """\
+name = "Two folds"
+purpose = "p"
+contact = "c"
+fold = "0-1"
+rounds = 1
+epochs_per_round = 1
+iterations_per_epoch = 1
+validation_iterations = 1
+minimum_sites = 2
+minimum_cases = 5
+admission = "invitation"
+progress_deadline_minutes = 30
+channel_names = ["T1"]
+[labels]
+background = 0
+anterior = 1
+posterior = 2
+"""
+HELD_OUT = [3, 2]
+"""Of north's six cases the first fold holds out two and the second one; of valley's five one each."""
+KINDS = {ModelKind.FINAL, ModelKind.PERSONAL}
+
+
+async def closed(study: SampleStudy, holds) -> None:
+    """Wait until something holds of the closed rounds."""
+    while not holds((await study_status(study.coordinator)).closed_rounds):  # noqa: ASYNC110
+        await asyncio.sleep(0.1)
+
+
+async def run_study(study: SampleStudy) -> dict[str, object]:
+    await demo.start(study)
+    try:
+        async with asyncio.timeout(400):
+            await closed(study, bool)
+        address = find_service(study.site("north"))
+        os.kill(address.holder.pid, signal.SIGKILL)
+        async with asyncio.timeout(30):
+            while find_service(study.site("north")) is not None:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        await demo.start(study)  # starts what does not run
+        async with asyncio.timeout(400):
+            await demo.watch(study)
+            snapshots = {}
+            for name in study.names:
+                async with await ControlClient.connect(study.site(name)) as client:
+                    while not {model.kind for model in client.snapshot.review.models} >= KINDS:
+                        async for _ in client.events():
+                            break
+                    snapshots[name] = client.snapshot
+            # Every site scores each fold's last average on the cases that the fold held out.
+            await closed(study, lambda rounds: [one.held_out_cases for one in rounds] == HELD_OUT)
+        return snapshots
+    finally:
+        await demo.stop(study)
+
+
+def zip_of(snapshot, kind: ModelKind) -> Path:
+    return next(Path(model.path) for model in snapshot.review.models if model.kind is kind)
+
+
+@pytest.mark.timeout(900)
+def test_two_folds_are_trained_one_after_the_other_into_one_model(tmp_path, monkeypatch):
+    monkeypatch.setenv("FEDNNUNET_HOME", str(tmp_path / "unused"))
+    images = tmp_path / "images"
+    for name, cases in CASES.items():
+        ImageFolder(images / name, cases=cases, channel_names=("T1",), shape=(24, 24, 24))
+    (images / "study.toml").write_text(STUDY)
+    monkeypatch.setattr(demo, "sample_folder", lambda: images)
+    study = SampleStudy(home=tmp_path / "study")
+    snapshots = asyncio.run(run_study(study))
+
+    status = resting_status(study.coordinator)
+    assert (status.state, status.rounds, status.folds) == ("finished", 2, 2)
+    assert [closed.contributors for closed in status.closed_rounds] == [("north", "valley")] * 2
+    firsts = [load_file(artefact_file(study.coordinator, n)) for n in ("initial", "initial-1")]
+    assert any(not np.array_equal(firsts[0][name], firsts[1][name]) for name in firsts[0])
+    averages = [load_file(artefact_file(study.coordinator, f"model-{n}")) for n in (1, 2)]
+    for name in study.names:
+        zipped = open_model(zip_of(snapshots[name], ModelKind.FINAL))
+        assert len(zipped.weights) == 2
+        for weights, average in zip(zipped.weights, averages, strict=True):
+            for tensor, value in average.items():
+                assert torch.equal(weights[tensor], torch.from_numpy(value)), tensor
+        assert len(open_model(zip_of(snapshots[name], ModelKind.PERSONAL)).weights) == 2
+        epochs = snapshots[name].training.epochs
+        assert [(record.round, record.epoch) for record in epochs] == [(1, 1), (2, 2)]
+        # Each fold's schedule begins anew.
+        assert epochs[0].learning_rate == epochs[1].learning_rate == pytest.approx(0.01)
+    for best, fold, folds in ((False, None, 2), (True, None, 2), (True, "1", 1)):
+        out = tmp_path / "exported.zip"
+        asyncio.run(export_model(study.coordinator, out, best=best, fold=fold))
+        assert len(open_model(out).weights) == folds
