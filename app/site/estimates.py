@@ -32,11 +32,12 @@ def traffic_view(
     `tensors` are the plan's, None before there is one; `pace` is this computer's.
     """
     moved = traffic(terms, tensors)
-    folds = f"{len(terms.folds)} folds of {terms.rounds}" if len(terms.folds) > 1 else terms.rounds
+    folds = f"{len(terms.folds)} folds of " if len(terms.folds) > 1 else ""
+    rounds = f"{folds}{terms.rounds} round{'s' if terms.rounds > 1 else ''}"
     upto = "up to " if tensors is None else ""
     sentence = (
         f"Each round sends {upto}{size(moved.round_up)} and receives {upto}{size(moved.round_down)} "
-        f"({_PRECISION[terms.transfer]}). All {folds} rounds move {upto}"
+        f"({_PRECISION[terms.transfer]}). All {rounds} move {upto}"
         f"{size(moved.study_up + moved.study_down)}."
     )
     finish: float | None = None

@@ -27,6 +27,7 @@ from app.coordinator.service import resting_status
 from app.coordinator.workspace import artefact_file
 from app.domain.segmentation import ModelKind
 from app.nnunet.segmentation import open_model
+from app.system import sample_study
 
 pytestmark = [
     pytest.mark.nnunet,
@@ -103,8 +104,10 @@ def test_two_folds_are_trained_one_after_the_other_into_one_model(tmp_path, monk
     for name, cases in CASES.items():
         ImageFolder(images / name, cases=cases, channel_names=("T1",), shape=(24, 24, 24))
     (images / "study.toml").write_text(STUDY)
-    monkeypatch.setattr(demo, "sample_folder", lambda: images)
+    for module in (demo, sample_study):
+        monkeypatch.setattr(module, "sample_folder", lambda: images)
     study = SampleStudy(home=tmp_path / "study")
+    assert set(study.names) == set(CASES)
     snapshots = asyncio.run(run_study(study))
 
     status = resting_status(study.coordinator)
