@@ -9,7 +9,7 @@ That copy takes about a second for a large image, so it is made a few slices at 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -44,7 +44,8 @@ class SliceSource:
     def __init__(self, codes: Array) -> None:
         self.codes = codes
         self.shape: Voxel = (codes.shape[0], codes.shape[1], codes.shape[2])
-        self._transposed: Array | None = None
+        self._copy: Array | None = None
+        """The codes, also (z, y, x), but with a sagittal slice in one piece."""
         self._copied = 0
 
     @property
@@ -55,33 +56,29 @@ class SliceSource:
     @property
     def bytes_held(self) -> int:
         """Memory of the codes and of their copy."""
-        return self.codes.nbytes + (0 if self._transposed is None else self._transposed.nbytes)
+        return self.codes.nbytes + (0 if self._copy is None else self._copy.nbytes)
 
     def prepare(self, slices: int | None = None) -> bool:
         """Copy `slices` more slices (default: all) for sagittal cuts; True when none is left."""
-        if self._transposed is None:
+        if self._copy is None:
             z, y, x = self.shape
-            self._transposed = np.empty((x, z, y), self.codes.dtype)
+            self._copy = np.empty((x, z, y), self.codes.dtype).transpose(1, 2, 0)
         last = self.shape[0] if slices is None else min(self._copied + slices, self.shape[0])
         for number in range(self._copied, last):
-            self._transposed[:, number, :] = self.codes[number].T
+            self._copy[number] = self.codes[number]
             self._seen(number, self.codes[number])
         self._copied = last
         return self.ready
 
     def release(self) -> None:
         """Give back the memory of the copy."""
-        self._transposed, self._copied = None, 0
+        self._copy, self._copied = None, 0
 
     def cut(self, view: PlaneView, number: int) -> Array:
         """Return slice `number` of a plane as codes, rows and columns as on the screen."""
-        if view.slice_axis != 2 or self._transposed is None or not self.ready:
-            return view.cut(self.codes, number)
-        # In the copy the axes (z, y, x) stand as (1, 2, 0).
-        moved = replace(
-            view, slice_axis=0, row_axis=view.row_axis + 1, column_axis=view.column_axis + 1
-        )
-        return moved.cut(self._transposed, number)
+        if view.slice_axis == 2 and self._copy is not None and self.ready:
+            return view.cut(self._copy, number)
+        return view.cut(self.codes, number)
 
     def _seen(self, number: int, part: Array) -> None:
         """Look at one axial slice while it is in the processor's cache anyway."""
@@ -187,6 +184,8 @@ class LabelVolume(SliceSource):
             (1, 2): np.zeros((y, x), bool),
         }
         """Where a label lies somewhere along the third axis; complete when `ready`."""
+        self._sides: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        """For (slice axis, other axis) the first and past the last index with a label, by slice."""
 
     def label_at(self, voxel: Voxel) -> int:
         """Return the label of voxel (z, y, x)."""
@@ -201,16 +200,21 @@ class LabelVolume(SliceSource):
         if not self.ready:
             raise ValueError("the label map was not looked through yet")
         index = self.shape[view.slice_axis] - 1 - number if view.flip_slices else number
-        sides = []
-        for axis, flip in ((view.row_axis, view.flip_rows), (view.column_axis, view.flip_columns)):
-            first, second = sorted((view.slice_axis, axis))
-            shadow = self._shadows[first, second]
-            shadow = shadow[index] if first == view.slice_axis else shadow[:, index]
-            filled = np.flatnonzero(shadow[::-1] if flip else shadow)
-            if not filled.size:
-                return None
-            sides.append(slice(int(filled[0]), int(filled[-1]) + 1))
-        return sides[0], sides[1]
+        rows, columns = (
+            self._side(view.slice_axis, axis, index, flip)
+            for axis, flip in (
+                (view.row_axis, view.flip_rows),
+                (view.column_axis, view.flip_columns),
+            )
+        )
+        return (rows, columns) if rows.stop else None
+
+    def _side(self, slice_axis: int, axis: int, index: int, flip: bool) -> slice:
+        first, stop = self._sides[slice_axis, axis][index]
+        if flip and stop:
+            count = self.shape[axis]
+            first, stop = count - stop, count - first
+        return slice(first, stop)
 
     def _seen(self, number: int, part: Array) -> None:
         if number == 0:
@@ -220,6 +224,18 @@ class LabelVolume(SliceSource):
         filled.any(axis=1, out=self._shadows[0, 1][number])
         filled.any(axis=0, out=self._shadows[0, 2][number])
         self._shadows[1, 2] |= filled
+        if number == self.shape[0] - 1:
+            for (first, second), shadow in self._shadows.items():
+                self._sides[first, second] = _filled(shadow)
+                self._sides[second, first] = _filled(shadow.T)
+
+
+def _filled(shadow: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Return for each row its first true column and one past the last; (0, 0) where there is none."""
+    any_there = shadow.any(axis=1)
+    first = np.where(any_there, shadow.argmax(axis=1), 0)
+    stop = np.where(any_there, shadow.shape[1] - shadow[:, ::-1].argmax(axis=1), 0)
+    return list(zip(first.tolist(), stop.tolist(), strict=True))
 
 
 def label_volumes(arrays: Sequence[Array | None]) -> list[LabelVolume | None]:
