@@ -9,6 +9,7 @@ device pixels wide at any zoom.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -40,6 +41,8 @@ FALSE_POSITIVE: Final = 0x56B4E9
 FALSE_NEGATIVE: Final = 0xE69F00
 CONTOUR_PIXELS: Final = 2
 """Width of a contour in device pixels; one more outside is its black casing."""
+_PAIRS: Final = {np.dtype(np.uint8): np.uint16, np.dtype(np.uint16): np.uint32}
+"""The type that holds two neighbouring codes."""
 _ERROR_OPACITY: Final = 0.75
 _MOST_HELD: Final = 1 << 20
 """Pixels of the largest slice whose arrays are kept for the next one."""
@@ -153,6 +156,8 @@ class LabelSlice:
 
     def thinned(self, step: tuple[int, int]) -> LabelSlice:
         """Leave rows and columns out as `slice_pixels` is given them."""
+        if step == (1, 1):
+            return self
         down, across = step
         rows, columns = (
             slice(side.start // by, -(-side.stop // by))
@@ -184,7 +189,7 @@ class Scratch:
         """Return an array in one piece: itself or its copy here."""
         if array.flags.c_contiguous:
             return array
-        copy = self.array(name + array.dtype.name, array.shape, array.dtype.type)
+        copy = self.array(name + array.dtype.char, array.shape, array.dtype.type)
         np.copyto(copy, array)
         return copy
 
@@ -214,8 +219,7 @@ def slice_pixels(
     out = scratch if out is None else out
     codes = codes[:: step[0]]
     if step[1] > 1:
-        # Rows first: leaving columns out far away in memory takes twice as long.
-        codes = scratch.compact("rows", codes)[:, :: step[1]]
+        codes = _every(codes, step[1], scratch)
     # numpy looks codes up from one piece in two thirds of the time.
     codes = scratch.compact("codes", codes)
     pixels: Pixels = out.array("pixels", codes.shape, np.uint32)
@@ -229,6 +233,21 @@ def slice_pixels(
         index |= part.astype(np.uint8)  # the lowest byte: blue is as good as any of a grey
         part[...] = fill.reshape(-1).take(index, mode="wrap")
     return pixels
+
+
+def _every(codes: Array, step: int, scratch: Scratch) -> Array:
+    """Return every `step`-th column of a slice of codes."""
+    rows, columns = codes.shape
+    pair = _PAIRS.get(codes.dtype)
+    if step != 2 or pair is None or columns % 2 or sys.byteorder != "little":
+        # Rows first: leaving columns out far away in memory takes twice as long.
+        return scratch.compact("rows", codes)[:, ::step]
+    if codes.strides[1] != codes.itemsize:
+        codes = scratch.compact("rows", codes)
+    # A cast that keeps the first of two neighbours is four times as quick as leaving one out.
+    halved = scratch.array("halved" + codes.dtype.char, (rows, columns // 2), codes.dtype.type)
+    np.copyto(halved, codes.view(pair), casting="unsafe")
+    return halved
 
 
 def label_box(labels: Bytes) -> tuple[slice, slice] | None:
@@ -288,6 +307,8 @@ def line_parts(
     hatched in opposite directions. None is a slice without labels.
     """
     style = paint.style
+    if not style.contour and not (style.errors and paint.compared):
+        return []
     boxes = [labels.box for labels in (prediction, reference) if labels is not None]
     if not boxes:
         return []

@@ -218,18 +218,24 @@ def test_labels_off_the_screen_are_not_drawn():
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("step", [(1, 1), (2, 1), (1, 3), (2, 2)])
-def test_a_thinned_slice_is_every_nth_pixel_of_the_whole(step):
-    codes = random.integers(0, 255, (21, 17)).astype(np.uint8)
-    volume = CodedVolume(codes[np.newaxis])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16])
+@pytest.mark.parametrize("columns", [16, 17])
+@pytest.mark.parametrize("step", [(1, 1), (2, 1), (1, 2), (1, 3), (2, 2)])
+def test_a_thinned_slice_is_every_nth_pixel_of_the_whole(step, columns, dtype):
+    volume = CodedVolume(random.integers(0, 255, (1, 21, columns)).astype(dtype))
+    codes = volume.codes[0]
     grey = GreyPaint(volume, Window(width=255, level=127)).table
-    labels = np.zeros((21, 17), np.uint8)
+    labels = np.zeros((21, columns), np.uint8)
     labels[3:14, 5:12] = random.integers(0, 3, (11, 7))
     fill = OverlayPaint(OverlayStyle(), VALUES).fill
     whole = slice_pixels(codes, grey, label_slice(labels), fill)
-    for turned in (np.s_[:, :], np.s_[::-1, :], np.s_[:, ::-1]):
-        thinned = slice_pixels(codes[turned], grey, label_slice(labels[turned]), fill, step=step)
-        assert (thinned == whole[turned][:: step[0], :: step[1]]).all()
+    assert (whole[labels == 0] == grey[codes][labels == 0]).all()
+    grown = np.repeat(np.repeat(codes, 3, axis=0), 2, axis=1)  # rows that do not lie side by side
+    for source in (codes, grown[::3, ::2], np.asfortranarray(codes)):
+        for turned in (np.s_[:, :], np.s_[::-1, :], np.s_[:, ::-1]):
+            drawn = label_slice(labels[turned])
+            thinned = slice_pixels(source[turned], grey, drawn, fill, step=step)
+            assert (thinned == whole[turned][:: step[0], :: step[1]]).all()
 
 
 def test_arrays_are_used_again_unless_they_are_very_large():
