@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -18,7 +17,6 @@ from PySide6.QtCore import QEvent, QPoint, QPointF, QRect, QRectF, QSize, Qt, QT
 from PySide6.QtGui import (
     QColor,
     QEnterEvent,
-    QFont,
     QFontMetricsF,
     QImage,
     QMouseEvent,
@@ -49,6 +47,7 @@ from app.ui.widgets.rendering import (
     line_parts,
     slice_pixels,
 )
+from app.ui.widgets.slice_notes import Note, note_of, number_note
 from app.ui.widgets.viewer_keys import BUTTONS, MouseProfile, Tool
 from app.ui.widgets.viewer_volumes import CodedVolume, LabelVolume
 
@@ -359,10 +358,13 @@ class SliceView(QWidget):
         if self._fresh and not self._smooth:
             # Most slices are seen once. The picture is kept from the second time on.
             self._fresh = False
-            painter.save()
-            painter.scale(1 / layout.ratio, 1 / layout.ratio)
-            self._draw(painter, content, layout)
-            painter.restore()
+            if layout.ratio == 1:
+                self._draw(painter, content, layout)
+            else:
+                painter.save()
+                painter.scale(1 / layout.ratio, 1 / layout.ratio)
+                self._draw(painter, content, layout)
+                painter.restore()
         else:
             if self._picture is None or self._picture.devicePixelRatio() != layout.ratio:
                 self._picture = self._make_picture(content, layout)
@@ -402,7 +404,8 @@ class SliceView(QWidget):
         step = (1, 1) if self._smooth else layout.step
         rendered = self._rendered(content, step)
         pixels = rendered.pixels
-        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, self._smooth)
+        if self._smooth:
+            painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
         painter.drawImage(
             QRectF(
                 left,
@@ -478,15 +481,16 @@ class SliceView(QWidget):
         painter.fillRect(QRectF(right - length, bottom + 1, length, 2), _BRIGHT)
         if content.banner:
             painter.fillRect(self._banner, _BANNER)
-        for at, note in self._notes:
-            painter.drawImage(at, note)
+        for at, image in self._notes:
+            painter.drawImage(at, image)
         line = 7.0 + self._line_height
         number = f"{content.number + 1} / {content.slices}"
-        painter.drawImage(QPointF(7.0, line), self._note(number, layout.ratio)[0])
+        note = number_note(number, self._font_key, colour=_TEXT, ratio=layout.ratio)
+        painter.drawImage(QPointF(7.0, line), note.image)
         if self.width() >= _NARROW:
             place = f"{content.position_mm:.1f} mm"
-            note = self._note(place, layout.ratio, colour=_QUIET)[0]
-            painter.drawImage(QPointF(7.0, line + self._line_height), note)
+            note = number_note(place, self._font_key, colour=_QUIET, ratio=layout.ratio)
+            painter.drawImage(QPointF(7.0, line + self._line_height), note.image)
 
     def _standing_notes(
         self, content: SliceContent, layout: _Layout
@@ -509,8 +513,8 @@ class SliceView(QWidget):
         placed = []
         for text, colour, side, y in notes:
             if text:
-                note, width, _ = self._note(text, ratio, colour=colour)
-                placed.append((QPointF(right - width if side else 7.0, y), note))
+                note = self._note(text, ratio, colour=colour)
+                placed.append((QPointF(right - note.width if side else 7.0, y), note.image))
         margin = 7
         for letters, across, down in (
             (view.left, 0.0, 0.5),
@@ -519,22 +523,19 @@ class SliceView(QWidget):
             (view.bottom, 0.5, 1.0),
         ):
             if letters:
-                note, width, height = self._note(letters, ratio, bold=True)
-                x = margin + across * (self.width() - width - 2 * margin)
-                placed.append(
-                    (QPointF(x, margin + down * (self.height() - height - 2 * margin)), note)
-                )
+                note = self._note(letters, ratio, bold=True)
+                x = margin + across * (self.width() - note.width - 2 * margin)
+                y = margin + down * (self.height() - note.height - 2 * margin)
+                placed.append((QPointF(x, y), note.image))
         if content.banner:
-            note, width, height = self._note(content.banner, ratio, bold=True, colour=_WARNING)
-            x, y = (self.width() - width) / 2, bottom - 2 - 2.4 * line
-            self._banner = QRectF(x - 8, y - 3, width + 16, height + 6)
-            placed.append((QPointF(x, y), note))
+            note = self._note(content.banner, ratio, bold=True, colour=_WARNING)
+            x, y = (self.width() - note.width) / 2, bottom - 2 - 2.4 * line
+            self._banner = QRectF(x - 8, y - 3, note.width + 16, note.height + 6)
+            placed.append((QPointF(x, y), note.image))
         return placed
 
-    def _note(
-        self, text: str, ratio: float, *, bold: bool = False, colour: str = _TEXT
-    ) -> tuple[QImage, float, float]:
-        return _note(text, self._font_key, bold, colour, ratio)
+    def _note(self, text: str, ratio: float, *, bold: bool = False, colour: str = _TEXT) -> Note:
+        return note_of(text, self._font_key, bold=bold, colour=colour, ratio=ratio)
 
     # Mouse and wheel
 
@@ -645,40 +646,3 @@ def _image(pixels: Pixels, form: QImage.Format) -> QImage:
     """Wrap contiguous pixels; the caller paints the image before the array goes away."""
     height, width = pixels.shape
     return QImage(pixels.data, width, height, 4 * width, form)
-
-
-@lru_cache(maxsize=8)
-def _face(font_key: str, bold: bool) -> tuple[QFont, QFontMetricsF]:
-    font = QFont()
-    font.fromString(font_key)
-    font.setBold(bold)
-    return font, QFontMetricsF(font)
-
-
-@lru_cache(maxsize=2048)
-def _note(
-    text: str, font_key: str, bold: bool, colour: str, ratio: float
-) -> tuple[QImage, float, float]:
-    """Return `text` to be laid over an image, its width and height: black casing keeps letters readable on white.
-
-    Kept, because drawing letters five times costs more than drawing a slice.
-    """
-    font, metrics = _face(font_key, bold)
-    width = float(np.ceil(metrics.horizontalAdvance(text) + 2))
-    height = float(np.ceil(metrics.height()))
-    note = QImage(
-        int(np.ceil(width * ratio)), int(np.ceil(height * ratio)),
-        QImage.Format.Format_ARGB32_Premultiplied,
-    )  # fmt: skip
-    note.setDevicePixelRatio(ratio)
-    note.fill(Qt.GlobalColor.transparent)
-    painter = QPainter(note)
-    painter.setFont(font)
-    base = QPointF(1, metrics.ascent())
-    painter.setPen(QColor(0, 0, 0, 220))
-    for x, y in ((-1, 0), (1, 0), (0, -1), (0, 1)):
-        painter.drawText(base + QPointF(x, y), text)
-    painter.setPen(QColor(colour))
-    painter.drawText(base, text)
-    painter.end()
-    return note, width, height
