@@ -70,6 +70,8 @@ _BUSY_MS: Final = 60
 _PAN_STEP, _ZOOM_STEP = 24, 1.25
 _NOT_FOR_DIAGNOSIS: Final = "Research use only, not for diagnosis"
 _CHOOSE: Final = "Choose a case to see it here."
+_ACROSS: Final = {Plane.SAGITTAL: 0, Plane.CORONAL: 1, Plane.AXIAL: 2}
+"""The patient's axis that a plane is moved along."""
 _SWITCH_CONVENTION: Final = {
     Convention.RADIOLOGICAL: "Show the patient's right on the left of the screen?",
     Convention.NEUROLOGICAL: "Show the patient's right on the right of the screen?",
@@ -108,7 +110,7 @@ class VolumeView(QWidget):
         self._shape: Voxel | None = None
         self._views: dict[Plane, PlaneView] = {}
         self._banner = ""
-        self._oblique = False
+        self._corners: dict[Plane, str] = {}
         self._prediction: LabelVolume | None = None
         self._reference: LabelVolume | None = None
         self._names: dict[int, str] = {}
@@ -677,8 +679,21 @@ class VolumeView(QWidget):
             self._views = {
                 plane: plane_view(self._geometry, plane, self._convention) for plane in Plane
             }
-            self._oblique = self._geometry.known and is_oblique(self._geometry)
-            if not self._geometry.known:
+            known = self._geometry.known
+            oblique = known and is_oblique(self._geometry)
+            self._corners = {
+                plane: ", ".join(
+                    word
+                    for word, holds in (
+                        (self._convention.value, known and plane is not Plane.SAGITTAL),
+                        ("oblique", oblique),
+                        (f"1/{self._step} resolution", self._step > 1),
+                    )
+                    if holds
+                )
+                for plane in Plane
+            }
+            if not known:
                 self._banner = "Orientation unknown: sides are not named"
 
     def _set_overlay(self) -> None:
@@ -775,9 +790,7 @@ class VolumeView(QWidget):
         number, row, column = view.pixel_of(self._shape, self._crosshair)
         middle = [count // 2 for count in self._shape]
         middle[view.slice_axis] = self._crosshair[view.slice_axis]
-        axis = {Plane.AXIAL: 2, Plane.CORONAL: 1, Plane.SAGITTAL: 0}[plane]
         shown = self._overlay_shown and not self._peeking
-        sided = plane is not Plane.SAGITTAL and self._geometry.known
         content = SliceContent(
             volume=self._coded(channel),
             prediction=self._prediction if shown and self._style.prediction else None,
@@ -786,18 +799,10 @@ class VolumeView(QWidget):
             pixel_mm=view.pixel_mm(self._geometry),
             number=number,
             slices=self._shape[view.slice_axis],
-            position_mm=self._geometry.point_of((middle[0], middle[1], middle[2]))[axis],
+            position_mm=self._geometry.point_of((middle[0], middle[1], middle[2]))[_ACROSS[plane]],
             grey=channel.grey,
             overlay=self._overlay if shown else None,
-            corner=", ".join(
-                word
-                for word, holds in (
-                    (self._convention.value, sided),
-                    ("oblique", self._oblique),
-                    (f"1/{self._step} resolution", self._step > 1),
-                )
-                if holds
-            ),
+            corner=self._corners[plane],
             banner=self._banner,
         )
         return PlaneScene(
