@@ -17,6 +17,9 @@ def open_window(parsed: argparse.Namespace) -> int:
     With ``--attach`` it shows the site of another computer through a forwarded port.
     """
     try:
+        from app.ui.quick_start import begin_start
+
+        begin_start()
         from app.ui.main import main
     except ImportError as exc:
         raise SetupProblem(

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from PySide6.QtCore import QObject, Qt, Signal
+from PySide6.QtCore import QCoreApplication, QEvent, QObject, Qt, Signal
 
 from app.control.messages import Answer, AnyCommand, AnyReply, Refused, Snapshot
 from app.domain.errors import ErrorCode, FednnunetError, OurMistake
@@ -78,6 +78,8 @@ class ServiceBridge(QObject):
         """Around `_client` and `_wishes`: what the Qt thread hands to the bridge's."""
         self._waiting: dict[int, tuple[float, Callable[[Reply], None]]] = {}
         self._closing = threading.Event()
+        self._spoke = threading.Event()
+        """A snapshot, or why there is none, was delivered."""
         self._readers: ThreadPoolExecutor | None = None
         self._thread = threading.Thread(target=self._run, name="bridge", daemon=True)
         self._delivered.connect(self._take, Qt.ConnectionType.QueuedConnection)
@@ -85,6 +87,14 @@ class ServiceBridge(QObject):
     def open(self) -> None:
         """Begin to attach; returns at once."""
         self._thread.start()
+
+    def await_first(self, longest_s: float) -> None:
+        """Wait a moment for the service's first word, and show it before this returns.
+
+        For the Qt thread before its loop runs: one picture is painted instead of two.
+        """
+        if self._spoke.wait(longest_s):
+            QCoreApplication.sendPostedEvents(self, QEvent.Type.MetaCall.value)
 
     def close(self) -> None:
         """Detach. The service and its training go on."""
@@ -184,6 +194,7 @@ class ServiceBridge(QObject):
                         started_at = now
                         sentence = self._start() or sentence
                 self._deliver(partial(self._show_away, sentence))
+                self._spoke.set()
                 self._closing.wait(wait_s)
                 wait_s = min(LONGEST_WAIT_S, wait_s * 1.5)
                 continue
@@ -221,6 +232,7 @@ class ServiceBridge(QObject):
             now = time.monotonic()
             if snapshot is not told and now - told_at >= COALESCE_S:
                 self._deliver(partial(self._show, snapshot))
+                self._spoke.set()
                 told, told_at = snapshot, now
             self._send_wishes(client, now)
             for message in client.receive(_LOOK_S if snapshot is told else COALESCE_S):

@@ -23,6 +23,7 @@ from PySide6.QtWidgets import QApplication
 
 from app.system.paths import SITE_DATABASE, WINDOW_SOCKET
 from app.ui.qt_log import logging_qt
+from app.ui.quick_start import end_start
 from app.ui.text import NAME, site_title
 from app.ui.theme import Look, Theme
 from app.ui.window import Window
@@ -40,6 +41,11 @@ logger = logging.getLogger(__name__)
 
 
 _WAKE_MS: Final = 500
+_SETTLE_MS: Final = 100
+"""After the first frame: what is not seen comes when the page is."""
+_START_MS: Final = 10_000
+_FIRST_WORD_S: Final = 0.5
+"""How long the first frame may wait for a service; one that runs answers within a fraction of this."""
 
 
 def main(
@@ -62,13 +68,26 @@ def main(
     settings = window_settings()
     look = Look(application, chosen_theme(theme, settings))
     offered = tuple(homes) or (home,)
+    number = offered.index(home) if home in offered else 0
+    new = is_new(offered, invitation=invitation, forwarded=forwarded)
+    # While the window is made its service is attached to: the first frame can show a live page.
+    bridge = begin_attaching(offered[number], forwarded)
     window = Window(look, settings, sites=[site_title(folder.name) for folder in offered])
-    sites = Sites(window, offered, invitation=invitation, forwarded=forwarded)
-    if home in offered:
-        window.header.sites.setCurrentIndex(offered.index(home))
-    window.first_frame_shown.connect(sites.open)
-    window.first_frame_shown.connect(lambda: sites.listen(home))
-    application.installEventFilter(sites)
+    window.header.sites.setCurrentIndex(number)
+    sites = Sites(
+        window, offered, bridge=bridge, invitation=invitation, forwarded=forwarded, new=new
+    )
+    sites.open()
+    bridge.await_first(_FIRST_WORD_S)
+    # Whether or not the window is ever painted (it may come up hidden).
+    QTimer.singleShot(_START_MS, end_start)
+    settling = QTimer(window)
+    settling.setSingleShot(True)
+    settling.timeout.connect(lambda: sites.settle(home))
+    window.first_frame_shown.connect(lambda: settling.start(_SETTLE_MS))
+    if sys.platform == "darwin":
+        # Elsewhere nobody sends files, and a filter is called for thousands of events.
+        application.installEventFilter(sites)
     window.show()
     try:
         with logging_qt(), closing_on_interrupt(application):
@@ -114,7 +133,8 @@ def make_application() -> QApplication:
     QGuiApplication.setHighDpiScaleFactorRoundingPolicy(
         Qt.HighDpiScaleFactorRoundingPolicy.PassThrough
     )
-    application = QApplication(sys.argv[:1])
+    # By its arguments: asking for the style as an object prepares hundreds of enumerations.
+    application = QApplication([*sys.argv[:1], "-style", "Fusion"])
     application.setApplicationName("fednnunet")
     application.setApplicationDisplayName(NAME)
     application.setDesktopFileName("fednnunet")
@@ -142,45 +162,52 @@ class Sites(QObject):
         window: Window,
         homes: Sequence[Path],
         *,
+        bridge: ServiceBridge | None = None,
         invitation: Path | None = None,
         forwarded: ForwardedService | None = None,
+        new: bool = False,
     ) -> None:
+        """Offer these sites; `bridge` attaches to the first that is opened already.
+
+        `new`: see `is_new`.
+        """
         super().__init__(window)
-        self._forwarded = forwarded
+        self._new = new
+        self._forwarded, self._begun = forwarded, bridge
         self._window, self._homes, self._invitation = window, tuple(homes), invitation
         self._bridge: ServiceBridge | None = None
         self._verdicts: SiteVerdicts | None = None
         self._notifier: Notifier | None = None
         self._instance: WindowInstance | None = None
         self._before: Snapshot | None = None
-        self._card_seen = False
+        # Who is led through the first steps reads of the card there.
+        self._card_seen = new or forwarded is not None
         window.site_chosen.connect(self._attach)
 
     def open(self) -> None:
-        """Attach to the site that the header names, and begin to tell what happens there."""
+        """Attach to the site that the header names."""
+        self._attach(max(0, self._window.header.sites.currentIndex()))
+
+    def settle(self, home: Path) -> None:
+        """Do what can wait until the window is on the screen.
+
+        Tell what happens to somebody who does not look, wait for later starts of the program for
+        `home`, lead somebody who is new here.
+        """
         from app.ui.notifier import Notifier
 
+        end_start()
         self._notifier = Notifier()
         self._notifier.opened.connect(self._window.come_forward)
         self._notifier.quit_wished.connect(lambda: QCoreApplication.exit(0))
         self._window.in_tray = self._notifier.in_tray
-        new = self._is_new()
-        # Who is led through the first steps reads of the card there.
-        self._card_seen = new or self._forwarded is not None
-        self._attach(max(0, self._window.header.sites.currentIndex()))
-        if new:
+        if self._before is not None:
+            self._show_outside(self._before)
+        self._listen(home)
+        if self._new:
             self._window.welcome()
 
-    def _is_new(self) -> bool:
-        """Whether somebody opens the program for the first time, and not for an invitation."""
-        return (
-            self._forwarded is None
-            and self._invitation is None
-            and not any((home / SITE_DATABASE).exists() for home in self._homes)
-        )
-
-    def listen(self, home: Path) -> None:
-        """Wait for later starts of the program for `home`."""
+    def _listen(self, home: Path) -> None:
         from app.ui.instance import WindowInstance
 
         self._instance = WindowInstance(home)
@@ -216,13 +243,14 @@ class Sites(QObject):
 
     def _attach(self, number: int) -> None:
         from app.system.clock import SystemClock
-        from app.ui.bridge import ServiceBridge
         from app.ui.presenters.desk import Desk
         from app.ui.presenters.verdicts import SiteVerdicts
 
         self._detach()
         home = self._homes[number]
-        bridge = ServiceBridge(home, start_service=start_service, forwarded=self._forwarded)
+        bridge, self._begun = self._begun, None
+        if bridge is None:
+            bridge = begin_attaching(home, self._forwarded)
         self._verdicts = SiteVerdicts(home, clock=SystemClock())
         desk = Desk(
             bridge,
@@ -240,7 +268,6 @@ class Sites(QObject):
         # Another computer's site says nothing about this computer.
         self._window.home = home if self._forwarded is None else None
         self._window.attach(desk)
-        bridge.open()
 
     def _read_invitation(self) -> None:
         """Show the invitation that waits, once, when a service can read it."""
@@ -250,18 +277,25 @@ class Sites(QObject):
 
     def _tell_events(self, snapshot: Snapshot) -> None:
         """Tell outside the window what happened, or inside while a person looks at it."""
-        from app.control.notices import notices
-        from app.ui.notifier import message_of
-        from app.ui.presenters.home import is_finished
-        from app.ui.presenters.training import training_brief
-
         before, self._before = self._before, snapshot
         if self._notifier is None:
             return
+        from app.control.notices import notices
+        from app.ui.notifier import message_of
+
         for notice in notices(before, snapshot):
             if not self._window.isActiveWindow():
                 self._notifier.tell(notice)
             self._window.toasts.tell(message_of(notice))
+        self._show_outside(snapshot)
+
+    def _show_outside(self, snapshot: Snapshot) -> None:
+        """Let the icon in the tray tell the state, and stay as long as there is one to tell."""
+        from app.ui.presenters.home import is_finished
+        from app.ui.presenters.training import training_brief
+
+        if self._notifier is None:
+            return
         self._notifier.show_state(training_brief(snapshot.training))
         # With nothing to wait for, an icon that stays would only be in the way.
         waits = snapshot.federation.study is not None and not is_finished(snapshot)
@@ -294,6 +328,29 @@ class Sites(QObject):
                 self._read_invitation()
             return True
         return super().eventFilter(watched, event)
+
+
+def is_new(
+    homes: Sequence[Path], *, invitation: Path | None, forwarded: ForwardedService | None
+) -> bool:
+    """Whether somebody opens the program for the first time, and not for an invitation.
+
+    To be asked before a service is started: it makes what is looked for.
+    """
+    return (
+        forwarded is None
+        and invitation is None
+        and not any((home / SITE_DATABASE).exists() for home in homes)
+    )
+
+
+def begin_attaching(home: Path, forwarded: ForwardedService | None) -> ServiceBridge:
+    """Begin to attach to a site's service, which is started if need be."""
+    from app.ui.bridge import ServiceBridge
+
+    bridge = ServiceBridge(home, start_service=start_service, forwarded=forwarded)
+    bridge.open()
+    return bridge
 
 
 def _report_of(home: Path) -> tuple[ReportText, ...]:

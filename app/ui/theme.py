@@ -190,7 +190,6 @@ class Look(QObject):
         self._base_points = max(9.0, application.font().pointSizeF())
         self.theme = theme
         self.colours = DARK
-        application.setStyle("Fusion")
         application.styleHints().colorSchemeChanged.connect(self._follow)
         self.choose(theme)
 
@@ -248,12 +247,25 @@ def _rendered(name: str, colour: str, size: int, ratio: float) -> QPixmap:
 
 def pixmap(name: str, colour: str, size: int = 20) -> QPixmap:
     """Draw the icon `name` (a file of resources/icons) in `colour`, sharp on this screen."""
-    ratio = max(1.0, QGuiApplication.primaryScreen().devicePixelRatio())
-    return _rendered(name, colour, size, ratio)
+    return _rendered(name, colour, size, _ratio())
 
 
-def icon(name: str, colour: str | None = None, size: int = 20) -> QIcon:
-    """Draw the icon `name` for a button; in the text colour unless told otherwise."""
-    drawn = QIcon(pixmap(name, colour or colours().text, size))
-    drawn.addPixmap(pixmap(name, colours().faint, size), QIcon.Mode.Disabled)
+def icon(name: str, colour: str | None = None, size: int = 20, *, disables: bool = True) -> QIcon:
+    """Draw the icon `name` for a button; in the text colour unless told otherwise.
+
+    `disables` draws it a second time, for a button that is switched off now and then.
+    """
+    faint = colours().faint if disables else ""
+    return _icon(name, colour or colours().text, faint, size, _ratio())
+
+
+@lru_cache(maxsize=512)
+def _icon(name: str, colour: str, faint: str, size: int, ratio: float) -> QIcon:
+    drawn = QIcon(_rendered(name, colour, size, ratio))
+    if faint:
+        drawn.addPixmap(_rendered(name, faint, size, ratio), QIcon.Mode.Disabled)
     return drawn
+
+
+def _ratio() -> float:
+    return max(1.0, QGuiApplication.primaryScreen().devicePixelRatio())

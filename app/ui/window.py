@@ -24,7 +24,6 @@ from PySide6.QtWidgets import (
 from app.ui import theme
 from app.ui.actions import SHORTCUTS, Action, Scope, described
 from app.ui.messages import Message, told
-from app.ui.pages.home import HomePage
 from app.ui.presenters.home import NextStep, Wish, present_home
 from app.ui.presenters.shell import present_shell
 from app.ui.text import GOES_ON, GOES_ON_IN_TRAY, NAME, PURPOSE, Page, Tone
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from app.ui.pages.data import DataPage
     from app.ui.pages.federation import FederationPage
     from app.ui.pages.fingerprint import FingerprintPage
+    from app.ui.pages.home import HomePage
     from app.ui.pages.review import CaseWish, ReviewPage
     from app.ui.pages.segment import SegmentPage
     from app.ui.pages.training import TrainingPage
@@ -146,6 +146,12 @@ DIALOGS: Final = Asking(
 )
 
 
+def _page_of(settings: QSettings) -> Page:
+    """Return the page that was open last."""
+    saved = str(settings.value("page") or "")
+    return Page(saved) if saved in {page.value for page in Page} else Page.HOME
+
+
 class Window(QMainWindow):
     """Shows one site; `attach` gives it the desk of that site, before or after it is shown."""
 
@@ -173,7 +179,7 @@ class Window(QMainWindow):
         self.home: Path | None = None
         """Home of the site on this computer, None for another computer's."""
         self.setWindowTitle(NAME)
-        self.setWindowIcon(theme.icon("application", size=64))
+        self.setWindowIcon(theme.icon("application", size=64, disables=False))
         self.setMinimumSize(*MINIMUM_SIZE)
         self.resize(1280, 820)
 
@@ -206,7 +212,7 @@ class Window(QMainWindow):
         self.setStatusBar(self.status)
         self.toasts = ToastStack(self)
 
-        self._stale = False
+        self._stale = self._knew = False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(REDRAW_MS)
@@ -215,8 +221,8 @@ class Window(QMainWindow):
         """An icon in the tray stands for the program while this window is closed."""
         self._make_actions()
         self._fill_menu()
-        self.page = Page.HOME
-        self.go_to(Page.HOME)
+        self.page = _page_of(settings)
+        self.go_to(self.page)
         geometry = settings.value("geometry")
         if geometry is not None:
             self.restoreGeometry(geometry)
@@ -244,9 +250,14 @@ class Window(QMainWindow):
         self._draw()
 
     def refresh(self) -> None:
-        """Draw anew: now, or when the last drawing is old enough; not while nobody can see it."""
+        """Draw anew: now, or when the last drawing is old enough; not while nobody can see it.
+
+        What the service says first is drawn at once: until then nothing was known.
+        """
         self._stale = True
-        if self.isVisible() and not self._timer.isActive():
+        knows = self._desk is not None and self._desk.snapshot is not None
+        seen = self.isVisible() or not self._painted
+        if seen and (not self._timer.isActive() or knows > self._knew):
             self._draw_if_stale()
 
     def go_to(self, page: Page) -> None:
@@ -278,8 +289,9 @@ class Window(QMainWindow):
             self.go_to(page)
 
     def remember_place(self) -> None:
-        """Keep where the window is for the next time."""
+        """Keep where the window is, and its page, for the next time."""
         self._settings.setValue("geometry", self.saveGeometry())
+        self._settings.setValue("page", self.page.value)
         self._settings.sync()
 
     def _draw_if_stale(self) -> None:
@@ -290,6 +302,7 @@ class Window(QMainWindow):
         self._stale = False
         self._timer.start()
         snapshot = self._desk.snapshot if self._desk is not None else None
+        self._knew = snapshot is not None
         away = self._desk.away if self._desk is not None else ""
         reviewed = self._desk.reviewed if self._desk is not None else 0
         shell = present_shell(snapshot, away=away, reviewed=reviewed)
@@ -341,7 +354,7 @@ class Window(QMainWindow):
     # --- pages ---------------------------------------------------------------------------------
 
     def _make(self, page: Page) -> QWidget:
-        # Imported when opened: the first frame needs Home alone.
+        # Imported when opened: the first frame needs one page.
         match page:
             case Page.HOME:
                 return self._make_home()
@@ -359,6 +372,8 @@ class Window(QMainWindow):
                 return self._make_review()
 
     def _make_home(self) -> HomePage:
+        from app.ui.pages.home import HomePage
+
         page = HomePage()
         page.page_wished.connect(self.go_to)
         page.step_wished.connect(self._take_step)

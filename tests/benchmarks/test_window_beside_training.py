@@ -1,8 +1,9 @@
 """The budget of the window beside training, with a played service of a thousand epochs.
 
-`window_beside_training.py` prints the figures on an idle computer: there the window stays below 2 % of
-a core. The limits here leave room for what other tests take from caches and clocks; they catch a page
-that redraws what did not change.
+What "live" counts and how is said in `window_beside_training.py`, which prints the figures: on an idle
+computer the window rests at 1 % of a core. The limits here leave room for what other tests take from
+caches and clocks, so ratios of processor time are asserted; they catch a page that redraws what did not
+change, and a library that is loaded before the page is there.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from benchmarks.window_beside_training import measure
 
 
 @pytest.mark.window
-def test_the_window_rests_while_a_site_trains():
-    figures = measure(epochs=1000, seconds=8, starts=1)
-    assert figures["at rest, % of a core"] <= 5, figures
+def test_a_live_page_is_soon_there_and_rests_while_a_site_trains():
+    figures = measure(epochs=1000, seconds=8, starts=3)
+    assert figures["first page: work ratio"] <= 4.4, figures
+    assert figures["from Home: work ratio"] <= 4.8, figures
+    assert figures["at rest, % of a core"] <= 3, figures
     # Once a second the steps, and all others when an epoch ends.
     assert figures["redraws a second"] <= 2, figures
-    # With history, network library and plots; far less than loading everything at once.
-    assert figures["work ratio"] <= 14, figures

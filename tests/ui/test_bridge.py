@@ -58,6 +58,24 @@ def test_attaches_and_shows_the_snapshot(home, service, bridges, qtbot):
     assert bridge.away == ""
 
 
+def test_the_first_word_is_awaited_without_a_loop(home, service, bridges):
+    service.start()
+    bridge = bridges(home)
+    told: list[Snapshot] = []
+    bridge.snapshot_changed.connect(told.append)
+    bridge.open()
+    bridge.await_first(10.0)
+    assert told == [snapshots.training()]
+
+
+def test_a_service_that_is_not_there_keeps_nobody_waiting(home, bridges):
+    bridge = bridges(home)
+    bridge.open()
+    bridge.await_first(60.0)
+    assert bridge.snapshot is None
+    assert bridge.away == "starting the service of this site…"
+
+
 def test_events_keep_the_snapshot_true(home, service, bridges, qtbot):
     service.start()
     bridge = bridges(home)

@@ -51,13 +51,16 @@ from PySide6.QtWidgets import QApplication
 from app.ui import main, window
 class Sites(QObject):
     def __init__(self, *args, **kwargs): super().__init__()
-    def open(self):
+    def open(self): pass
+    def settle(self, home):
         print(time.process_time() - begun)
         print(" ".join(sorted(sys.modules)))
         QApplication.instance().exit()
-    def listen(self, home): pass
     def close(self): pass
 main.Sites = Sites
+class Bridge:
+    def await_first(self, longest_s): pass
+main.begin_attaching = lambda home, forwarded: Bridge()
 main.main(Path(os.environ["XDG_CONFIG_HOME"]) / "nowhere", theme="dark")
 """
 
@@ -207,6 +210,46 @@ def test_one_site_is_attached_at_a_time(open_window, bridges, tmp_path):
     assert not bridges[1].is_open
 
 
+def test_a_bridge_that_was_begun_before_the_window_is_taken_over(open_window, bridges, tmp_path):
+    shown = open_window(None, sites=("North", "Harbour"))
+    homes = (tmp_path / "north", tmp_path / "harbour")
+    begun = main_module.begin_attaching(homes[0], None)
+    sites = Sites(shown.window, homes, bridge=begun)
+    sites.open()
+    assert bridges == [begun]
+    assert begun.is_open
+    shown.window.header.sites.setCurrentIndex(1)
+    assert [bridge.is_open for bridge in bridges] == [False, True]
+    sites.close()
+
+
+def test_the_tray_tells_what_was_known_before_it_was_there(
+    open_window, bridges, notifiers, tmp_path
+):
+    from helpers import snapshots
+
+    shown = open_window(None)
+    sites = Sites(shown.window, (tmp_path,))
+    sites.open()
+    bridges[0].tell(snapshots.training())
+    sites.settle(tmp_path)
+    assert notifiers[0].told == []
+    assert notifiers[0].states == ["Training round 3 of 6, 38 s left"]
+    sites.close()
+
+
+@pytest.mark.parametrize("new", [False, True])
+def test_only_somebody_new_is_welcomed(open_window, bridges, notifiers, tmp_path, monkeypatch, new):
+    shown = open_window(None)
+    welcomed = []
+    monkeypatch.setattr(shown.window, "welcome", lambda: welcomed.append(True))
+    sites = Sites(shown.window, (tmp_path,), new=new)
+    sites.open()
+    sites.settle(tmp_path)
+    assert welcomed == [True] * new
+    sites.close()
+
+
 def test_the_invitation_of_the_command_line_is_read_once_and_never_joined(
     open_window, bridges, tmp_path
 ):
@@ -299,6 +342,7 @@ def test_events_are_told_outside_unless_somebody_looks(
     monkeypatch.setattr(shown.window, "isActiveWindow", lambda: looks)
     sites = Sites(shown.window, (tmp_path,))
     sites.open()
+    sites.settle(tmp_path)
     before = snapshots.training()
     bridges[0].tell(before)
     assert notifiers[0].told == []
@@ -319,6 +363,7 @@ def test_the_program_stays_in_the_tray_while_a_study_runs(
     shown = open_window(None)
     sites = Sites(shown.window, (tmp_path,))
     sites.open()
+    sites.settle(tmp_path)
     assert shown.window.in_tray
     for snapshot, stays in (
         (snapshots.checked(), False),

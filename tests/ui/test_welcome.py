@@ -15,7 +15,7 @@ from app.domain.errors import SetupProblem
 from app.system import gpu_package
 from app.system.paths import SITE_DATABASE
 from app.ui import welcome
-from app.ui.main import Sites
+from app.ui.main import Sites, is_new
 from app.ui.presenters.first_steps import FirstStep
 from app.ui.presenters.machine_desk import MachineDesk
 from app.ui.presenters.sample_study import SampleState, SampleStudyStart
@@ -181,12 +181,10 @@ def test_no_file_chosen_changes_nothing(shown, qtbot):
         (False, None, object(), False),
     ],
 )
-def test_only_a_newcomer_is_led(open_window, tmp_path, site, invitation, forwarded, new):
+def test_only_a_newcomer_is_led(tmp_path, site, invitation, forwarded, new):
     if site:
         (tmp_path / SITE_DATABASE).write_bytes(b"")
-    window = open_window(None).window
-    sites = Sites(window, [tmp_path], invitation=invitation, forwarded=forwarded)
-    assert sites._is_new() is new
+    assert is_new([tmp_path], invitation=invitation, forwarded=forwarded) is new
 
 
 class PlayedBridge:

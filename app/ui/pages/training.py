@@ -25,7 +25,7 @@ from app.ui.presenters.curves import curves_table
 from app.ui.presenters.federation import SITE_COLUMNS
 from app.ui.presenters.parts import Curve
 from app.ui.presenters.speed import SpeedState
-from app.ui.presenters.training import Tile, TrainingState, narrowed
+from app.ui.presenters.training import Tile, TrainingState, log_entries, narrowed
 from app.ui.text import EMPTY_TRAINING, EMPTY_TRAINING_HINT, ESTIMATE, PURPOSE, Page, Tone
 from app.ui.theme import GRID
 from app.ui.widgets.card import Card, FactGrid, page_layout, row_of, scrolling
@@ -323,7 +323,9 @@ class TrainingPage(QWidget):
         if self._state is None or not self.log.isVisible():
             return
         entries = narrowed(
-            self._state.log, self._log_words.text(), troubles=self._log_troubles.isChecked()
+            log_entries(self._state.log),
+            self._log_words.text(),
+            troubles=self._log_troubles.isChecked(),
         )
         shown = "\n".join(entry.text for entry in entries)
         before = self.log.toPlainText()

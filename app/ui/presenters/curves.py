@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import Final
 
 from app.control.messages import RoundRow
@@ -39,10 +40,10 @@ def loss_curves(
     return tuple(
         curve
         for curve in (
-            _of(epochs, "Training", lambda record: record.train_loss),
-            _of(epochs, "Validation", lambda record: record.validation_loss),
-            _alone(baseline, "Training", lambda record: record.train_loss),
-            _alone(baseline, "Validation", lambda record: record.validation_loss),
+            _of(epochs, "Training", attrgetter("train_loss")),
+            _of(epochs, "Validation", attrgetter("validation_loss")),
+            _alone(baseline, "Training", attrgetter("train_loss")),
+            _alone(baseline, "Validation", attrgetter("validation_loss")),
             _at_ends(closed, ends, "Training", lambda row: row.train_loss),
             _at_ends(closed, ends, "Validation", lambda row: row.validation_loss),
         )
@@ -63,8 +64,8 @@ def dice_curves(
     ends = _ends(epochs)
     closed = tuple(row for row in rounds if row.number in ends)
     curves = [
-        _of(epochs, AVERAGE, lambda record: record.pseudo_dice_average),
-        _alone(baseline, AVERAGE, lambda record: record.pseudo_dice_average),
+        _of(epochs, AVERAGE, attrgetter("pseudo_dice_average")),
+        _alone(baseline, AVERAGE, attrgetter("pseudo_dice_average")),
         _at_ends(closed, ends, AVERAGE, lambda row: _mean(row.pseudo_dice)),
     ]
     for number, label in enumerate(labels):
@@ -81,7 +82,7 @@ def rate_curves(epochs: tuple[EpochRecord, ...]) -> tuple[Curve, ...]:
     """Return the learning rate."""
     if not epochs:
         return ()
-    return (_of(epochs, "Learning rate", lambda record: record.learning_rate),)
+    return (_of(epochs, "Learning rate", attrgetter("learning_rate")),)
 
 
 @kept
@@ -147,16 +148,17 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _of(epochs: tuple[EpochRecord, ...], name: str, value: Measure) -> Curve:
-    points = [
-        (float(record.epoch), measured)
-        for record in epochs
-        if (measured := value(record)) is not None
-    ]
-    return Curve(
-        name=name,
-        x=tuple(epoch for epoch, _ in points),
-        y=tuple(measured for _, measured in points),
-    )
+    values, places = list(map(value, epochs)), _places(epochs)
+    if None not in values:
+        return Curve(name=name, x=places, y=tuple(one for one in values if one is not None))
+    points = [(x, y) for x, y in zip(places, values, strict=True) if y is not None]
+    return Curve(name=name, x=tuple(x for x, _ in points), y=tuple(y for _, y in points))
+
+
+@kept
+def _places(epochs: tuple[EpochRecord, ...]) -> tuple[float, ...]:
+    """Return where the epochs lie on the lower axis; curves of the same epochs share it."""
+    return tuple(float(record.epoch) for record in epochs)
 
 
 def _alone(epochs: tuple[EpochRecord, ...], like: str, value: Measure) -> Curve:

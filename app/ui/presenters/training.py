@@ -122,7 +122,8 @@ class TrainingState:
     meters: tuple[Meter, ...]
     sites: Table
     rounds: Table
-    log: tuple[LogEntry, ...]
+    log: tuple[LogLine, ...]
+    """As the service has them; `log_entries` turns them into what is read, when somebody looks."""
     paused: bool
     can_pause: bool
     can_resume: bool
@@ -167,7 +168,7 @@ def present_training(snapshot: Snapshot | None, *, now: float) -> TrainingState:
         meters=meters_of(view.samples),
         sites=sites_table(federation, now=now),
         rounds=rounds_table(federation),
-        log=log_entries(view.log),
+        log=view.log,
         paused=view.paused,
         can_pause=running and not view.paused and not view.pausing,
         can_resume=view.paused or view.pausing,

@@ -65,7 +65,7 @@ class NavigationButton(QToolButton):
     def _draw(self) -> None:
         colours = theme.colours()
         colour = colours.accent if self.isChecked() else colours.muted
-        self.setIcon(theme.icon(self._page.value.lower(), colour, 20))
+        self.setIcon(theme.icon(self._page.value.lower(), colour, 20, disables=False))
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)

@@ -39,6 +39,8 @@ def show_text(target: QLabel, text: str) -> None:
 
 def restyle(widget: QWidget) -> None:
     """Let the style sheet look again at a widget whose properties changed."""
+    if not widget.testAttribute(Qt.WidgetAttribute.WA_WState_Polished):
+        return  # nothing has looked at it yet
     widget.style().unpolish(widget)
     widget.style().polish(widget)
     widget.update()
@@ -159,7 +161,7 @@ class IconButton(QToolButton):
         self.setToolTip(name)
 
     def _draw(self) -> None:
-        self.setIcon(theme.icon(self._icon, theme.colours().muted, 18))
+        self.setIcon(theme.icon(self._icon, theme.colours().muted, 18, disables=False))
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)

@@ -19,6 +19,7 @@ from app.ui.widgets.first_picture import LEFT_AXIS
 from app.ui.widgets.labels import label
 
 REDRAW_MS: Final = 500
+_PLOTTING_MS: Final = 1500
 
 
 class Bars(Protocol):
@@ -37,8 +38,8 @@ class Bars(Protocol):
 class Plot(QWidget):
     """A title, small tools, and an empty sentence around a pyqtgraph plot.
 
-    A subclass may have a light first picture, which is seen until pyqtgraph has been imported
-    beside the window, or somebody asks more of the plot than to be seen.
+    A subclass may have a light first picture, which is seen until somebody asks more of the plot than
+    to be seen.
     """
 
     def __init__(
@@ -117,10 +118,10 @@ class Plot(QWidget):
             self._first.setVisible(there)
         if there and self._plot is None and not self._show_first():
             self._build_now()
-        self._stale = there and self._plot is None
-        if self._stale:
+        self._stale = False
+        if there and self._plot is None:
             self._redraws += 1
-            self._timer.start()  # to see whether pyqtgraph has come
+            self._timer.start()
         elif self._plot is not None:
             self._plot.setVisible(there)
             self._reading.setVisible(there)
@@ -129,12 +130,12 @@ class Plot(QWidget):
             self._timer.start()
 
     def _show_first(self) -> bool:
-        """Show the first picture while pyqtgraph is not there; whether that is all for now."""
-        if plotting.is_loaded():
+        """Show the first picture until somebody asks for more; whether that is all for now.
+
+        It costs half of what the plot does at every redraw, all day long beside training.
+        """
+        if self._first is None and plotting.is_loaded():
             return False
-        if self._first is not None:
-            # The window has been seen by now: nothing waits for this thread's work.
-            plotting.load_beside()
         picture = self._draw_first()
         if picture is not None and self._first is None:
             self._first = picture
@@ -144,6 +145,8 @@ class Plot(QWidget):
                 part.setMouseTracking(True)
             picture.show()
             self._reading.show()
+            # When the window has been seen, so that whoever points at a plot then has it at once.
+            QTimer.singleShot(_PLOTTING_MS, self, plotting.load_beside)
         return picture is not None
 
     def _need_plot(self) -> None:

@@ -43,7 +43,8 @@ class RecordTable(QTableView):
         self._widths: list[int] = []
         self._most_rows = 0
         self._empty = label(table.empty, "muted")
-        self._empty.setParent(self.viewport())
+        # Not of the viewport: asking for it lets PySide6 prepare every kind of widget there is.
+        self._empty.setParent(self)
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._empty.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.setModel(self.proxy)
@@ -174,7 +175,8 @@ class RecordTable(QTableView):
         self._empty.setVisible(self.proxy.rowCount() == 0)
         if self.proxy.rowCount() == 0 and self.records.table.rows:
             self._empty.setText("No row fits the filter.")
-        self._empty.setGeometry(self.viewport().rect().adjusted(2 * GRID, 0, -2 * GRID, 0))
+        top = self.horizontalHeader().height()
+        self._empty.setGeometry(self.rect().adjusted(2 * GRID, top, -2 * GRID, 0))
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)

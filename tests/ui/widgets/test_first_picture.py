@@ -142,16 +142,28 @@ def test_lines_are_seen_before_pyqtgraph_is_asked_for(plot, loading, qtbot):
     assert plot._plot is None
 
 
-def test_the_plot_takes_the_place_of_the_picture_when_pyqtgraph_has_come(plot, loading, qtbot):
+def test_the_picture_stays_and_follows_until_somebody_asks_for_more(plot, loading, qtbot):
     plot.draw([curve(*VALUES)])
     loading.come = True
-    qtbot.waitUntil(lambda: plot._plot is not None)
+    first = plot._first
+    plot.draw([curve(*VALUES, 1.0)])
+    qtbot.waitUntil(lambda: plot.redraws == 2)
+    assert plot._first is first
+    assert plot._plot is None
+    assert first._traces[0].y == (*VALUES, 1.0)
+    qtbot.wait(100)
+    assert plot.redraws == 2  # nothing is drawn that did not change
+
+
+def test_the_plot_takes_the_place_of_the_picture(plot, loading, qtbot):
+    plot.draw([curve(*VALUES)])
+    move_over(plot._first)
     assert plot._first is None
     assert plot._plot.isVisible()
     assert list(plot._items[0].getData()[1]) == list(VALUES)
     redraws = plot.redraws
     qtbot.wait(100)
-    assert plot.redraws == redraws  # it looks no more whether something has come
+    assert plot.redraws == redraws
 
 
 @pytest.mark.parametrize(
@@ -194,7 +206,7 @@ def test_picture_and_plot_show_the_same(qtbot, look, loading, theme, unit_range)
     hue = colours().curves[0]
     first, picture = lines_in(made, hue), made._first
     area = picture.area().translated(picture.pos())
-    loading.come = True
+    move_over(picture)
     qtbot.waitUntil(lambda: made._plot is not None)
     QApplication.processEvents()
     view = made._plot.getPlotItem().getViewBox()
