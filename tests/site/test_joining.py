@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import pytest_asyncio
 from helpers.clock import HandClock
@@ -10,6 +12,7 @@ from helpers.site_home import make_folder, study_terms
 from helpers.tcp_proxy import connect_proxy
 
 from app.domain.errors import DataProblem, ErrorCode, LinkProblem, PeerMistake, SetupProblem
+from app.domain.study import Method, Transfer
 from app.federation.study_file import terms_to_json
 from app.site import membership
 from app.site.audit import AuditLog
@@ -24,7 +27,7 @@ from app.site.joining import (
     read_invitation,
     shown_proxy,
 )
-from app.site.state import Folder, SiteStore, StandingAllowance
+from app.site.state import Folder, MeasuredPace, SiteStore, StandingAllowance
 from app.system.clock import SystemClock
 from app.system.locks import HomeLock
 from app.system.settings import load_settings
@@ -71,6 +74,28 @@ async def test_reasons_why_it_cannot_be_joined(invitation):
     assert late.remedy
     second = invitation_view(read, clock=CLOCK, already=True)
     assert "already" in second.problem
+
+
+@pytest.mark.parametrize("method", Method)
+async def test_the_costs_of_every_precision_are_told_before_joining(invitation, method):
+    """Bytes of a round and of the study, and its last day; a half and a quarter by precision."""
+    read = read_invitation(invitation)
+    pace = MeasuredPace(
+        at=0.0, device="cpu", step_s=0.5, validation_step_s=0.1, configuration="3d_fullres",
+        planner="ExperimentPlanner", scaled=False, planned=False,
+    )  # fmt: skip
+    told = {}
+    for transfer in Transfer:
+        terms = study_terms(method=method, transfer=transfer)
+        asked = dataclasses.replace(read, terms=terms_to_json(terms))
+        traffic = invitation_view(asked, clock=CLOCK, already=False, pace=pace).traffic
+        assert traffic.transfer == transfer.value
+        assert traffic.estimated, "there is no plan yet: these are the most that it can be"
+        assert traffic.study_up == terms.rounds * traffic.round_up
+        assert traffic.finish_at > CLOCK.now()
+        told[transfer] = traffic.round_up
+    assert told[Transfer.FP16] == told[Transfer.FP32] / 2
+    assert told[Transfer.INT8] < 0.2507 * told[Transfer.FP32]
 
 
 async def test_a_file_that_is_no_invitation_is_named_so(tmp_path):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from helpers import snapshots
 from msgspec.structs import replace
 
@@ -119,3 +120,25 @@ def test_an_invitation_shows_its_costs():
     assert names[-4:] == ["Each round", "Whole study", "Ends", "Valid until"]
     joined = present_federation(snapshots.joined())
     assert [fact.name for fact in joined.facts][-3:] == ["Each round", "Whole study", "Ends"]
+
+
+@pytest.mark.parametrize(
+    ("transfer", "words"),
+    [
+        ("fp32", "all weights, 4 bytes each"),
+        ("fp16", "changes of weights, 2 bytes each"),
+        ("int8", "changes of weights, 1 byte each"),
+    ],
+)
+def test_how_weights_travel_is_said_with_every_precision(transfer, words):
+    shown = traffic_facts(replace(snapshots.traffic(), transfer=transfer))
+    assert words in shown[0].value
+
+
+def test_a_measurement_is_offered_where_the_end_is_not_known():
+    open_end = present_invitation("/f", snapshots.invitation(), now=snapshots.NOW)
+    assert open_end.can_measure
+    known = replace(snapshots.invitation(), traffic=snapshots.traffic(finish_at=snapshots.NOW + 1))
+    assert not present_invitation("/f", known, now=snapshots.NOW).can_measure
+    late = snapshots.invitation("the invitation expired", "Ask for a new one.")
+    assert not present_invitation("/f", late, now=snapshots.NOW).can_measure
