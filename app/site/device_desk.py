@@ -145,6 +145,7 @@ class DeviceDesk:
                     planner=terms.planner,
                     scaled=measured.scaled,
                     planned=usable,
+                    plan=plan.sha256 if usable and plan is not None else "",
                 )
             )
         self._changed()
@@ -189,6 +190,7 @@ class DeviceDesk:
         joined, pace = self._site.joined, self._site.store.get(MeasuredPace)
         if joined is None or pace is None or not pace.fits(joined.terms):
             return None
+        pace = pace.for_plan(self._site.store.get(Plan))
         left = self._rounds_left()
         lasts = duration(
             joined.terms,

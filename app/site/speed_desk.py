@@ -47,6 +47,7 @@ class SpeedDesk:
         key, joined = self._key(study.device), self._site.joined
         if key and joined is not None:
             terms, now = joined.terms, self._site.clock.now()
+            plan = self._site.store.get(Plan)
             history = self._site.store.get(PaceHistory) or PaceHistory(items=())
             entry = PaceEntry(key=key, step_s=study.pace.step_s, at=now)
             pace = MeasuredPace(
@@ -60,6 +61,7 @@ class SpeedDesk:
                 scaled=False,
                 planned=True,
                 trained=True,
+                plan="" if plan is None else plan.sha256,
             )
             try:
                 self._site.store.put(with_epoch(history, entry), pace)
@@ -84,7 +86,10 @@ class SpeedDesk:
                 began_at=self._began_at,
             )
         pace = self._site.store.get(MeasuredPace)
-        if pace is None or pace.trained or pace.rough or not pace.fits(joined.terms):
+        if pace is None or not pace.fits(joined.terms):
+            return SpeedView()
+        pace = pace.for_plan(self._site.store.get(Plan))
+        if pace.trained or pace.rough:
             return SpeedView()
         return self._judged(
             joined.terms,

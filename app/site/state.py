@@ -304,7 +304,7 @@ class MeasuredPace(Record, frozen=True):
     """What a calibration measured; it outlives a study, for the next one may be like it.
 
     `planned` says that a study's own plan was measured, not the largest network of its kind;
-    `trained` that it is the pace of training itself, the best there is to know.
+    `trained` that it is the pace of training itself, the best there is to know. `plan` is that plan.
     """
 
     at: float
@@ -316,11 +316,18 @@ class MeasuredPace(Record, frozen=True):
     scaled: bool
     planned: bool
     trained: bool = False
+    plan: str = ""
 
     @property
     def rough(self) -> bool:
         """Whether another plan, or smaller patches, were measured."""
         return self.scaled or not self.planned
+
+    def for_plan(self, plan: Plan | None) -> MeasuredPace:
+        """Return it as what it says about training by `plan`: of another plan it says it roughly."""
+        if plan is not None and plan.sha256 == self.plan:
+            return self
+        return msgspec.structs.replace(self, planned=False, trained=False)
 
     def fits(self, terms: StudyTerms) -> bool:
         """Whether it says something about a study of these terms."""

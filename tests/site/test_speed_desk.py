@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from app.control.messages import Accepted, Calibrate, PauseTraining, SetDevices
 from app.jobs.events import Calibrated
-from app.site.state import PaceEntry, PaceHistory, Plan
+from app.site.state import MeasuredPace, PaceEntry, PaceHistory, Plan
 from app.wire.messages import UpdateOffered
 
 pytestmark = pytest.mark.asyncio
@@ -98,3 +98,22 @@ async def test_what_training_shows_takes_the_place_of_what_was_measured(site):
     await site.service.command(SetDevices(batch_size=1))
     site.train(2)
     await site.until(lambda: any("1 patches" in e.key for e in history(site)), "new history")
+
+
+async def test_the_pace_of_another_study_is_told_roughly(site):
+    pace = MeasuredPace(
+        at=site.clock.now(), device="cpu", step_s=0.5, validation_step_s=0.25,
+        configuration="3d_fullres", planner="ExperimentPlanner", scaled=False, planned=True,
+        trained=True, plan="e" * 64,
+    )  # fmt: skip
+    await site.to_prepared()
+    site._site.store.put(pace)
+    await site.service.command(PauseTraining())  # the board is drawn anew
+    await site.until(lambda: site.snapshot.training.calibration is not None)
+    found = site.snapshot.training.calibration
+    assert (found.rough, found.trained) == (True, False)
+    assert "about" in found.sentence
+    assert site.snapshot.training.speed.step_s is None
+    plan = site._site.store.get(Plan)
+    assert pace.for_plan(replace(plan, sha256="e" * 64)) == pace
+    assert not pace.for_plan(None).trained

@@ -100,8 +100,10 @@ def estimate_of(view: TrainingView, *, now: float) -> EstimateState:
     begun = bool(view.round or view.epochs or view.steps)
     speed = speed_of(view.speed)
     compared = known is not None and not begun and view.speed.step_s is not None
-    button = "" if running is not None or view.phase == _TRAINING else "Measure this computer"
-    if button and known is not None and not known.trained:
+    # Training's own pace is the better measure, and stands in the sentence about speed.
+    own = view.phase == _TRAINING or (known is not None and known.trained)
+    button = "" if running is not None or own else "Measure this computer"
+    if button and known is not None:
         button = "Measure again"
     return EstimateState(
         sentence=_estimate_sentence(view, now=now),

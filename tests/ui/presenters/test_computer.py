@@ -72,6 +72,8 @@ def test_while_training_the_other_card_compares_and_no_step_time_stands_here():
     assert estimate.sentence == "By the pace at which this study trains here:"
     assert not any("step" in fact.name for fact in estimate.facts)
     assert estimate_of(replace(view, calibration=None), now=NOW).sentence == OWN_PACE
+    # Between rounds too: a measurement could tell another figure than training does.
+    assert estimate_of(replace(view, phase="waiting"), now=NOW).button == ""
 
 
 def test_a_rough_estimate_says_about_everywhere():
