@@ -46,6 +46,8 @@ from app.system.atomic import disk_errors
 from app.system.tensor_files import TensorFile, TensorFileWriter, read_manifest
 
 Statements = Sequence[tuple[SiteName, BlobRef]]
+_Named = tuple[tuple[TensorSpec, str], ...]
+"""The tensors of a site's base in their order, each with the group that it is cut from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,26 +238,31 @@ class SharedLayers:
     ) -> tuple[SiteShare, ...]:
         """Cut from a model what each of `statements`' sites gets; `networks` are all sites'.
 
-        `change` makes the model of the one that the shares of `before` were cut from.
+        `change` makes the model of the one that the shares of `before` were cut from. Sites of equal
+        networks get the same files, which are made once.
         """
         groups = self._grouped(networks)
         path = self._spool.path(model.sha256)
         manifest = read_manifest(path)
         values, held = TensorFile(path, manifest), {spec.name for spec in manifest}
         earlier = {share.site: share.base for share in before}
+        bases: dict[_Named, BlobRef] = {}
+        changes: dict[tuple[_Named, BlobRef], BlobRef | None] = {}
         shares = []
         for site, statement in statements:
             part = part_of(groups, networks, site)
             keys = keys_of(networks[site], self._terms.aggregation)
-            specs = [spec for spec in part.tensors if keys[spec.name] in held]
-            target = self._folder / "base.safetensors"
-            with disk_errors(target), TensorFileWriter(target, specs) as output:
-                for spec in specs:
-                    output.write(spec.name, values.read(keys[spec.name]))
-            base = reference(self._spool.keep_file(target))
+            named = tuple(
+                (spec, keys[spec.name]) for spec in part.tensors if keys[spec.name] in held
+            )
+            if named not in bases:
+                bases[named] = self._cut_base(values, named)
+            base = bases[named]
             old, smaller = earlier.get(site), None
             if change is not None and old is not None:
-                smaller = self._cut_change(change, old, base, keys)
+                if (named, old) not in changes:
+                    changes[named, old] = self._cut_change(change, old, base, keys)
+                smaller = changes[named, old]
             shares.append(
                 SiteShare(
                     site=site,
@@ -267,6 +274,16 @@ class SharedLayers:
                 )
             )
         return tuple(shares)
+
+    def _cut_base(self, values: TensorFile, named: _Named) -> BlobRef:
+        target = self._folder / "base.safetensors"
+        with (
+            disk_errors(target),
+            TensorFileWriter(target, [spec for spec, _ in named]) as output,
+        ):
+            for spec, key in named:
+                output.write(spec.name, values.read(key))
+        return reference(self._spool.keep_file(target))
 
     def _cut_change(
         self, change: Path, before: BlobRef, base: BlobRef, keys: Mapping[str, str]

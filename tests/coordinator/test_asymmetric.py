@@ -46,7 +46,7 @@ from app.federation.study_events import AlignSites, AverageRound, SiteShare
 from app.federation.study_file import parse_study
 from app.federation.transfer import encode
 from app.system.clock import SystemClock
-from app.system.tensor_files import apply_change
+from app.system.tensor_files import TensorFileWriter, apply_change
 from app.wire.messages import (
     Blob,
     BlobKind,
@@ -646,3 +646,28 @@ def walk(folder: Path, transfer: Transfer, comes: int, deliveries: list[set[str]
         shares = {share.site: share for share in averaged.shares}
     spool.close()
     assert sum(walker.made for walker in walkers.values()) == by_change
+
+
+async def test_sites_of_equal_networks_are_cut_one_base(tmp_path, monkeypatch):
+    """A base of a large network is hundreds of megabytes: written once, not once for each site."""
+    spool = Spool(tmp_path / "spool", study=study_id("0" * 32), clock=SystemClock())
+    text = STUDY.format(
+        rule="cases", rounds=3, optimiser="none", least=2, fold="0", transfer="int8"
+    )
+    layers = SharedLayers(parse_study(text), spool=spool, folder=tmp_path)
+    statements = [
+        (SiteName(name), reference(spool.keep_bytes(shared_network.encode(STATEMENTS[name]))))
+        for name in sorted(CASES)
+    ]
+    cut = []
+
+    class Counted(TensorFileWriter):
+        def __init__(self, path, specs):
+            cut.append(path.name)
+            super().__init__(path, specs)
+
+    monkeypatch.setattr("app.coordinator.asymmetric.TensorFileWriter", Counted)
+    shares = {share.site: share for share in layers.align_study(statements).shares}
+    assert cut.count("base.safetensors") == 2
+    assert shares["north"].base == shares["valley"].base != shares["harbour"].base
+    spool.close()
