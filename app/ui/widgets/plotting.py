@@ -23,7 +23,9 @@ def load_beside() -> None:
     """Begin to import pyqtgraph in a thread, once; `is_loaded` tells when it is there."""
     if not _begun.is_set():
         _begun.set()
-        threading.Thread(target=load, name="plotting", daemon=True).start()
+        # No daemon: a window that is closed meanwhile waits for it. Python's end in the middle of an
+        # import of numpy crashes.
+        threading.Thread(target=load, name="plotting").start()
 
 
 def is_loaded() -> bool:
