@@ -179,7 +179,7 @@ def _print_status(status: CoordinatorStatus) -> None:
             site.state,
             "connected" if site.connected else f"silent for {site.silent_s} s",
             str(site.cases),
-            str(site.round) if status.folds == 1 else _place(status, site.round),
+            _place(status, site.round).removeprefix("round "),
             str(site.epoch),
             f"{site.step}/{site.steps}",
             site.words,
