@@ -179,7 +179,7 @@ def _print_status(status: CoordinatorStatus) -> None:
             site.state,
             "connected" if site.connected else f"silent for {site.silent_s} s",
             str(site.cases),
-            _place(status, site.round).removeprefix("round "),
+            _short_place(status, site.round),
             str(site.epoch),
             f"{site.step}/{site.steps}",
             site.words,
@@ -203,9 +203,19 @@ def _place(status: CoordinatorStatus, number: int) -> str:
     """Return which round of which fold a round of the study is."""
     from app.domain.folds import place_of
 
-    if status.folds == 1 or not number:
+    if status.folds == 1:
         return f"round {number}"
     return str(place_of(number, rounds=status.rounds, folds=status.folds))
+
+
+def _short_place(status: CoordinatorStatus, number: int) -> str:
+    """Return the same for a narrow column."""
+    from app.domain.folds import place_of
+
+    if status.folds == 1 or not number:
+        return str(number)
+    place = place_of(number, rounds=status.rounds, folds=status.folds)
+    return f"{place.round} (fold {place.number})"
 
 
 def _say(line: str) -> None:
