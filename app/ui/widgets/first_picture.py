@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from PySide6.QtCore import QByteArray, QDataStream, QRectF, Qt
+from PySide6.QtCore import QByteArray, QDataStream, QPointF, QRectF, Qt
 from PySide6.QtGui import (
     QColor,
     QFont,
@@ -32,8 +32,8 @@ from app.ui.models.axis import Span, padded, ticks
 LEFT_AXIS: Final = 52
 """Pixels for the numbers of the left axis: equal in all plots, so that they stand under each other."""
 _TOP, _RIGHT, _GAP = 4, 8, 3
-_TICKS_APART: Final = 42
-_TEXTS_APART: Final = 100
+_TICKS_APART: Final = 24
+_TEXTS_APART: Final = 56
 _BELOW: Final = 14
 """Pixels that pyqtgraph gives a lower axis besides its two lines of text."""
 _MARK: Final = 3.0
@@ -145,7 +145,13 @@ class FirstPicture(QWidget):
                 painter.setPen(Qt.PenStyle.NoPen)
                 painter.setBrush(QColor(trace.colour))
                 for point in points.toList():
-                    painter.drawEllipse(point, _MARK, _MARK)
+                    if trace.style is Qt.PenStyle.NoPen:
+                        painter.drawPolygon(_DIAMOND.translated(point))
+                    else:
+                        painter.drawEllipse(point, _MARK, _MARK)
+
+
+_DIAMOND: Final = QPolygonF([QPointF(0, -3.5), QPointF(3.5, 0), QPointF(0, 3.5), QPointF(-3.5, 0)])
 
 
 def _polygon(x: tuple[float, ...], y: tuple[float, ...]) -> QPolygonF:
