@@ -722,7 +722,7 @@ def test_a_session_whose_images_were_removed_says_so(study, tmp_path):
 def test_an_epoch_beyond_the_study_is_our_mistake(study):
     session = study.session(total_epochs=1)
     session.open()
-    with pytest.raises(OurMistake, match="epoch 2 is beyond the study's last epoch"):
+    with pytest.raises(OurMistake, match="epoch 2 is beyond the last epoch of its fold"):
         session.train(study.round(1, base=study.base, epochs=2))
     session.close()
 

@@ -138,13 +138,13 @@ async def test_the_average_of_the_present_round_is_exported_when_it_is_first_use
     await site.until(lambda: last_update(site) == 2, "second update")
     [model] = site.snapshot.review.models
     assert (model.kind, model.round, model.digest) == (ModelKind.ROUND, 1, "")
-    assert model.name == "n, average after round 1"
+    assert model.name == "n, average after round 1 of 3"
     for _ in range(2):
         await site.service.command(SegmentCases(model=model.path))
         await done(site)
     exports = [job for job in site.runner.started if isinstance(job, ExportJob)]
     assert len(exports) == 1
-    assert Path(exports[0].weights).read_bytes() == b"global model before round 2"
+    assert Path(exports[0].folds["0"]).read_bytes() == b"global model before round 2"
     [kept] = site.snapshot.review.models
     assert kept.digest
 
