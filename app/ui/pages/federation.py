@@ -9,7 +9,8 @@ from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
 from app.ui.actions import Action, described
 from app.ui.models.rows import Table
-from app.ui.presenters.federation import SITE_COLUMNS, FederationState, InvitationState
+from app.ui.presenters.federation import FederationState, InvitationState
+from app.ui.presenters.study_tables import SITE_COLUMNS
 from app.ui.text import COMMON_PLAN, EMPTY_FEDERATION, EMPTY_FEDERATION_HINT, PURPOSE, Page
 from app.ui.theme import GRID
 from app.ui.widgets.card import Card, FactGrid, page_layout, row_of, scrolling

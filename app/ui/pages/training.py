@@ -22,9 +22,9 @@ from app.ui.actions import SHORTCUTS, Action, described
 from app.ui.models.rows import Table
 from app.ui.presenters.computer import ComputerState, OfferState
 from app.ui.presenters.curves import curves_table
-from app.ui.presenters.federation import SITE_COLUMNS
 from app.ui.presenters.parts import Curve
 from app.ui.presenters.speed import SpeedState
+from app.ui.presenters.study_tables import SITE_COLUMNS
 from app.ui.presenters.training import Tile, TrainingState, log_entries, narrowed
 from app.ui.text import EMPTY_TRAINING, EMPTY_TRAINING_HINT, ESTIMATE, PURPOSE, Page, Tone
 from app.ui.theme import GRID

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-from app.control.messages import JobView
+from app.control.messages import JobView, LinkState
 from app.ui.text import Tone, duration, sentence_case
+
+LINK_WORDS: Final = {
+    LinkState.NONE: ("No study", Tone.NEUTRAL),
+    LinkState.CONNECTING: ("Connecting", Tone.INFO),
+    LinkState.PENDING: ("Waits for approval", Tone.WARNING),
+    LinkState.CONNECTED: ("Connected", Tone.GOOD),
+    LinkState.OFFLINE: ("Offline, trying again", Tone.WARNING),
+    LinkState.REFUSED: ("Refused", Tone.DANGER),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.control.messages import Snapshot
-from app.ui.presenters.federation import LINK_WORDS
 from app.ui.presenters.home import StepMark, five_steps
-from app.ui.presenters.parts import Badge
+from app.ui.presenters.parts import LINK_WORDS, Badge
 from app.ui.presenters.training import training_brief
 from app.ui.text import Page, Tone, sentence_case, site_title
 

@@ -26,11 +26,11 @@ from app.ui.presenters.curves import (
     round_ends,
     step_curves,
 )
-from app.ui.presenters.federation import rounds_table, sites_table
 from app.ui.presenters.memory import kept
 from app.ui.presenters.meters import Meter, meters_of
 from app.ui.presenters.parts import Curve, Progress, failure_of, progress_of
 from app.ui.presenters.speed import SpeedState, speed_of
+from app.ui.presenters.study_tables import rounds_table, sites_table
 from app.ui.text import (
     NOTHING,
     Tone,

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
-from app.control.messages import JobView
-from app.ui.presenters.parts import Progress, failure_of, progress_of
+from app.control.messages import JobView, LinkState
+from app.ui.presenters.parts import LINK_WORDS, Progress, failure_of, progress_of
+
+
+def test_every_link_state_has_words():
+    assert set(LINK_WORDS) == set(LinkState)
 
 
 def test_running_job_counts():
