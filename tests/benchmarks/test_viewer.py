@@ -36,9 +36,12 @@ def test_slices_are_shown_many_times_faster_than_by_plain_views(qapp):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_whole_body_ct_is_shown_many_times_faster_than_by_plain_views(qapp):
-    """Limits below what a busy machine showed: linked 16 to 18.6, scroll 10.9 to 11.3."""
+    """The budget, on an idle computer: there linked was 22.5, scroll 17, contours 18.6.
+
+    A busy one showed 16 to 18.6 for linked moves.
+    """
     figures = measure(slices=600, side=512, rounds=60)
     assert figures["scroll ratio (work)"] >= 8, figures
-    assert figures["linked ratio (work)"] >= 15, figures
+    assert figures["linked ratio (work)"] >= 20, figures
     assert figures["linked, contours ratio (work)"] >= 13, figures
     assert figures["memory ratio"] <= 4.5, figures
