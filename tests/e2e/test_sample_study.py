@@ -22,14 +22,18 @@ import pytest
 from app.cli import DONE, demo, run
 from app.control.client import ControlClient
 from app.control.coordinator_client import study_status
+from app.control.messages import RunView
 from app.control.server import find_service
 from app.coordinator.service import resting_status
+from app.domain.segmentation import ModelKind
 from app.federation import shared_codec
 from app.system.sample_study import SampleStudy, sample_folder
 
 pytestmark = [
     pytest.mark.nnunet,
     pytest.mark.e2e,
+    pytest.mark.window,
+    pytest.mark.qt_log_ignore("This plugin does not support propagateSizeHints"),
     pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL"),
 ]
 
@@ -42,6 +46,11 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
+def mean_dice(run: RunView, name: str) -> float:
+    dice = [label.dice for case in run.scores for label in case.labels if label.label == name]
+    return sum(dice) / len(dice)
+
+
 async def closed_rounds(study: SampleStudy, number: int, within_s: float) -> None:
     async with asyncio.timeout(within_s):
         while len((await study_status(study.coordinator)).closed_rounds) < number:  # noqa: ASYNC110
@@ -51,7 +60,12 @@ async def closed_rounds(study: SampleStudy, number: int, within_s: float) -> Non
 async def run_study(study: SampleStudy) -> dict[str, object]:
     # Changes of one byte: what every message, file and restart of a study must carry.
     await demo.start(
-        study, transfer="int8", rounds=2, iterations_per_epoch=2, validation_iterations=1
+        study,
+        transfer="int8",
+        rounds=2,
+        iterations_per_epoch=2,
+        validation_iterations=1,
+        score_every=1,
     )
     try:
         await closed_rounds(study, 1, 300)
@@ -63,13 +77,33 @@ async def run_study(study: SampleStudy) -> dict[str, object]:
                 await asyncio.sleep(0.01)
         await demo.start_coordinator(study)
         await demo.watch(study)
+        benefit = compare_alone_and_together(study)
         scores = await demo.segment_held_out(study)
         await asyncio.to_thread(demo.export, study)
         async with await ControlClient.connect(study.site("north")) as client:
             snapshot = client.snapshot
     finally:
         await demo.stop(study)
-    return {"figures": demo.collect_figures(study, scores, {}), "snapshot": snapshot}
+    return {
+        "figures": demo.collect_figures(study, scores, {}),
+        "snapshot": snapshot,
+        "benefit": benefit,
+    }
+
+
+def compare_alone_and_together(study: SampleStudy) -> list[list[str]]:
+    """Do at one site what its operator does in the window after a study; return the table."""
+    # Collected where there is no Qt, too.
+    from helpers.live_window import LiveWindow
+
+    shown = LiveWindow(study.site("north"), study.home / "window.ini")
+    try:
+        shown.train_baseline()
+        shown.segment_held_out("Local baseline, trained here alone")
+        shown.segment_held_out("Best average on this site's validation cases")
+        return shown.benefit()
+    finally:
+        shown.close()
 
 
 @pytest.mark.timeout(900)
@@ -111,6 +145,18 @@ def test_three_sites_train_one_model_though_the_coordinator_is_killed(tmp_path, 
     assert set(figures["sites"]) == {"north", "harbour", "valley"}
     assert [site["held_out_cases"] for site in figures["sites"].values()] == [5, 5, 5]
     assert 0.0 <= figures["mean_foreground_dice"] <= 1.0
+    # The local baseline and the best average were chosen in the window, and stand side by side.
+    alone, together = told["snapshot"].review.runs
+    assert [run.model.kind for run in (alone, together)] == [ModelKind.BASELINE, ModelKind.BEST]
+    assert alone.cases == together.cases
+    rows = told["benefit"]
+    assert [row[0] for row in rows] == ["Anterior", "Posterior"]
+    for row in rows:
+        own, shared = (mean_dice(run, row[0].lower()) for run in (alone, together))
+        assert row[1] == "5"
+        assert [float(figure) for figure in row[2:5]] == pytest.approx(
+            [own, shared, shared - own], abs=6e-4
+        )
     # Every process ended.
     homes = [study.coordinator, *(study.site(name) for name in study.names)]
     assert [find_service(home) for home in homes] == [None] * 4
