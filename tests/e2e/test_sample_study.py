@@ -19,6 +19,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+pytest.importorskip("PySide6")
+
+from helpers.live_window import LiveWindow
+
 from app.cli import DONE, demo, run
 from app.control.client import ControlClient
 from app.control.coordinator_client import study_status
@@ -93,9 +97,6 @@ async def run_study(study: SampleStudy) -> dict[str, object]:
 
 def compare_alone_and_together(study: SampleStudy) -> list[list[str]]:
     """Do at one site what its operator does in the window after a study; return the table."""
-    # Collected where there is no Qt, too.
-    from helpers.live_window import LiveWindow
-
     shown = LiveWindow(study.site("north"), study.home / "window.ini")
     try:
         shown.train_baseline()
