@@ -96,7 +96,12 @@ async def test_what_training_shows_takes_the_place_of_what_was_measured(site):
     await site.until(lambda: site.coordinator.told(UpdateOffered))
     # Another batch is another measure: it is judged by a history of its own.
     await site.service.command(SetDevices(batch_size=1))
+    before, gate = site.service.study.session, site.runner.hold("step")
     site.train(2)
+    await site.until(lambda: site.service.study.session not in (None, before), "a new session")
+    # Once a second in real life: before its first epoch ends.
+    site.service.speed.sampled()
+    gate.set()
     await site.until(lambda: any("1 patches" in e.key for e in history(site)), "new history")
 
 
