@@ -776,16 +776,7 @@ class Window(QMainWindow):
         if isinstance(loaded, Message):
             viewer.show_sentence(f"{loaded.sentence}\n{loaded.remedy}".strip())
             return
-        viewer.show_case(
-            loaded.channels,
-            *loaded.maps,
-            names=self._folder_labels(),
-            voxel=loaded.voxel,
-            remark=loaded.remark,
-            channel_names=loaded.channel_names,
-            coded=loaded.coded,
-            step=loaded.step,
-        )
+        viewer.show_loaded(loaded, self._folder_labels(), anew=True)
 
     def _adopt_view(self, view: VolumeView) -> None:
         self._known_habits().adopt(view)

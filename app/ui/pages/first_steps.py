@@ -106,11 +106,7 @@ class FirstSteps(QDialog):
     # --- building ------------------------------------------------------------------------------
 
     def _habits(self) -> QWidget:
-        page = QWidget()
-        page.setObjectName("page")
-        column = QVBoxLayout(page)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(2 * GRID)
+        page, column = _page_of_cards()
         region = Card("Language and region")
         region.body.addWidget(label(region_sentence(datetime.now(UTC).astimezone())))
         region.keep_low()
@@ -134,11 +130,7 @@ class FirstSteps(QDialog):
         return scrolling(page)
 
     def _computer(self) -> QWidget:
-        page = QWidget()
-        page.setObjectName("page")
-        column = QVBoxLayout(page)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(2 * GRID)
+        page, column = _page_of_cards()
         check = Card("Check of this computer")
         self._again = Button("Check again", "refresh", clicked=self.look_wished.emit)
         check.tools.addWidget(self._again)
@@ -307,17 +299,7 @@ class FirstSteps(QDialog):
 
     def show_case(self, loaded: LoadedCase, names: Mapping[int, str]) -> None:
         """Show the sample case in the viewer."""
-        self.viewer.show_case(
-            loaded.channels,
-            *loaded.maps,
-            names=names,
-            voxel=loaded.voxel,
-            remark=loaded.remark,
-            source=loaded.source,
-            channel_names=loaded.channel_names,
-            coded=loaded.coded,
-            step=loaded.step,
-        )
+        self.viewer.show_loaded(loaded, names)
         if self.step is FirstStep.LOOK:
             self._focus()
 
@@ -360,3 +342,13 @@ class FirstSteps(QDialog):
                     tool = tool_of(self._profile, button, shift=shift)
                     self._tried(DRAGS.get(tool) if tool is not None else None)
         return super().eventFilter(watched, event)
+
+
+def _page_of_cards() -> tuple[QWidget, QVBoxLayout]:
+    """Return an empty page and the column for its cards."""
+    page = QWidget()
+    page.setObjectName("page")
+    column = QVBoxLayout(page)
+    column.setContentsMargins(0, 0, 0, 0)
+    column.setSpacing(2 * GRID)
+    return page, column

@@ -361,17 +361,7 @@ class ReviewPage(QWidget):
         return {entry.value: entry.name for entry in self._state.labels}
 
     def _show(self, viewer: CaseViewer, loaded: LoadedCase) -> None:
-        viewer.show_case(
-            loaded.channels,
-            *loaded.maps,
-            names=self.label_names,
-            voxel=loaded.voxel,
-            remark=loaded.remark,
-            source=loaded.source,
-            channel_names=loaded.channel_names,
-            coded=loaded.coded,
-            step=loaded.step,
-        )
+        viewer.show_loaded(loaded, self.label_names)
         view = viewer.view
         if view is not None and view not in self._linked:
             # Made with the first case: from now on the two crosshairs go together.

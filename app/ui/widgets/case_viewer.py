@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QStackedWidget, QVBoxLayout, QWidget
@@ -19,6 +19,27 @@ if TYPE_CHECKING:
     from app.ui.widgets.volume_view import VolumeView
 
 _WAITING = "Choose a case to see it here."
+
+
+class ReadCase(Protocol):
+    """An image and its label maps as a viewer wants them."""
+
+    @property
+    def channels(self) -> tuple[Volume, ...]: ...
+    @property
+    def maps(self) -> tuple[LabelVolume | None, ...]: ...
+    @property
+    def voxel(self) -> tuple[int, int, int] | None: ...
+    @property
+    def remark(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def channel_names(self) -> tuple[str, ...]: ...
+    @property
+    def coded(self) -> tuple[CodedVolume, ...]: ...
+    @property
+    def step(self) -> int: ...
 
 
 class CaseViewer(QWidget):
@@ -48,6 +69,20 @@ class CaseViewer(QWidget):
         self._remark.hide()
         self._sentence.setText(sentence)
         self._stack.setCurrentWidget(self._sentence)
+
+    def show_loaded(self, case: ReadCase, names: Mapping[int, str], *, anew: bool = False) -> None:
+        """Show a case that was read for a viewer; `anew`: even the image on screen begins again."""
+        self.show_case(
+            case.channels,
+            *case.maps,
+            names=names,
+            voxel=case.voxel,
+            remark=case.remark,
+            source="" if anew else case.source,
+            channel_names=case.channel_names,
+            coded=case.coded,
+            step=case.step,
+        )
 
     def show_case(
         self,

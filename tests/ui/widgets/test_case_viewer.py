@@ -44,3 +44,18 @@ def test_shows_a_case_at_its_place(qtbot, look):
     )
     assert viewer.view is first
     assert viewer._remark.isHidden()
+
+
+def test_the_image_on_screen_keeps_its_window_unless_it_shall_begin_anew(qtbot, look):
+    case = snapshots.dataset().held_out[0]
+    loaded = read_case(CasePaths(case=case.name, image=case.channels[0], reference=case.label))
+    viewer = CaseViewer()
+    qtbot.addWidget(viewer)
+    viewer.show()
+    viewer.show_loaded(loaded, {1: "Anterior"})
+    handed = []
+    viewer.view.set_volumes = lambda channels, *_names, **_more: handed.append(channels)
+    viewer.show_loaded(loaded, {1: "Anterior"})
+    assert handed == []
+    viewer.show_loaded(loaded, {1: "Anterior"}, anew=True)
+    assert handed == [loaded.channels]
