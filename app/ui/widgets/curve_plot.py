@@ -1,8 +1,8 @@
 """Lines over epochs or steps: hover and keyboard readings, zoom, logarithm, picture and table.
 
 A redraw touches only lines that changed, hands them to pyqtgraph as arrays, and draws them one pixel
-wide: six lines of a thousand epochs stay far below one frame of the screen. What is seen before
-pyqtgraph has been imported is a first picture of the same lines.
+wide: six lines of a thousand epochs stay far below one frame of the screen. What is seen until
+somebody looks closer is a first picture of the same lines.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Curves as they are first seen: lines and axes, painted at once, until pyqtgraph is there.
+"""Curves as they are first seen: lines and axes, painted at once, until somebody looks closer.
 
 Importing pyqtgraph with numpy takes twice as long as an empty window needs (decision 0063). This
 picture answers nothing; the plot that takes its place does.
@@ -37,6 +37,13 @@ _TEXTS_APART: Final = 56
 _BELOW: Final = 14
 """Pixels that pyqtgraph gives a lower axis besides its two lines of text."""
 _MARK: Final = 3.0
+
+
+def axis_font(font: QFont) -> QFont:
+    """Return the font for numbers along an axis in a widget of this font."""
+    small = QFont(font)
+    small.setPointSizeF(max(7.0, font.pointSizeF() * 0.85))
+    return small
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,14 +92,9 @@ class FirstPicture(QWidget):
 
     def area(self) -> QRectF:
         """Return where the lines are, without the axes."""
-        texts = 2 * QFontMetricsF(self._small()).height() + _BELOW
+        texts = 2 * QFontMetricsF(axis_font(self.font())).height() + _BELOW
         width, height = self.width() - LEFT_AXIS - _RIGHT, self.height() - _TOP - texts
         return QRectF(LEFT_AXIS, _TOP, max(1.0, width), max(1.0, height))
-
-    def _small(self) -> QFont:
-        small = QFont(self.font())
-        small.setPointSizeF(max(7.0, self.font().pointSizeF() * 0.85))
-        return small
 
     def _paint_axes(self, painter: QPainter, area: QRectF, seen: Span, values: Span) -> None:
         colours = theme.colours()
@@ -128,7 +130,7 @@ class FirstPicture(QWidget):
         if not any(trace.x for trace in self._traces):
             return
         painter = QPainter(self)
-        painter.setFont(self._small())
+        painter.setFont(axis_font(self.font()))
         area, seen, values = self.area(), self.seen(), self.values()
         self._paint_axes(painter, area, seen, values)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)

@@ -15,7 +15,7 @@ from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QSizePolicy, QVBoxLayout
 from app.ui import theme
 from app.ui.theme import GRID
 from app.ui.widgets import plotting
-from app.ui.widgets.first_picture import LEFT_AXIS
+from app.ui.widgets.first_picture import LEFT_AXIS, axis_font
 from app.ui.widgets.labels import label
 
 REDRAW_MS: Final = 500
@@ -197,8 +197,7 @@ class Plot(QWidget):
             return
         colours = theme.colours()
         self._plot.setBackground(QColor(colours.surface))
-        small = QFont(self.font())
-        small.setPointSizeF(max(7.0, self.font().pointSizeF() * 0.85))
+        small = axis_font(self.font())
         for side in ("left", "bottom"):
             axis = self._plot.getAxis(side)
             axis.setPen(QColor(colours.line))
