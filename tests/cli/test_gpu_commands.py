@@ -3,16 +3,15 @@
 import hashlib
 
 import pytest
+from helpers.gpu_packages import small_package
 
 from app.cli import DONE, FAILED, run
 from app.domain.errors import JobFailed
 from app.jobs import gpu_install
 from app.system import gpu_package
 from app.system.gpu_package import Card, Driver
-from installer.gpu import LINUX, pack
 
 DRIVER = Driver(version="580.95.05", cards=(Card(name="Card A", capability=(9, 0)),))
-MADE = 1_700_000_000
 
 
 @pytest.fixture
@@ -28,12 +27,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def archive(tmp_path):
-    tree = tmp_path / "tree"
-    (tree / "torch").mkdir(parents=True)
-    (tree / "torch" / "version.py").write_text("__version__ = '9.9.9+cu130'\n")
-    (tree / "torch" / "__init__.py").write_text("")
-    pack(tree, tmp_path / "a.fedgpu", flavour=LINUX, made=MADE)
-    return tmp_path / "a.fedgpu"
+    return small_package(tmp_path)
 
 
 def test_a_package_is_installed_shown_checked_and_removed(folder, archive, capsys):

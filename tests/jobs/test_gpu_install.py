@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from helpers.gpu_packages import small_package
 
 from app.domain.errors import ErrorCode, JobFailed, SetupProblem
 from app.jobs.gpu_install import (
@@ -16,7 +17,6 @@ from app.jobs.gpu_install import (
 )
 from app.system import gpu_package
 from app.system.gpu_package import Card, Driver, PackageRefused
-from installer.gpu import LINUX, pack
 
 DRIVER = Driver(version="580.95.05", cards=(Card(name="Card A", capability=(9, 0)),))
 
@@ -30,12 +30,7 @@ def _a_program_with_torch(monkeypatch):
 
 @pytest.fixture
 def archive(tmp_path):
-    tree = tmp_path / "tree"
-    (tree / "torch").mkdir(parents=True)
-    (tree / "torch" / "version.py").write_text("__version__ = '9.9.9+cu130'\n")
-    (tree / "torch" / "__init__.py").write_text("")
-    pack(tree, tmp_path / "a.fedgpu", flavour=LINUX, made=1_700_000_000)
-    return tmp_path / "a.fedgpu"
+    return small_package(tmp_path)
 
 
 def test_it_is_used_only_after_it_has_computed(archive, tmp_path):

@@ -1,12 +1,12 @@
 """Measured steps: of a plan with and without images, and of the largest network before a plan."""
 
 import dataclasses
-import os
 from pathlib import Path
 
 import pytest
 import torch
 from helpers import volumes
+from helpers.own_environment import own_environment
 from helpers.plans import stock_plan, terms_of
 
 from app.domain.errors import ErrorCode, JobFailed
@@ -27,10 +27,8 @@ TERMS = terms_of(stock_plan("ExperimentPlanner", ""))
 
 @pytest.fixture(autouse=True)
 def _own_environment():
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
+    with own_environment():
+        yield
 
 
 def small(terms: StudyTerms = TERMS) -> StudyTerms:

@@ -1,6 +1,7 @@
 import os
 
 import pytest
+from helpers.own_environment import own_environment
 
 from app.domain.errors import ErrorCode, SetupProblem
 from app.nnunet.environment import enter
@@ -8,11 +9,8 @@ from app.nnunet.environment import enter
 
 @pytest.fixture(scope="module", autouse=True)
 def _own_environment():
-    """nnU-Net is told its folders by the environment; the next module gets it as it was."""
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
+    with own_environment():
+        yield
 
 
 def test_nnunet_sees_the_folders_of_the_workspace(tmp_path, monkeypatch):

@@ -1,8 +1,7 @@
-import os
-
 import pytest
 import torch
 from helpers import volumes
+from helpers.own_environment import own_environment
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from app.domain.errors import ErrorCode, PeerMistake
@@ -14,11 +13,8 @@ from app.nnunet.weights import manifest, unique_tensors
 
 @pytest.fixture(scope="module", autouse=True)
 def _own_environment():
-    """nnU-Net is told its folders by the environment; the next module gets it as it was."""
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
+    with own_environment():
+        yield
 
 
 def stock_weights(plan_path, workspace, seed):

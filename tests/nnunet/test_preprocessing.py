@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from helpers import volumes
+from helpers.own_environment import own_environment
 
 from app.domain.errors import DataProblem, ErrorCode, JobFailed, PeerMistake, SetupProblem
 from app.nnunet.convert import read_plan
@@ -19,11 +20,8 @@ CONFIGURATION = "3d_fullres"
 
 @pytest.fixture(scope="module", autouse=True)
 def _own_environment():
-    """nnU-Net is told its folders by the environment; the next module gets it as it was."""
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
+    with own_environment():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
-import os
-
 import pytest
 import torch
+from helpers.own_environment import own_environment
 
 from app.domain.errors import SetupProblem
 from app.nnunet import probe as module
@@ -13,10 +12,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 
 @pytest.fixture(autouse=True)
 def _own_environment():
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
+    with own_environment():
+        yield
 
 
 def test_it_tells_versions_device_and_what_a_lookup_found():

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import volumes
+from helpers.own_environment import own_environment
 from torch import distributed
 
 from app.domain.errors import ErrorCode, JobFailed
@@ -27,10 +28,8 @@ SEED = 4711
 
 @pytest.fixture(scope="module", autouse=True)
 def _own_environment():
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
+    with own_environment():
+        yield
 
 
 @pytest.fixture(scope="module")

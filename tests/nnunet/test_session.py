@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 import shutil
 import time
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import volumes
+from helpers.own_environment import own_environment
 
 from app.domain.errors import ErrorCode, JobFailed, OurMistake, PeerMistake, SetupProblem
 from app.domain.ids import site_name
@@ -49,11 +49,8 @@ STEPS = 2
 
 @pytest.fixture(scope="module", autouse=True)
 def _own_environment():
-    """nnU-Net is told its folders by the environment; the next module gets it as it was."""
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
+    with own_environment():
+        yield
 
 
 @pytest.fixture(scope="module")

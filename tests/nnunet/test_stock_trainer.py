@@ -1,12 +1,12 @@
 """What every trainer here is made and ended by."""
 
 import copy
-import os
 from types import SimpleNamespace
 
 import pytest
 import torch
 from helpers import volumes
+from helpers.own_environment import own_environment
 
 from app.nnunet.convert import read_plan
 from app.nnunet.environment import enter
@@ -15,10 +15,8 @@ from app.nnunet.stock_trainer import end_augmenters, make_trainer
 
 @pytest.fixture(autouse=True)
 def _own_environment():
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
+    with own_environment():
+        yield
 
 
 @pytest.mark.parametrize(("fold", "taken"), [("0", 0), ("all", "all")])

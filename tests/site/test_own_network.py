@@ -133,6 +133,21 @@ class Asymmetric:
         await self.site.until(lambda: offers() and offers()[-1].round == number, "update")
         return values(self.site.coordinator.blobs[offers()[-1].weights.sha256])
 
+    async def models_of(self, average: bytes) -> tuple[dict[str, float], ...]:
+        """Finish the study with this average; return the personalised and the global model."""
+        site = self.site
+        site.coordinator.direct(
+            Step.FINISH,
+            plan=self.plan,
+            merged=self.part,
+            model=site.coordinator.keep(average),
+        )
+        await site.until(lambda: len(site.snapshot.review.models) == 2, "models")
+        return tuple(
+            values(Path(model.path).read_bytes().removeprefix(b"zip of "))
+            for model in site.snapshot.review.models
+        )
+
     def base_of(self, number: int) -> dict[str, float]:
         (path,) = (self.site.home / "training").glob(f"base-{number}-*.safetensors")
         return values(path.read_bytes())
@@ -226,17 +241,7 @@ async def test_the_models_hold_the_average_and_this_sites_own_layers(site, asymm
     await asymmetric.to_prepared()
     asymmetric.train(1, weights(1.0, SHARED))
     await asymmetric.delivered(1)
-    site.coordinator.direct(
-        Step.FINISH,
-        plan=asymmetric.plan,
-        merged=asymmetric.part,
-        model=site.coordinator.keep(weights(7.0, SHARED)),
-    )
-    await site.until(lambda: len(site.snapshot.review.models) == 2, "models")
-    personal, shared = (
-        values(Path(model.path).read_bytes().removeprefix(b"zip of "))
-        for model in site.snapshot.review.models
-    )
+    personal, shared = await asymmetric.models_of(weights(7.0, SHARED))
     assert shared == dict.fromkeys(SHARED, 7.0) | dict.fromkeys(LOCAL, 101.0)
     assert personal == dict.fromkeys(SHARED, 2.0) | dict.fromkeys(LOCAL, 101.0)
 
@@ -413,16 +418,6 @@ async def test_the_own_model_after_a_study_of_changes_holds_what_was_trained_her
     await asymmetric.to_prepared()
     asymmetric.train(1, stored(1.0, SHARED))
     await site.until(lambda: site.coordinator.told(UpdateOffered), "round 1")
-    site.coordinator.direct(
-        Step.FINISH,
-        plan=asymmetric.plan,
-        merged=asymmetric.part,
-        model=site.coordinator.keep(stored(7.0, SHARED)),
-    )
-    await site.until(lambda: len(site.snapshot.review.models) == 2, "models")
-    personal, shared = (
-        values(Path(model.path).read_bytes().removeprefix(b"zip of "))
-        for model in site.snapshot.review.models
-    )
+    personal, shared = await asymmetric.models_of(stored(7.0, SHARED))
     assert shared == dict.fromkeys(SHARED, 7.0) | dict.fromkeys(LOCAL, 101.0)
     assert personal == dict.fromkeys(SHARED, 2.0) | dict.fromkeys(LOCAL, 101.0)

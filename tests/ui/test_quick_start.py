@@ -3,6 +3,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 import builtins, inspect
 from app.ui.quick_start import begin_start
@@ -21,17 +23,27 @@ print(label.text(), hasattr(label, "set_text"))
 """
 
 
-def test_modules_are_imported_without_being_read_and_qt_works(project_root, monkeypatch):
+@pytest.fixture
+def printed(project_root, monkeypatch):
+    """Run a script in a process of its own and return the lines that it prints."""
     monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
-        cwd=project_root,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    assert done.stdout.splitlines() == ["0 True", "still camel case False"]
+
+    def run(script: str) -> list[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=project_root,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        return done.stdout.splitlines()
+
+    return run
+
+
+def test_modules_are_imported_without_being_read_and_qt_works(printed):
+    assert printed(SCRIPT) == ["0 True", "still camel case False"]
 
 
 GARBAGE = """
@@ -47,14 +59,5 @@ print(gc.get_freeze_count() == kept)
 """
 
 
-def test_garbage_is_collected_again_once_the_start_is_over(project_root, monkeypatch):
-    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
-    done = subprocess.run(
-        [sys.executable, "-c", GARBAGE],
-        cwd=project_root,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    assert done.stdout.splitlines() == ["False 0", "True True", "True"]
+def test_garbage_is_collected_again_once_the_start_is_over(printed):
+    assert printed(GARBAGE) == ["False 0", "True True", "True"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import shutil
 import typing
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 from helpers import volumes
 from helpers.dicom_files import DicomStudy, noise
+from helpers.own_environment import own_environment
 from helpers.site_home import tree_digest
 
 from app.datasets.dicom_index import index
@@ -45,11 +45,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 
 @pytest.fixture(scope="module", autouse=True)
 def _own_environment():
-    """nnU-Net is told its folders by the environment; the next module gets it as it was."""
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
+    with own_environment():
+        yield
 
 
 class Pipe:
