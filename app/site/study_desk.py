@@ -1067,6 +1067,10 @@ class StudyDesk:
         await asyncio.to_thread(make_folder, site.home.study)
         for end in ends:
             await self._take_end(joined, link, end)
+        if self.task is not None:
+            # The end of the study may have cut short what follows the last delivery.
+            remainders = site.store.get(Remainders) or Remainders(rounds=())
+            await asyncio.to_thread(self._clear_updates, self.task, remainders)
         closed = max((closed.number for closed in self.closed_rounds.rounds), default=0)
         sha256 = name_of([end.model for end in ends])
         site.store.put(FinalModel(sha256=sha256, round=closed or directive.rounds))

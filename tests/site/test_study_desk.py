@@ -449,6 +449,25 @@ async def test_the_average_is_scored_where_the_coordinator_asks_for_it(site):
     assert second.base_score == HeldOut(cases=2, dice=(0.51, None))
 
 
+async def test_what_a_delivery_that_was_cut_short_left_goes_with_the_end_of_the_study(site):
+    await site.to_prepared()
+    training, clear = site.home / "training", site.service.study._clear_updates
+    # As when the last directive comes before the site has tidied up after its last delivery.
+    site.service.study._clear_updates = lambda *_: None
+    for number in (1, 2):
+        site.train(number)
+        await site.until(
+            lambda n=number: [u.round for u in site.coordinator.told(UpdateOffered)][-1:] == [n]
+        )
+    left = set(training.glob("update-*"))
+    assert len(left) == 2
+    site.service.study._clear_updates = clear
+    site.coordinator.direct(Step.FINISH, plan=site.plan, model=site.base(3))
+    await site.until(lambda: len(site.snapshot.review.models) == 2, "models")
+    [kept] = training.glob("update-*")
+    assert kept.name.startswith("update-2-")
+
+
 async def test_the_final_model_is_scored_told_until_heard_and_kept_over_a_restart(site):
     await site.to_prepared()
     await site.to_finished()
