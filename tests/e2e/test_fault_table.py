@@ -23,6 +23,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from helpers.answering_server import answering_server
 from helpers.coordinator_process import coordinator_process
 from helpers.loopback import (
     QUICK,
@@ -607,15 +608,9 @@ async def test_a_proxy_that_hangs_up_is_tried_again_and_explained(tmp_path, expe
     # HTTPProxyConnection.connection_lost), which asyncio logs.
     expected_log("asyncio", "Exception in callback|never retrieved", optional=True)
 
-    async def hang_up(reader, writer):
-        await reader.read(1000)
-        writer.close()
-
-    hanging = await asyncio.start_server(hang_up, "127.0.0.1", 0)
-    address = f"http://127.0.0.1:{hanging.sockets[0].getsockname()[1]}"
-    async with open_door(make_door(tmp_path)) as door:
+    async with answering_server(b"") as port, open_door(make_door(tmp_path)) as door:
         membership, key = await door.join()
-        async with running_link(membership, key, proxy=address) as run:
+        async with running_link(membership, key, proxy=f"http://127.0.0.1:{port}") as run:
             await until(lambda: run.link.connects >= 3)
             assert run.listener.state is not LinkState.REFUSED
         # A proxy that knows only NTLM says 407 as well: a person is needed, so it is said in words.
@@ -624,8 +619,6 @@ async def test_a_proxy_that_hangs_up_is_tried_again_and_explained(tmp_path, expe
         # The same membership works as soon as the way is free.
         async with running_link(membership, key) as run:
             await until(lambda: run.link.connected)
-    hanging.close()
-    await hanging.wait_closed()
 
 
 async def ntlm_is_explained(membership, key, proxy: str) -> None:

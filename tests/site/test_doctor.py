@@ -12,6 +12,7 @@ import time
 
 import pytest
 import pytest_asyncio
+from helpers.answering_server import answering_server
 from helpers.clock import HandClock
 from helpers.loopback import STUDY, make_door, open_door
 from helpers.tcp_proxy import Weather, connect_proxy, tcp_proxy
@@ -150,26 +151,10 @@ async def test_a_black_hole_ends_in_time(door, target):
 
 
 async def test_what_does_not_speak_tls_is_red(target):
-    async with plain_server(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as port:
+    async with answering_server(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as port:
         red = only_failure(await look(at(target, port)))
     assert red.step is DoctorStep.TLS
     assert "does not speak TLS 1.3" in red.sentence
-
-
-@contextlib.asynccontextmanager
-async def plain_server(answer: bytes):
-    async def one(reader, writer):
-        await reader.read(100)
-        writer.write(answer)
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(one, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        await server.wait_closed()
 
 
 # --- certificates
@@ -260,7 +245,7 @@ async def test_a_system_proxy_is_found_and_named(target, monkeypatch):
 
 
 async def test_a_proxy_that_is_none_and_one_that_is_away_are_red(target, unused_tcp_port):
-    async with plain_server(b"220 mail.example ESMTP\r\n\r\n") as port:
+    async with answering_server(b"220 mail.example ESMTP\r\n\r\n") as port:
         red = only_failure(await look(target, proxy=f"http://127.0.0.1:{port}"))
     assert red.step is DoctorStep.PROXY
     assert "does not answer as a proxy does" in red.sentence

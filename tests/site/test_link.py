@@ -6,6 +6,7 @@ import time
 
 import msgspec
 import pytest
+from helpers.answering_server import answering_server
 from helpers.loopback import (
     QUICK,
     STUDY,
@@ -464,20 +465,15 @@ async def test_a_redirect_is_never_followed(tmp_path):
     async with open_door(make_door(tmp_path)) as door:
         membership, key = await door.join()
 
-        async def redirect(reader, writer):
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(
-                b"HTTP/1.1 302 Found\r\nLocation: wss://127.0.0.1:%d\r\nContent-Length: 0\r\n\r\n"
-                % door.server.port
-            )
-            await writer.drain()
-            writer.close()
-
+        redirect = (
+            b"HTTP/1.1 302 Found\r\nLocation: wss://127.0.0.1:%d\r\nContent-Length: 0\r\n\r\n"
+            % door.server.port
+        )
         context = tls.server_context(door.certificate)
-        elsewhere = await asyncio.start_server(redirect, "127.0.0.1", 0, ssl=context)
-        port = elsewhere.sockets[0].getsockname()[1]
-        async with running_link(with_url(membership, f"wss://127.0.0.1:{port}"), key) as run:
+        async with (
+            answering_server(redirect, context=context) as port,
+            running_link(with_url(membership, f"wss://127.0.0.1:{port}"), key) as run,
+        ):
             await until(lambda: run.link.connects >= 2)
             assert any("never followed" in told for _, told in run.listener.states)
-        elsewhere.close()
         assert ("opened", ALPHA) not in door.desk.events
