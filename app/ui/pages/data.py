@@ -199,7 +199,7 @@ class DataPage(QWidget):
             clicked=lambda: self.case_opened.emit(self.cases.current_key()),
         )
         layout.addLayout(row_of(self._case_words, show))
-        self.cases = RecordTable(Table(columns=CASE_COLUMNS), "Cases")
+        self.cases = RecordTable(Table(columns=CASE_COLUMNS), "Cases", of_cases=True)
         self.cases.row_opened.connect(self.case_opened)
         self._case_words.textChanged.connect(self.cases.narrow)
         layout.addWidget(self.cases, 1)

@@ -182,7 +182,9 @@ class FingerprintPage(QWidget):
                 "muted",
             )
         )
-        self.cases = RecordTable(Table(columns=CASE_COLUMNS), "Cases of the local fingerprint")
+        self.cases = RecordTable(
+            Table(columns=CASE_COLUMNS), "Cases of the local fingerprint", of_cases=True
+        )
         self.cases.checked_changed.connect(self.case_switched)
         layout.addWidget(self.cases, 1)
         return tab

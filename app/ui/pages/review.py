@@ -145,7 +145,10 @@ class ReviewPage(QWidget):
         column.addWidget(self._facts)
         column.addLayout(row_of(self._compare, self._report, None))
         self.cases = RecordTable(
-            Table(columns=CASE_COLUMNS), "Cases, worst first", picture_side=_PICTURE
+            Table(columns=CASE_COLUMNS),
+            "Cases, worst first",
+            picture_side=_PICTURE,
+            of_cases=True,
         )
         self.cases.row_chosen.connect(self._choose)
         column.addWidget(self.cases, 3)

@@ -143,7 +143,9 @@ class SegmentPage(QWidget):
         self.runs = RecordTable(Table(columns=RUN_COLUMNS, empty=EMPTY_RUNS), "Segmentations")
         self.runs.row_chosen.connect(self._choose_run)
         self.cases = RecordTable(
-            Table(columns=CASE_COLUMNS, empty=EMPTY_RUN_CASES), "Cases of the segmentation"
+            Table(columns=CASE_COLUMNS, empty=EMPTY_RUN_CASES),
+            "Cases of the segmentation",
+            of_cases=True,
         )
         split = QSplitter(Qt.Orientation.Horizontal)
         split.setChildrenCollapsible(False)

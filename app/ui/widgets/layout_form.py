@@ -68,7 +68,7 @@ class LayoutForm(QWidget):
         self._structure_grid = _grid(self._structure_card, stretches=3)
         column.addWidget(self._structure_card)
         case_card = Card("Cases", "A case without its tick is not used. Point at a row for paths.")
-        self.cases = RecordTable(Table(columns=CASE_COLUMNS), "Proposed cases")
+        self.cases = RecordTable(Table(columns=CASE_COLUMNS), "Proposed cases", of_cases=True)
         self.cases.fit_height(8)
         self.cases.checked_changed.connect(self._switch_case)
         case_card.body.addWidget(self.cases)

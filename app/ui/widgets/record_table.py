@@ -29,10 +29,21 @@ class RecordTable(QTableView):
     checked_changed = Signal(str, bool)
 
     def __init__(
-        self, table: Table, name: str, *, sortable: bool = True, picture_side: int = 0
+        self,
+        table: Table,
+        name: str,
+        *,
+        sortable: bool = True,
+        picture_side: int = 0,
+        of_cases: bool = False,
     ) -> None:
-        """`picture_side`: logical pixels of the pictures before the rows (0: there are none)."""
+        """`picture_side`: logical pixels of the pictures before the rows (0: there are none).
+
+        `of_cases`: words that do not fit are cut in their middle; names of cases begin alike.
+        """
         super().__init__()
+        if of_cases:
+            self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self._row_height = max(_ROW_HEIGHT, picture_side + GRID)
         if picture_side:
             self.setIconSize(QSize(picture_side, picture_side))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from PySide6.QtCore import QPoint, QSignalBlocker, Qt, Signal
-from PySide6.QtGui import QColor, QIcon, QPainter, QPixmap
+from PySide6.QtGui import QColor, QIcon, QPainter, QPixmap, QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
@@ -34,6 +34,10 @@ from app.ui.widgets.viewer_volumes import Window
 
 SIDE_WIDTH: Final = 232
 _MOST: Final = 1e9
+_TICK_AND_COLOUR: Final = 56
+"""Pixels before a label's name in the legend."""
+_NAME: Final = 12
+"""Characters of a name that are worth more than the volumes."""
 _LINES: Final = "Solid lines: prediction. Dashed: reference."
 _ERRORS: Final = "Blue: only in the prediction. Orange: missed. Crossed: another label."
 
@@ -48,6 +52,43 @@ class LegendRow:
     shown: bool
     prediction_ml: float | None = None
     reference_ml: float | None = None
+
+
+class _Legend(QTreeWidget):
+    """Labels, and their volumes while these leave room for the names.
+
+    Beside a second viewer the legend is narrow, and a volume without its label says nothing.
+    """
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._there = (True, True)
+
+    def offer_volumes(self, *, prediction: bool, reference: bool) -> None:
+        """Say which volumes there are."""
+        self._there = (prediction, reference)
+        self.fit_volumes()
+
+    def fit_volumes(self) -> None:
+        """Show the volumes there are, or none of them where names would be cut off."""
+        header, metrics = self.header(), self.fontMetrics()
+        items = map(self.topLevelItem, range(self.topLevelItemCount()))
+        longest = max(
+            (metrics.horizontalAdvance(item.text(0)) for item in items if item), default=0
+        )
+        room = self.viewport().width() - _TICK_AND_COLOUR
+        room -= min(longest, _NAME * metrics.averageCharWidth())
+        for place, there in enumerate(self._there, start=1):
+            self.setColumnHidden(place, not there)  # a hidden column tells no width
+            if there:
+                room -= max(header.sectionSizeHint(place), self.sizeHintForColumn(place))
+        if room < 0:
+            self.hideColumn(1)
+            self.hideColumn(2)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self.fit_volumes()
 
 
 class ViewerSide(QWidget):
@@ -88,7 +129,7 @@ class ViewerSide(QWidget):
                     [row.name, _millilitres(row.prediction_ml), _millilitres(row.reference_ml)]
                 )
                 item.setIcon(0, _swatch(row.colour))
-                item.setToolTip(0, f"{row.name} (label {row.value})")
+                item.setToolTip(0, _whole_row(row))
                 for place in (1, 2):
                     item.setTextAlignment(
                         place, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
@@ -101,6 +142,7 @@ class ViewerSide(QWidget):
                 self._legend.addTopLevelItem(item)
         self._legend.setVisible(bool(rows))
         self._no_labels.setVisible(not rows)
+        self._legend.fit_volumes()
 
     def show_style(self, style: OverlayStyle, *, prediction: bool, reference: bool) -> None:
         """Set the switches; `prediction` and `reference` say which label maps there are."""
@@ -118,8 +160,7 @@ class ViewerSide(QWidget):
         both = prediction and reference and style.prediction and style.reference
         self._lines.setText(_ERRORS if both and style.errors else _LINES if both else "")
         self._lines.setVisible(both)
-        self._legend.setColumnHidden(1, not prediction)
-        self._legend.setColumnHidden(2, not reference)
+        self._legend.offer_volumes(prediction=prediction, reference=reference)
 
     def show_window(self, window: Window, step: float) -> None:
         """Show the grey window; `step` is a sensible change of the figures."""
@@ -159,7 +200,7 @@ class ViewerSide(QWidget):
         holder = QWidget(self)
         column = QVBoxLayout(holder)
         column.setContentsMargins(0, 0, 0, 0)
-        self._legend = QTreeWidget(holder)
+        self._legend = _Legend(holder)
         self._legend.setAccessibleName("Labels")
         self._legend.setToolTip(f"{described(Wish.LABEL)}. Right click or menu key: colour")
         self._legend.setRootIsDecorated(False)
@@ -299,6 +340,14 @@ class ViewerSide(QWidget):
                 inverted=self._window.inverted,
             )
         )
+
+
+def _whole_row(row: LegendRow) -> str:
+    volumes = (("prediction", row.prediction_ml), ("reference", row.reference_ml))
+    told = [
+        f"{_millilitres(volume)} ml in the {map_}" for map_, volume in volumes if volume is not None
+    ]
+    return ", ".join((f"{row.name} (label {row.value})", *told))
 
 
 def _millilitres(volume: float | None) -> str:

@@ -80,6 +80,16 @@ def test_columns_are_wide_enough_for_what_they_hold(view):
     assert view.columnWidth(0) >= view.fontMetrics().horizontalAdvance(long) + 16
 
 
+def test_names_of_cases_keep_the_end_that_tells_them_apart(qtbot, look):
+    for of_cases, mode in (
+        (True, Qt.TextElideMode.ElideMiddle),
+        (False, Qt.TextElideMode.ElideRight),
+    ):
+        made = RecordTable(table("case_001", "case_002"), "Cases", of_cases=of_cases)
+        qtbot.addWidget(made)
+        assert made.textElideMode() is mode
+
+
 def test_height_follows_the_rows(view):
     view.fit_height(5)
     three = view.height()

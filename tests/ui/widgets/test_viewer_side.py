@@ -33,6 +33,35 @@ def test_the_legend_shows_volumes_and_reports_ticks(side, qtbot):
     assert toggled.args == [4]
 
 
+def test_names_of_labels_come_before_their_volumes(side, qtbot):
+    names = ("Anterior", "Posterior")
+    side.show_style(OverlayStyle(), prediction=True, reference=True)
+    side.show_labels(
+        [
+            LegendRow(
+                value=value,
+                name=name,
+                colour=0xFF,
+                shown=True,
+                prediction_ml=1.37,
+                reference_ml=1.62,
+            )
+            for value, name in enumerate(names, start=1)
+        ]
+    )
+    side.show()
+    legend, shown = side._legend, []
+    for width in (420, 232, 420):
+        side.resize(width, 500)
+        side.show_style(OverlayStyle(), prediction=True, reference=True)
+        longest = max(legend.fontMetrics().horizontalAdvance(name) for name in names)
+        assert legend.columnWidth(0) > longest + legend.iconSize().width()
+        shown.append([not legend.isColumnHidden(place) for place in (1, 2)])
+    assert shown == [[True, True], [False, False], [True, True]]
+    told = legend.topLevelItem(0).toolTip(0)
+    assert told == "Anterior (label 1), 1.37 ml in the prediction, 1.62 ml in the reference"
+
+
 def test_without_labels_it_says_so(side):
     side.show_labels([])
     assert not side._no_labels.isHidden()
