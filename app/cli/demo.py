@@ -11,7 +11,9 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -40,10 +42,13 @@ if TYPE_CHECKING:
 
 OPERATOR: Final = "Sample study"
 _POLL_S: Final = 1.0
+_END_S: Final = 30.0
 
 
 def run_demo(parsed: argparse.Namespace) -> int:
-    """Run the sample study in the window, or without one."""
+    """Run the sample study in the window, or without one; or remove it."""
+    if parsed.remove:
+        return _remove(SampleStudy(home=(parsed.home or sample_study_home()).absolute()))
     if parsed.headless and parsed.home is None:
         with tempfile.TemporaryDirectory(prefix="fednnunet-sample-") as scratch:
             return _run(parsed, SampleStudy(home=Path(scratch)))
@@ -74,11 +79,21 @@ def _run(parsed: argparse.Namespace, study: SampleStudy) -> int:
 
     homes = [study.site(name) for name in study.names]
     code = main(homes[0], homes=homes, theme=parsed.theme)
-    if _finished(study):
+    if not study.begun:
+        _say("the sample study was removed meanwhile")
+    elif _finished(study):
         asyncio.run(stop(study))
     else:
         _say(f"training goes on; open the window again with: fednnunet demo --home {study.home}")
     return code
+
+
+def _remove(study: SampleStudy) -> int:
+    from rich.filesize import decimal
+
+    freed = asyncio.run(remove(study))
+    _say(f"the sample study in {study.home} is removed; {decimal(freed)} are free again")
+    return DONE
 
 
 async def _headless(parsed: argparse.Namespace, study: SampleStudy) -> int:
@@ -124,7 +139,7 @@ async def start(study: SampleStudy, *, transfer: str | None = None, **settings: 
         note_beginning(study.home, Beginning(step=step, steps=steps, sentence=sentence))
 
     begin(0, "making the study and its invitations")
-    if not (study.coordinator / "study.sqlite").exists():
+    if not study.begun:
         _say(f"sample study in {study.home}")
         text = (sample_folder() / "study.toml").read_text(encoding="utf-8")
         study_file = study.home / "study.toml"
@@ -161,27 +176,69 @@ async def start_coordinator(study: SampleStudy) -> None:
 
 
 async def stop(study: SampleStudy) -> None:
-    """Stop every service of the study that still runs; all of them keep their state."""
+    """Stop every service of the study that still runs; all of them keep their state.
+
+    Returns when the processes and their workers are gone, not only the addresses they answered at:
+    until then they write.
+    """
+    import psutil
+
     from app.control.client import ControlClient
     from app.control.messages import StopService
     from app.control.server import find_service
 
-    for name in study.names:
-        if find_service(study.site(name)) is not None:
-            with contextlib.suppress(FednnunetError):
-                async with await ControlClient.connect(study.site(name)) as client:
-                    await client.request(StopService())
+    processes: list[psutil.Process] = []
+    for home in study.services:
+        address = find_service(home)
+        if address is None:
+            continue
+        with contextlib.suppress(psutil.NoSuchProcess):
+            service = psutil.Process(address.holder.pid)
+            processes += (service, *service.children(recursive=True))
+        if home == study.coordinator:
+            continue
+        with contextlib.suppress(FednnunetError):
+            async with await ControlClient.connect(home) as client:
+                await client.request(StopService())
+    # The sites first: without its coordinator a site would begin to look for it.
     address = find_service(study.coordinator)
     if address is not None:
-        import os
-
         with contextlib.suppress(ProcessLookupError):
             os.kill(address.holder.pid, signal.SIGTERM)
-    homes = [study.coordinator, *(study.site(name) for name in study.names)]
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(30):
-            while any(find_service(home) is not None for home in homes):  # noqa: ASYNC110
-                await asyncio.sleep(0.1)
+    await asyncio.to_thread(psutil.wait_procs, processes, timeout=_END_S)
+
+
+async def remove(study: SampleStudy) -> int:
+    """End the study's services and delete all that it wrote; returns how many bytes that were.
+
+    What somebody else put into its folder stays there, and the folder with it.
+
+    Raises:
+        SetupProblem: there is no sample study, a service does not end, or a file cannot be deleted.
+            After the latter two the same command goes on, unless the study is run again.
+    """
+    from app.control.server import find_service
+
+    if not study.begun:
+        raise SetupProblem(f"there is no sample study in {study.home}")
+    await stop(study)
+    for home in study.services:
+        if find_service(home) is not None:
+            raise SetupProblem(f"the service in {home} has not ended yet; try again in a minute")
+    files = [file for part in study.parts for file in (part, *part.rglob("*")) if file.is_file()]
+    freed = sum(file.stat().st_size for file in files)
+    try:
+        # The coordinator's folder is the first part and goes last: until then there is a study.
+        for part in reversed(study.parts):
+            if part.is_dir():
+                await asyncio.to_thread(shutil.rmtree, part)
+            else:
+                part.unlink(missing_ok=True)
+    except OSError as exc:
+        raise SetupProblem(f"{exc.filename} cannot be deleted: {exc.strerror}") from exc
+    with contextlib.suppress(OSError):
+        study.home.rmdir()
+    return freed
 
 
 def with_settings(text: str, **settings: int | None) -> str:

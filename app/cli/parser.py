@@ -68,6 +68,7 @@ def _later(module: str, function: str) -> Callable[[argparse.Namespace], int]:
 def _demo(parser: argparse.ArgumentParser) -> None:
     parser.description = "Run the sample study: three sites, one coordinator, real MR images."
     parser.add_argument("--headless", action="store_true", help="no window; progress and a table")
+    parser.add_argument("--remove", action="store_true", help="end it and delete all that it wrote")
     parser.add_argument("--home", type=Path, help="keep everything under this folder")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     parser.add_argument(

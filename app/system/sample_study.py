@@ -39,6 +39,11 @@ class SampleStudy:
     def model(self) -> Path:
         return self.home / "model.zip"
 
+    @property
+    def services(self) -> tuple[Path, ...]:
+        """Home of every service: the coordinator's, then the sites'."""
+        return (self.coordinator, *map(self.site, self.names))
+
     def site(self, name: str) -> Path:
         return self.home / "sites" / name
 
@@ -47,6 +52,18 @@ class SampleStudy:
 
     def log(self, name: str) -> Path:
         return self.home / "logs" / f"{name}.log"
+
+    @property
+    def parts(self) -> tuple[Path, ...]:
+        """All that is ever written below `home`."""
+        folders = ("coordinator", "sites", "invitations", "logs", "baselines")
+        files = ("study.toml", self.model.name, _NOTE)
+        return tuple(self.home / name for name in (*folders, *files))
+
+    @property
+    def begun(self) -> bool:
+        """Whether a sample study was made here."""
+        return (self.coordinator / "study.sqlite").exists()
 
     @property
     def names(self) -> tuple[str, ...]:

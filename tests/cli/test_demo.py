@@ -2,14 +2,17 @@ import asyncio
 import sys
 
 import msgspec
+import psutil
 import pytest
 from helpers.snapshots import empty
 
-from app.cli import demo
+from app.cli import DONE, demo, run
 from app.cli.demo import with_settings
 from app.cli.parser import parse
+from app.cli.services import free_port
 from app.control.coordinator_messages import CoordinatorStatus
 from app.control.messages import TrainingView
+from app.control.server import find_service
 from app.domain.errors import SetupProblem
 from app.domain.segmentation import CaseScore, LabelScore
 from app.federation.study_file import parse_study
@@ -108,6 +111,40 @@ def test_a_service_that_does_not_start_names_its_log(tmp_path):
     with pytest.raises(SetupProblem, match=r"coordinator\.log says why"):
         asyncio.run(demo.start_coordinator(study))
     assert "there is no study" in study.log("coordinator").read_text(encoding="utf-8")
+
+
+def test_removing_it_ends_its_services_and_leaves_only_what_is_not_its_own(tmp_path, capsys):
+    study = SampleStudy(home=tmp_path / "study")
+    words = ["coordinator", "create", str(sample_folder() / "study.toml"), "--host", "localhost"]
+    where = ["--home", str(study.coordinator), "--port", str(free_port())]
+    assert run([*words, *where]) == DONE
+    asyncio.run(demo.start_coordinator(study))
+    service = find_service(study.coordinator).holder.pid
+    mine = study.home / "notes.txt"
+    mine.write_text("not the study's", encoding="utf-8")
+    asked = ["demo", "--remove", "--home", str(study.home)]
+    assert run(asked) == DONE
+    assert "are free again" in capsys.readouterr().out
+    assert not psutil.pid_exists(service)
+    assert list(study.home.iterdir()) == [mine]
+    assert run(asked) != DONE
+    assert "there is no sample study in" in capsys.readouterr().err
+    assert mine.exists()
+
+
+def test_a_sample_study_whose_services_do_not_end_is_kept(tmp_path, monkeypatch):
+    study = SampleStudy(home=tmp_path)
+    study.coordinator.mkdir()
+    (study.coordinator / "study.sqlite").touch()
+
+    async def nobody_listens(_study):
+        return None
+
+    monkeypatch.setattr(demo, "stop", nobody_listens)
+    monkeypatch.setattr("app.control.server.find_service", lambda home: home)
+    with pytest.raises(SetupProblem, match="has not ended yet"):
+        asyncio.run(demo.remove(study))
+    assert study.begun
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the console is no file there")
