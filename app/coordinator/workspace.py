@@ -16,7 +16,7 @@ from app.coordinator.auditing import CoordinatorEntry, open_audit
 from app.coordinator.members import MemberStore
 from app.coordinator.spool import Spool
 from app.coordinator.store import StudyStore
-from app.domain.errors import DataProblem, ErrorCode, SetupProblem
+from app.domain.errors import DataProblem, ErrorCode, SetupProblem, safe_text
 from app.domain.ids import StudyId, site_name, study_id
 from app.domain.study import Admission, StudyTerms
 from app.federation.study_file import parse_study, terms_from_json, terms_to_json
@@ -30,7 +30,7 @@ from app.system.tls import (
     load_server_certificate,
 )
 from app.wire.handshake import SigningKey
-from app.wire.invitation import SUFFIX, seal
+from app.wire.invitation import SUFFIX, is_address, seal
 
 _AUTHORITY_KEY: Final = "authority.key"
 _AUTHORITY_CERTIFICATE: Final = "authority.crt"
@@ -73,7 +73,8 @@ def create_study(study_file: Path, folder: Path, *, host: str, port: int, clock:
     """Make a study in `folder` from a study file; return its name.
 
     Raises:
-        DataProblem: the study file cannot be read or an entry of it is wrong.
+        DataProblem: the study file cannot be read or an entry of it is wrong; no site could dial
+            `host` and `port`.
         SetupProblem: the folder holds a study already or cannot be written.
     """
     try:
@@ -83,6 +84,10 @@ def create_study(study_file: Path, folder: Path, *, host: str, port: int, clock:
             f"the study file {study_file} cannot be read", code=ErrorCode.STUDY_FILE
         ) from exc
     terms = parse_study(text)
+    if not is_address(address_of(host, port)):
+        raise DataProblem(
+            f"sites cannot dial {safe_text(host)!r} at port {port}", code=ErrorCode.ADDRESS
+        )
     home = CoordinatorHome(folder=folder)
     if home.database.exists():
         raise SetupProblem(
@@ -133,7 +138,7 @@ def write_invitation(folder: Path, *, site: str, out: Path, days: int, clock: Cl
             invitation = members.create_invitation(
                 site=site_name(site),
                 title=terms.name,
-                urls=(f"wss://{_bracketed(host)}:{port}",),
+                urls=(address_of(host, port),),
                 authority_pem=(home.tls / _AUTHORITY_CERTIFICATE).read_text(encoding="ascii"),
                 terms=store.terms,
                 life_s=days * _DAY_S,
@@ -206,5 +211,6 @@ def artefact_file(folder: Path, name: str) -> Path:
     raise DataProblem(f"the study has no {name} yet", code=ErrorCode.STUDY_STATE)
 
 
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+def address_of(host: str, port: int) -> str:
+    """Return the address that sites dial."""
+    return f"wss://[{host}]:{port}" if ":" in host else f"wss://{host}:{port}"

@@ -49,6 +49,8 @@ class ErrorCode(enum.Enum):
     # study
     STUDY_FILE = "study-file"
     STUDY_STATE = "study-state"
+    SITE_NAME = "site-name"
+    ADDRESS = "address"
     # link
     INVITATION = "invitation"
     INVITATION_EXPIRED = "invitation-expired"
@@ -99,6 +101,8 @@ REMEDIES: Final[dict[ErrorCode, str]] = {
     ErrorCode.MISSING_LIBRARY: "Install the program again; from a checkout: “python3 installer/bootstrap.py setup”.",
     ErrorCode.STUDY_FILE: "Correct the named entry in the study file.",
     ErrorCode.STUDY_STATE: "Wait until the study has reached that step; the Federation page shows it.",
+    ErrorCode.SITE_NAME: "Give the site a short name without spaces, as in “north-hospital”.",
+    ErrorCode.ADDRESS: "Name the host or IP address that every site can reach, and a port from 1 to 65535.",
     ErrorCode.INVITATION: "Ask the coordinator to send the invitation file again.",
     ErrorCode.INVITATION_EXPIRED: "Ask the coordinator for a new invitation.",
     ErrorCode.INVITATION_USED: "Each invitation works once; ask the coordinator for a new one.",

@@ -34,7 +34,7 @@ def site_name(text: str) -> SiteName:
     if not _SITE.fullmatch(text):
         raise DataProblem(
             f"a site's name is 1 to 40 lower-case letters, digits or hyphens, not {text!r}",
-            code=ErrorCode.STUDY_FILE,
+            code=ErrorCode.SITE_NAME,
         )
     return SiteName(text)
 

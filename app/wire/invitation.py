@@ -41,8 +41,14 @@ LONGEST_LIFE_S: Final = 14 * 24 * 3600
 DEFAULT_LIFE_S: Final = 7 * 24 * 3600
 
 _URL: Final = re.compile(
-    r"wss://(?:\[[0-9a-fA-F:]{2,45}\]|[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?)(?::[0-9]{1,5})?/?"
+    r"wss://(?:\[[0-9a-fA-F:]{2,45}\]|[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?)(?::(?P<port>[0-9]{1,5}))?/?"
 )
+
+
+def is_address(url: str) -> bool:
+    """Whether an invitation may name this address: wss, a host, and a port that exists."""
+    match = _URL.fullmatch(url)
+    return match is not None and 0 < int(match["port"] or 443) < 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +164,7 @@ def unseal(data: bytes) -> Invitation:
     ):
         raise _refused("the invitation was changed after it was signed, or is not complete")
     for url in content.urls:
-        if not _URL.fullmatch(url):
+        if not is_address(url):
             raise _refused(
                 f"the invitation names an address that is not a wss address: {safe_text(url)}"
             )

@@ -5,6 +5,7 @@ import pytest
 from app.coordinator.store import StudyStore
 from app.coordinator.workspace import (
     CoordinatorHome,
+    address_of,
     artefact_file,
     create_study,
     load_authority,
@@ -65,6 +66,35 @@ def test_an_unreadable_study_file_is_named(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(DataProblem, match=r"study\.toml cannot be read"):
         create_study(path, tmp_path / "home", host="h", port=1, clock=CLOCK)
+
+
+@pytest.mark.parametrize(
+    ("host", "port"),
+    [
+        ("study office", 8443),
+        ("", 8443),
+        ("https://study.example.org", 8443),
+        ("h", 0),
+        ("h", 99999),
+    ],
+)
+def test_an_address_that_no_site_could_dial_is_refused_before_anything_is_made(
+    tmp_path, host, port
+):
+    (tmp_path / "study.toml").write_text(EXAMPLE, encoding="utf-8")
+    with pytest.raises(DataProblem, match="cannot dial") as caught:
+        create_study(tmp_path / "study.toml", tmp_path / "home", host=host, port=port, clock=CLOCK)
+    assert caught.value.code is ErrorCode.ADDRESS
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("host", ["h", "10.0.0.7", "fd00::7", "study.example.org"])
+def test_names_and_addresses_of_both_kinds_can_be_dialled(tmp_path, host):
+    (tmp_path / "study.toml").write_text(EXAMPLE, encoding="utf-8")
+    create_study(tmp_path / "study.toml", tmp_path / "home", host=host, port=65535, clock=CLOCK)
+    out = tmp_path / "north.fedjoin"
+    write_invitation(tmp_path / "home", site="north", out=out, days=7, clock=CLOCK)
+    assert unseal(out.read_bytes()).urls == (address_of(host, 65535),)
 
 
 def test_an_invitation_carries_address_authority_and_terms(home, tmp_path):

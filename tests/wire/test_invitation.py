@@ -75,6 +75,7 @@ def test_it_expires():
         (lambda body: body.update(urls=["ws://plain.example"]), "the invitation names an address that is not a wss address: ws://plain.example"),
         (lambda body: body.update(urls=["wss://u:p@h/"]), "the invitation names an address that is not a wss address: wss://u:p@h/"),
         (lambda body: body.update(urls=["wss://h/path"]), "the invitation names an address that is not a wss address: wss://h/path"),
+        (lambda body: body.update(urls=["wss://h:65536"]), "the invitation names an address that is not a wss address: wss://h:65536"),
         (lambda body: body.update(urls=[]), "the file is not an invitation: Expected `array` of length >= 1 - at `$.urls`"),
         (lambda body: body.update(not_after=NOW), "the invitation's dates do not make sense"),
         (lambda body: body.update(not_after=NOW + 15 * 86400), "the invitation's dates do not make sense"),
