@@ -15,5 +15,6 @@ def tell_audit(entries: int, broken: BrokenEntry | None) -> int:
     if broken is not None:
         print(broken, flush=True)  # noqa: T201
         return FAILED
-    print(f"the audit log holds: {entries} entries", flush=True)  # noqa: T201
+    words = "entry" if entries == 1 else "entries"
+    print(f"the audit log holds: {entries} {words}", flush=True)  # noqa: T201
     return DONE

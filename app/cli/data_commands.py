@@ -223,7 +223,7 @@ def _beside(*folders: Path) -> Path:
                 return place / "dataset.json"
     raise DataProblem(
         f"no dataset.json lies beside {folders[0]} or {folders[-1]}; name one with --labels",
-        code=ErrorCode.DATASET_DESCRIPTION,
+        code=ErrorCode.DESCRIPTION_MISSING,
     )
 
 

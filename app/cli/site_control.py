@@ -100,7 +100,7 @@ def _hours(text: str) -> tuple[int, int]:
         first, last = (_minute(part) for part in text.split("-"))
     except ValueError as exc:
         raise SetupProblem(
-            f"“{text[:40]}” are no hours; write them as 20:00-07:00", code=ErrorCode.STUDY_STATE
+            f"“{text[:40]}” are no hours; write them as 20:00-07:00", code=ErrorCode.SETTING
         ) from exc
     return first, last
 

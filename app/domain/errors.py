@@ -51,6 +51,7 @@ class ErrorCode(enum.Enum):
     STUDY_STATE = "study-state"
     SITE_NAME = "site-name"
     ADDRESS = "address"
+    SETTING = "setting"
     # link
     INVITATION = "invitation"
     INVITATION_EXPIRED = "invitation-expired"
@@ -95,7 +96,7 @@ REMEDIES: Final[dict[ErrorCode, str]] = {
     ErrorCode.MEMORY_FULL: "Close other programs, or use a computer with more memory.",
     ErrorCode.NO_PERMISSION: "Ask IT for permission to write to this place, or choose another.",
     ErrorCode.SERVICE_RUNNING: "Use the window that is already open, or stop the other service.",
-    ErrorCode.SERVICE_NOT_RUNNING: "Start it with “fednnunet site run” or open the window.",
+    ErrorCode.SERVICE_NOT_RUNNING: "Start it with “fednnunet site run” or “fednnunet coordinator serve”, or open the window.",
     ErrorCode.SECRET_STORE: "Unlock the key store of this computer and try again.",
     ErrorCode.WORKSPACE: "Choose an empty folder, or one that this program made, as its workspace.",
     ErrorCode.MISSING_LIBRARY: "Install the program again; from a checkout: “python3 installer/bootstrap.py setup”.",
@@ -103,10 +104,11 @@ REMEDIES: Final[dict[ErrorCode, str]] = {
     ErrorCode.STUDY_STATE: "Wait until the study has reached that step; the Federation page shows it.",
     ErrorCode.SITE_NAME: "Give the site a short name without spaces, as in “north-hospital”.",
     ErrorCode.ADDRESS: "Name the host or IP address that every site can reach, and a port from 1 to 65535.",
+    ErrorCode.SETTING: "Write the value in that form and try again.",
     ErrorCode.INVITATION: "Ask the coordinator to send the invitation file again.",
     ErrorCode.INVITATION_EXPIRED: "Ask the coordinator for a new invitation.",
     ErrorCode.INVITATION_USED: "Each invitation works once; ask the coordinator for a new one.",
-    ErrorCode.UNREACHABLE: "Check the network. The program keeps trying and loses nothing meanwhile.",
+    ErrorCode.UNREACHABLE: "Check the network; the connection test says where the way ends. A running service keeps trying and loses nothing.",
     ErrorCode.CERTIFICATE: "Do not go on. Show this to IT: something on the way replaces certificates.",
     ErrorCode.REFUSED: "Ask the coordinator why this site is refused.",
     ErrorCode.REVOKED: "Ask the coordinator for a new invitation if this was not intended.",

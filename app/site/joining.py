@@ -208,7 +208,7 @@ def choose_proxy(home: Path, proxy: str) -> Settings:
             # Without repeating the address, which may have a password in it.
             raise SetupProblem(
                 "the proxy's address is not valid; write it as http://host:port",
-                code=ErrorCode.UNREACHABLE,
+                code=ErrorCode.SETTING,
             )
     settings = msgspec.structs.replace(load_settings(home), proxy=chosen)
     save_settings(home, settings)
