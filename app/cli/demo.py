@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 from app.cli import DONE, FAILED
 from app.cli.services import free_port, start_service
-from app.domain.errors import FednnunetError, JobFailed, SetupProblem
+from app.domain.errors import ErrorCode, FednnunetError, JobFailed, SetupProblem
 from app.domain.segmentation import ModelKind
 from app.system.sample_study import (
     Beginning,
@@ -220,11 +220,14 @@ async def remove(study: SampleStudy) -> int:
     from app.control.server import find_service
 
     if not study.begun:
-        raise SetupProblem(f"there is no sample study in {study.home}")
+        raise SetupProblem(f"there is no sample study in {study.home}", code=ErrorCode.STUDY_STATE)
     await stop(study)
     for home in study.services:
         if find_service(home) is not None:
-            raise SetupProblem(f"the service in {home} has not ended yet; try again in a minute")
+            raise SetupProblem(
+                f"the service in {home} has not ended yet; try again in a minute",
+                code=ErrorCode.SERVICE_RUNNING,
+            )
     files = [file for part in study.parts for file in (part, *part.rglob("*")) if file.is_file()]
     freed = sum(file.stat().st_size for file in files)
     try:
@@ -235,7 +238,9 @@ async def remove(study: SampleStudy) -> int:
             else:
                 part.unlink(missing_ok=True)
     except OSError as exc:
-        raise SetupProblem(f"{exc.filename} cannot be deleted: {exc.strerror}") from exc
+        raise SetupProblem(
+            f"{exc.filename} cannot be deleted: {exc.strerror}", code=ErrorCode.NO_PERMISSION
+        ) from exc
     with contextlib.suppress(OSError):
         study.home.rmdir()
     return freed
@@ -247,7 +252,9 @@ def with_settings(text: str, **settings: int | None) -> str:
         if value is not None:
             text, count = re.subn(rf"(?m)^{name} = \d+$", f"{name} = {value}", text)
             if count != 1:
-                raise SetupProblem(f"the sample study has no setting {name}")
+                raise SetupProblem(
+                    f"the sample study has no setting {name}", code=ErrorCode.SETTING
+                )
     return text
 
 

@@ -173,7 +173,7 @@ def _sites(parsed: argparse.Namespace) -> tuple[Site, ...]:
     if len({site.name for site in sites}) != len(sites) or len(sites) < 2:
         raise DataProblem(
             "a comparison needs two or more folders of different names, one for each site",
-            code=ErrorCode.FOLDER_MISSING,
+            code=ErrorCode.SETTING,
         )
     return sites
 

@@ -218,7 +218,7 @@ def doctor(parsed: argparse.Namespace) -> int:
     else:
         joined = membership.load(home)
         if joined is None:
-            raise SetupProblem("no study is joined; name a file", code=ErrorCode.STUDY_STATE)
+            raise SetupProblem("no study is joined; name a file", code=ErrorCode.SETTING)
         target = DoctorTarget.of_membership(joined)
     proxy = proxy_for(target.urls, setting=parsed.proxy or load_settings(home).proxy)
     lines = asyncio.run(examine(target, proxy=proxy, clock=clock))

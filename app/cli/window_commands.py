@@ -30,7 +30,7 @@ def open_window(parsed: argparse.Namespace) -> int:
         from app.control.address import ForwardedService
 
         if parsed.token_file is None:
-            raise SetupProblem("--attach needs --token-file", code=ErrorCode.STUDY_STATE)
+            raise SetupProblem("--attach needs --token-file", code=ErrorCode.SETTING)
         forwarded = ForwardedService.parse(parsed.attach, parsed.token_file.absolute())
         # What a person notes about another computer's cases stays apart from this site's.
         home = home / "attached" / f"port-{forwarded.port}"

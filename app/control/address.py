@@ -48,7 +48,7 @@ class ForwardedService:
             raise SetupProblem(
                 f"“{address[:80]}” is no forwarded port; it must look like {HOST}:7777 "
                 f"(forward it with: ssh -L 7777:{HOST}:PORT SERVER)",
-                code=ErrorCode.STUDY_STATE,
+                code=ErrorCode.SETTING,
             )
         return cls(port=int(port), token_file=token_file)
 

@@ -57,7 +57,7 @@ async def export_model(
         if fold not in terms.folds:
             raise DataProblem(
                 f"the study has no fold {safe_text(fold, 20)}; it has {', '.join(terms.folds)}",
-                code=ErrorCode.STUDY_STATE,
+                code=ErrorCode.SETTING,
             )
         rounds = {name: number for name, number in rounds.items() if name == fold}
     if not rounds:
@@ -68,7 +68,7 @@ async def export_model(
             raise DataProblem(
                 "each fold has shared layers of its own, and a file holds those of one; add --fold "
                 "and the number of the fold",
-                code=ErrorCode.STUDY_STATE,
+                code=ErrorCode.SETTING,
             )
         sha256 = _write_shared(next(iter(weights.values())), out)
         _note(folder, rounds, sha256)

@@ -101,7 +101,7 @@ REMEDIES: Final[dict[ErrorCode, str]] = {
     ErrorCode.WORKSPACE: "Choose an empty folder, or one that this program made, as its workspace.",
     ErrorCode.MISSING_LIBRARY: "Install the program again; from a checkout: “python3 installer/bootstrap.py setup”.",
     ErrorCode.STUDY_FILE: "Correct the named entry in the study file.",
-    ErrorCode.STUDY_STATE: "Wait until the study has reached that step; the Federation page shows it.",
+    ErrorCode.STUDY_STATE: "Do first what the sentence names, or wait; the Federation page shows how far the study is.",
     ErrorCode.SITE_NAME: "Give the site a short name without spaces, as in “north-hospital”.",
     ErrorCode.ADDRESS: "Name the host or IP address that every site can reach, and a port from 1 to 65535.",
     ErrorCode.SETTING: "Write the value in that form and try again.",

@@ -38,7 +38,7 @@ def choose(wish: str) -> torch.device:
     if match is None:
         raise SetupProblem(
             f"the device is auto, cpu, cuda, cuda:N or mps, not {wish!r}",
-            code=ErrorCode.MISSING_LIBRARY,
+            code=ErrorCode.SETTING,
         )
     if match.group(1) is not None:
         show_only(int(match.group(1)))

@@ -233,12 +233,17 @@ def choose_devices(home: Path, command: SetDevices) -> SetDevices:
         ("patches in a step", command.batch_size, LARGEST_BATCH),
     ):
         if number is not None and not 1 <= number <= most:
-            raise SetupProblem(f"the number of {what} is 1 to {most}, not {number}")
+            raise SetupProblem(
+                f"the number of {what} is 1 to {most}, not {number}", code=ErrorCode.SETTING
+            )
     device = command.device
     if device not in ("auto", "cpu", "cuda", "mps") and not (
         device.startswith("cuda:") and device[5:].isdigit()
     ):
-        raise SetupProblem(f"the device is auto, cpu, cuda, cuda:N or mps, not {device[:40]!r}")
+        raise SetupProblem(
+            f"the device is auto, cpu, cuda, cuda:N or mps, not {device[:40]!r}",
+            code=ErrorCode.SETTING,
+        )
     settings = msgspec.structs.replace(
         load_settings(home), device=device, gpus=command.gpus, batch_size=command.batch_size
     )

@@ -54,11 +54,11 @@ def checked(schedule: Schedule) -> Schedule:
         return schedule
     first, last = ends
     if first is None or last is None:
-        raise SetupProblem("the hours need a beginning and an end", code=ErrorCode.STUDY_STATE)
+        raise SetupProblem("the hours need a beginning and an end", code=ErrorCode.SETTING)
     if not (0 <= first < _DAY_MINUTES and 0 <= last < _DAY_MINUTES) or first == last:
         raise SetupProblem(
             "the hours must be two different times of a day, such as 20:00 and 07:00",
-            code=ErrorCode.STUDY_STATE,
+            code=ErrorCode.SETTING,
         )
     return schedule
 

@@ -69,10 +69,14 @@ def load_settings(home: Path) -> Settings:
             code=ErrorCode.VERSION,
         )
     if settings.threads is not None and settings.threads < 1:
-        raise SetupProblem(f"{path}: threads is {settings.threads}, it must be at least 1")
+        raise SetupProblem(
+            f"{path}: threads is {settings.threads}, it must be at least 1", code=ErrorCode.SETTING
+        )
     for name, number in (("gpus", settings.gpus), ("batch_size", settings.batch_size)):
         if number is not None and number < 1:
-            raise SetupProblem(f"{path}: {name} is {number}, it must be at least 1")
+            raise SetupProblem(
+                f"{path}: {name} is {number}, it must be at least 1", code=ErrorCode.SETTING
+            )
     return settings
 
 

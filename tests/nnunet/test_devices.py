@@ -53,18 +53,22 @@ def test_one_card_of_several_is_the_first_that_nnunet_sees(
 
 
 @pytest.mark.parametrize(
-    ("wish", "sentence"),
+    ("wish", "sentence", "code"),
     [
-        ("mps", "this computer has no Apple graphics processor"),
-        ("cuda", "this computer has no NVIDIA graphics card that PyTorch can use"),
-        ("gpu", "the device is auto, cpu, cuda, cuda:N or mps, not 'gpu'"),
+        ("mps", "this computer has no Apple graphics processor", ErrorCode.MISSING_LIBRARY),
+        (
+            "cuda",
+            "this computer has no NVIDIA graphics card that PyTorch can use",
+            ErrorCode.MISSING_LIBRARY,
+        ),
+        ("gpu", "the device is auto, cpu, cuda, cuda:N or mps, not 'gpu'", ErrorCode.SETTING),
     ],
 )
-def test_a_wish_that_cannot_be_granted(machine, wish, sentence):
+def test_a_wish_that_cannot_be_granted(machine, wish, sentence, code):
     with pytest.raises(SetupProblem) as caught:
         devices.choose(wish)
     assert str(caught.value) == sentence
-    assert caught.value.code is ErrorCode.MISSING_LIBRARY
+    assert caught.value.code is code
 
 
 @pytest.mark.parametrize(

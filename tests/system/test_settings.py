@@ -27,7 +27,7 @@ def test_threads_default_to_the_processors():
     [
         (b"{", ErrorCode.WORKSPACE),
         (b'{"thread": 3}', ErrorCode.WORKSPACE),
-        (b'{"threads": 0}', ErrorCode.WORKSPACE),
+        (b'{"threads": 0}', ErrorCode.SETTING),
         (b'{"version": 99}', ErrorCode.VERSION),
         (b" " * 70_000, ErrorCode.WORKSPACE),
     ],
