@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 
 class Scope(enum.Enum):
@@ -66,8 +67,7 @@ class Action(enum.Enum):
     EDIT = "edit"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shortcut:
+class Shortcut(Struct, frozen=True, kw_only=True):
     """A key with its plain description."""
 
     scope: Scope

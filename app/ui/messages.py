@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from app.domain.errors import FednnunetError
 from app.ui.text import Tone, sentence_case
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(Struct, frozen=True, kw_only=True):
     """One message. `remedy` is empty when there is nothing to do."""
 
     sentence: str

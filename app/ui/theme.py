@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import enum
 import string
-from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Final
 
+from msgspec import Struct
+from msgspec.structs import asdict
 from PySide6.QtCore import QByteArray, QObject, QRectF, Qt, Signal
 from PySide6.QtGui import QColor, QGuiApplication, QIcon, QPainter, QPalette, QPixmap
 from PySide6.QtWidgets import QApplication
@@ -31,8 +32,7 @@ class Theme(enum.Enum):
     DARK = "dark"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Colours:
+class Colours(Struct, frozen=True, kw_only=True):
     """One set of colours, as ``#rrggbb``."""
 
     window: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 _STEPS: Final = (1.0, 2.0, 5.0, 10.0)
 """A person counts along these, times a power of ten."""
@@ -12,8 +13,7 @@ _MOST_DIGITS: Final = 4
 """Numbers with more digits behind the point, or two more before it, are written with an exponent."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
+class Span(Struct, frozen=True, kw_only=True):
     """The part of an axis that is shown; `high` lies above `low`."""
 
     low: float
@@ -29,8 +29,7 @@ class Span:
         return (place - self.low) / self.width
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tick:
+class Tick(Struct, frozen=True, kw_only=True):
     """One tick: where it lies, and what is written beside it."""
 
     place: float

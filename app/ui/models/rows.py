@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct
 
 from app.ui.text import NOTHING, Tone
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
+class Column(Struct, frozen=True, kw_only=True):
     """A column's title; figures are set to the right. The stretching column takes spare width."""
 
     title: str
@@ -17,8 +16,7 @@ class Column:
     stretches: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
+class Cell(Struct, frozen=True, kw_only=True):
     """One cell: its text, and what it sorts by when that is not the text (None sorts last)."""
 
     text: str
@@ -28,8 +26,7 @@ class Cell:
     icon: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Struct, frozen=True, kw_only=True):
     """One row with the key that selections and signals carry."""
 
     key: str
@@ -40,12 +37,11 @@ class Row:
     """None: no check box."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
+class Table(Struct, frozen=True, kw_only=True):
     """A whole table and the sentence that stands in its place while it is empty."""
 
     columns: tuple[Column, ...]
-    rows: tuple[Row, ...] = field(default=())
+    rows: tuple[Row, ...] = ()
     empty: str = ""
 
 

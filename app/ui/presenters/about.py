@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from app.system.build import installed_versions, this_build
 from app.system.resources import resource
@@ -15,8 +16,7 @@ _LICENCES = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AboutState:
+class AboutState(Struct, frozen=True, kw_only=True):
     """Texts of the About window; `licences` are titles and Markdown."""
 
     version: str

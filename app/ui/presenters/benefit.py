@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from app.control.messages import ReviewView, RunState, RunView
 from app.domain.segmentation import CaseSource, ModelKind
@@ -36,8 +38,7 @@ _SOURCE_WORDS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BenefitState:
+class BenefitState(Struct, frozen=True, kw_only=True):
     """The comparison. `missing` says what must be segmented first, empty when nothing."""
 
     title: str

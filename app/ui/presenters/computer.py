@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from app.control.messages import CalibrationView, DevicesView, Snapshot, TrainingView
 from app.ui.presenters.parts import Badge, Fact, Progress, failure_of, progress_of
@@ -25,8 +26,7 @@ _SHARED: Final = ("auto", "cuda")
 """Devices that stand for all graphics cards; one card or a processor by name is alone."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EstimateState:
+class EstimateState(Struct, frozen=True, kw_only=True):
     """How long the study takes here, and how sure that is."""
 
     sentence: str
@@ -40,8 +40,7 @@ class EstimateState:
     """What the button says that measures; empty: no button."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CardsState:
+class CardsState(Struct, frozen=True, kw_only=True):
     """The slider for how many graphics cards train: 1 to `most`, now `used`.
 
     `sentences` says each choice in words, from 1 on.
@@ -53,8 +52,7 @@ class CardsState:
     meaning: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OfferState:
+class OfferState(Struct, frozen=True, kw_only=True):
     """A smaller batch after a round that did not fit into memory; no button without a number."""
 
     key: str
@@ -65,16 +63,14 @@ class OfferState:
     batch_size: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchState:
+class BatchState(Struct, frozen=True, kw_only=True):
     """Steps that are smaller than the plan's, and the way back."""
 
     sentence: str
     button: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ComputerState:
+class ComputerState(Struct, frozen=True, kw_only=True):
     """What the card about this computer draws."""
 
     estimate: EstimateState

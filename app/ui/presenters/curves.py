@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from operator import attrgetter
 from typing import Final
+
+from msgspec.structs import replace
 
 from app.control.messages import RoundRow
 from app.domain.training import EpochRecord, StepRecord

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from app.control.messages import DataView, Snapshot
 from app.domain.dataset import Case, DatasetFolder
@@ -60,8 +61,7 @@ CASE_COLUMNS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CaseFiles:
+class CaseFiles(Struct, frozen=True, kw_only=True):
     """What a viewer opens for a case: absolute paths, and where to look first (z, y, x)."""
 
     case: str
@@ -70,8 +70,7 @@ class CaseFiles:
     voxel: tuple[int, int, int] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataState:
+class DataState(Struct, frozen=True, kw_only=True):
     """What the Data page draws."""
 
     attached: bool

@@ -10,9 +10,10 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from app.domain.errors import ErrorCode, SetupProblem
 from app.jobs.detached import start_foreign
@@ -35,8 +36,7 @@ _USUAL_PLACES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Editor:
+class Editor(Struct, frozen=True, kw_only=True):
     """A program that can draw on label maps."""
 
     name: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from app.control.messages import (
     FederationView,
@@ -49,8 +50,7 @@ TRANSFER_WORDS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InvitationState:
+class InvitationState(Struct, frozen=True, kw_only=True):
     """An invitation that was read, before anything is joined."""
 
     path: str
@@ -64,8 +64,7 @@ class InvitationState:
     """Whether a few measured steps would tell when the study ends here."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FederationState:
+class FederationState(Struct, frozen=True, kw_only=True):
     """What the Federation page draws; `study_title` is empty before joining."""
 
     attached: bool
@@ -91,8 +90,7 @@ class FederationState:
     """Why the last one failed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PauseState:
+class PauseState(Struct, frozen=True, kw_only=True):
     """The button that takes this site out of the rounds for a while; no text, no button."""
 
     text: str = ""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from app.control.messages import FingerprintView, HistogramView, Snapshot
 from app.domain.plans import PlanSummary
@@ -83,8 +84,7 @@ CASE_COLUMNS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FingerprintState:
+class FingerprintState(Struct, frozen=True, kw_only=True):
     """What the Fingerprint page draws."""
 
     attached: bool

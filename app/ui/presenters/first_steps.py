@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from msgspec import Struct
 from PySide6.QtCore import Qt
 
 from app.datasets.description import read_description
@@ -46,8 +46,7 @@ class Gesture(enum.Enum):
     PLANE = "plane"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Try:
+class Try(Struct, frozen=True, kw_only=True):
     """One thing to try: by mouse, and by keys."""
 
     gesture: Gesture

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from app.control.messages import FingerprintView, LinkState, Snapshot
 from app.domain.findings import Severity
@@ -25,8 +26,7 @@ class Wish(enum.Enum):
     RESUME = "resume"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NextStep:
+class NextStep(Struct, frozen=True, kw_only=True):
     """One sentence, one button (none when the operator can only wait)."""
 
     sentence: str
@@ -46,8 +46,7 @@ class StepMark(enum.Enum):
     PROBLEM = "needs you"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(Struct, frozen=True, kw_only=True):
     """One of the five steps of the work."""
 
     page: Page
@@ -55,8 +54,7 @@ class Step:
     detail: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HomeState:
+class HomeState(Struct, frozen=True, kw_only=True):
     """What Home draws."""
 
     step: NextStep

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
+
+from msgspec import Struct
 
 from app.system.gpu_package import BUILT
 from app.system.machine_check import MachineFacts
@@ -33,8 +34,7 @@ _MARK: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MachineState:
+class MachineState(Struct, frozen=True, kw_only=True):
     """The check of this computer: one sentence above its lines."""
 
     sentence: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from app.control.messages import CardSample, DeviceSample
 from app.ui.presenters.memory import kept
@@ -16,8 +17,7 @@ _LEAST_MB_S: Final = 5.0
 """Rates below it never fill a graph: a trickle should look like one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Meter:
+class Meter(Struct, frozen=True, kw_only=True):
     """One reading of the computer: its text, its share of the whole, and how it went lately.
 
     Without a `share` there is no graph. `remark` is set when something is not as it should be.

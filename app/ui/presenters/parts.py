@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from app.control.messages import JobView, LinkState
 from app.ui.text import Tone, duration, sentence_case
@@ -18,8 +19,7 @@ LINK_WORDS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fact:
+class Fact(Struct, frozen=True, kw_only=True):
     """A name and what it is, as one line of a card."""
 
     name: str
@@ -27,16 +27,14 @@ class Fact:
     hint: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Badge:
+class Badge(Struct, frozen=True, kw_only=True):
     """A word with a tone."""
 
     text: str
     tone: Tone = Tone.NEUTRAL
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class Progress(Struct, frozen=True, kw_only=True):
     """Something that runs: a sentence, its share done (None: not known), and how to stop it."""
 
     sentence: str
@@ -45,8 +43,7 @@ class Progress:
     """Kind of job that its Stop button stops; empty: no button."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Curve:
+class Curve(Struct, frozen=True, kw_only=True):
     """One line of a plot; `x` ascends. `points` marks single values instead of joining them.
 
     `like` names the line of the same plot whose colour this one shares.
@@ -60,8 +57,7 @@ class Curve:
     like: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Histogram:
+class Histogram(Struct, frozen=True, kw_only=True):
     """Bars: `edges` has one entry more than `counts`."""
 
     label: str

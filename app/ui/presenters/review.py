@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from statistics import median
 from typing import Final
+
+from msgspec import Struct
 
 from app.control.messages import ReviewView, RunView, Snapshot
 from app.domain.dataset import BACKGROUND, IGNORE
@@ -52,8 +53,7 @@ SCORE_COLUMNS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opinion:
+class Opinion(Struct, frozen=True, kw_only=True):
     """What a person said of one case; `reason` is why it was flagged."""
 
     verdict: Verdict = Verdict.UNREVIEWED
@@ -66,24 +66,21 @@ class Opinion:
         return ". ".join(filter(None, (self.reason, self.comment)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunChoice:
+class RunChoice(Struct, frozen=True, kw_only=True):
     """A run whose segmentations can be reviewed."""
 
     title: str
     serial: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelEntry:
+class LabelEntry(Struct, frozen=True, kw_only=True):
     """One structure of the legend; `value` is its voxel value (the first one of a region)."""
 
     name: str
     value: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CaseDetail:
+class CaseDetail(Struct, frozen=True, kw_only=True):
     """The case that the viewer shows; `worst` names the structure that is most wrong."""
 
     case: str
@@ -99,8 +96,7 @@ class CaseDetail:
     picture: PictureWish | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReviewState:
+class ReviewState(Struct, frozen=True, kw_only=True):
     """What the Review page draws."""
 
     attached: bool
@@ -227,8 +223,7 @@ def _others(view: ReviewView, run: RunView | None) -> tuple[RunChoice, ...]:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OddVolume:
+class OddVolume(Struct, frozen=True, kw_only=True):
     """How unusual a case's volumes are among those of its run."""
 
     sigmas: float

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import psutil
+from msgspec import Struct
 from PySide6.QtCore import QObject, QTimer, Signal
 
 from app.domain.errors import FednnunetError
@@ -30,8 +30,7 @@ COST: Final = (
 _LOG: Final = ("logs", "start.log")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SampleState:
+class SampleState(Struct, frozen=True, kw_only=True):
     """How far it is: `share` 0..1 while it begins (`running`); `open` once its window is there."""
 
     sentence: str = ""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from app.control.messages import (
     BaselineView,
@@ -49,8 +50,7 @@ CASE_COLUMNS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelOption:
+class ModelOption(Struct, frozen=True, kw_only=True):
     """A model that can be chosen; `detail` tells what it is."""
 
     title: str
@@ -58,8 +58,7 @@ class ModelOption:
     detail: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceOption:
+class SourceOption(Struct, frozen=True, kw_only=True):
     """Which cases can be chosen; of a folder the page asks."""
 
     title: str
@@ -68,16 +67,14 @@ class SourceOption:
     hint: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceOption:
+class DeviceOption(Struct, frozen=True, kw_only=True):
     """What to compute on."""
 
     title: str
     device: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SegmentWish:
+class SegmentWish(Struct, frozen=True, kw_only=True):
     """Everything that a run needs; `folder` is empty but for a folder."""
 
     model: str
@@ -87,8 +84,7 @@ class SegmentWish:
     device: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunDetail:
+class RunDetail(Struct, frozen=True, kw_only=True):
     """One run with its cases; `resume` is the wish that goes on with it."""
 
     serial: int
@@ -102,8 +98,7 @@ class RunDetail:
     output: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inspected:
+class Inspected(Struct, frozen=True, kw_only=True):
     """What a look at a model file found."""
 
     path: str
@@ -113,8 +108,7 @@ class Inspected:
     usable: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BaselineState:
+class BaselineState(Struct, frozen=True, kw_only=True):
     """The card about training without the federation; no button once it is trained."""
 
     sentence: str
@@ -124,8 +118,7 @@ class BaselineState:
     failure: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SegmentState:
+class SegmentState(Struct, frozen=True, kw_only=True):
     """What the Segment page draws."""
 
     attached: bool

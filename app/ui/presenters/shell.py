@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from app.control.messages import Snapshot
 from app.ui.presenters.home import StepMark, five_steps
@@ -11,8 +11,7 @@ from app.ui.presenters.training import training_brief
 from app.ui.text import Page, Tone, sentence_case, site_title
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShellState:
+class ShellState(Struct, frozen=True, kw_only=True):
     """What the frame draws. `banner` is empty while all is well."""
 
     site: str

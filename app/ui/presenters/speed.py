@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from app.control.messages import SpeedView
 from app.ui.presenters.parts import Badge, Fact
@@ -16,8 +17,7 @@ _SPEEDS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpeedState:
+class SpeedState(Struct, frozen=True, kw_only=True):
     """Whether this speed is normal for this computer."""
 
     sentence: str

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from statistics import median
 from typing import Final
+
+from msgspec import Struct
 
 from app.control.messages import (
     Alarm,
@@ -53,8 +54,7 @@ _LEVELS: Final = {"info": Tone.NEUTRAL, "warning": Tone.WARNING, "error": Tone.D
 _DAY_MINUTES: Final = 24 * 60
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tile:
+class Tile(Struct, frozen=True, kw_only=True):
     """One figure with its name below a big number."""
 
     name: str
@@ -63,8 +63,7 @@ class Tile:
     share: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notice:
+class Notice(Struct, frozen=True, kw_only=True):
     """Something the operator should know, and what to do about it. `key` tells it from others."""
 
     key: str
@@ -73,8 +72,7 @@ class Notice:
     tone: Tone
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
+class Option(Struct, frozen=True, kw_only=True):
     """One way to do something, with what it costs."""
 
     key: str
@@ -82,8 +80,7 @@ class Option:
     cost: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScheduleState:
+class ScheduleState(Struct, frozen=True, kw_only=True):
     """When this site trains. Minutes after midnight; None: at any hour."""
 
     sentence: str
@@ -94,16 +91,14 @@ class ScheduleState:
     resting: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogEntry:
+class LogEntry(Struct, frozen=True, kw_only=True):
     """One line of the log as a person reads it."""
 
     text: str
     tone: Tone
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingState:
+class TrainingState(Struct, frozen=True, kw_only=True):
     """What the Training page draws."""
 
     attached: bool
