@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from PySide6.QtCore import QEvent, QSettings, QStandardPaths, Qt, QTimer, QUrl, Signal
-from PySide6.QtGui import QAction, QCloseEvent, QDesktopServices, QKeySequence, QShowEvent
-from PySide6.QtWidgets import (
-    QCheckBox,
-    QFileDialog,
-    QHBoxLayout,
-    QMainWindow,
-    QMessageBox,
-    QStackedWidget,
-    QVBoxLayout,
-    QWidget,
-)
+from msgspec import Struct
+from PySide6.QtCore import QEvent, QSettings, Qt, QTimer, Signal
+from PySide6.QtGui import QAction, QCloseEvent, QKeySequence, QShowEvent
+from PySide6.QtWidgets import QHBoxLayout, QMainWindow, QStackedWidget, QVBoxLayout, QWidget
 
 from app.ui import theme
 from app.ui.actions import SHORTCUTS, Action, Scope, described
@@ -29,7 +20,6 @@ from app.ui.presenters.shell import present_shell
 from app.ui.text import GOES_ON, GOES_ON_IN_TRAY, NAME, PURPOSE, Page, Tone
 from app.ui.theme import Look, Theme
 from app.ui.widgets.frame import Banner, Header, Navigation, StatusLine
-from app.ui.widgets.toasts import ToastStack
 
 if TYPE_CHECKING:
     from app.review.errors import ErrorComponent
@@ -50,6 +40,7 @@ if TYPE_CHECKING:
     from app.ui.welcome import Welcome
     from app.ui.widgets.case_viewer import CaseViewer
     from app.ui.widgets.dialogs import CaseWindow
+    from app.ui.widgets.toasts import ToastStack
     from app.ui.widgets.viewer_habits import ViewerHabits
     from app.ui.widgets.volume_view import VolumeView
 
@@ -79,8 +70,7 @@ CARD_IDLE: Final = Message(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asking:
+class Asking(Struct, frozen=True, kw_only=True):
     """How the window asks a person; tests answer themselves. Empty means: not chosen."""
 
     folder: Callable[[QWidget, str], str]
@@ -94,22 +84,34 @@ class Asking:
     """Whether to close after this sentence, and whether to say it no more."""
 
 
+# What asks is imported when somebody is asked: Qt's dialogs bring many enumerations along.
+
+
 def _ask_folder(parent: QWidget, title: str) -> str:
+    from PySide6.QtWidgets import QFileDialog
+
     return QFileDialog.getExistingDirectory(parent, title)
 
 
 def _ask_file(parent: QWidget, title: str, kinds: str) -> str:
+    from PySide6.QtWidgets import QFileDialog
+
     path, _ = QFileDialog.getOpenFileName(parent, title, "", kinds)
     return path
 
 
 def _ask_save(parent: QWidget, title: str, suggested: str, kinds: str) -> str:
+    from PySide6.QtCore import QStandardPaths
+    from PySide6.QtWidgets import QFileDialog
+
     folder = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.DocumentsLocation)
     path, _ = QFileDialog.getSaveFileName(parent, title, str(Path(folder) / suggested), kinds)
     return path
 
 
 def _ask_sure(parent: QWidget, title: str, sentence: str) -> bool:
+    from PySide6.QtWidgets import QMessageBox
+
     answer = QMessageBox.question(parent, title, sentence)
     return answer is QMessageBox.StandardButton.Yes
 
@@ -124,6 +126,8 @@ def _ask_choice(parent: QWidget, title: str, options: Sequence[tuple[str, str, s
 
 
 def _ask_closing(parent: QWidget, sentence: str) -> tuple[bool, bool]:
+    from PySide6.QtWidgets import QCheckBox, QMessageBox
+
     box = QMessageBox(QMessageBox.Icon.Information, NAME, sentence, parent=parent)
     never = QCheckBox("Do not say this again")
     box.setCheckBox(never)
@@ -144,6 +148,13 @@ DIALOGS: Final = Asking(
     choice=_ask_choice,
     closing=_ask_closing,
 )
+
+
+def _open_folder(folder: str) -> None:
+    from PySide6.QtCore import QUrl
+    from PySide6.QtGui import QDesktopServices
+
+    QDesktopServices.openUrl(QUrl.fromLocalFile(folder))
 
 
 def _page_of(settings: QSettings) -> Page:
@@ -171,6 +182,7 @@ class Window(QMainWindow):
         super().__init__()
         self._look, self._settings, self._asking = look, settings, asking
         self._habits: ViewerHabits | None = None
+        self._toasts: ToastStack | None = None
         self._desk: Desk | None = None
         self._painted = False
         self._case_window: CaseWindow | None = None
@@ -194,6 +206,7 @@ class Window(QMainWindow):
         self._stack = QStackedWidget()
         self._pages: dict[Page, QWidget] = {}
         centre = QWidget()
+        self.setCentralWidget(centre)
         column = QVBoxLayout(centre)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
@@ -204,13 +217,11 @@ class Window(QMainWindow):
         row.addWidget(self.navigation)
         row.addWidget(self._stack, 1)
         column.addLayout(row, 1)
-        self.setCentralWidget(centre)
         # Nothing is chosen at first; Tab leads to the navigation.
         centre.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         centre.setFocus()
         self.status = StatusLine()
         self.setStatusBar(self.status)
-        self.toasts = ToastStack(self)
 
         self._stale = self._knew = False
         self._timer = QTimer(self)
@@ -288,6 +299,15 @@ class Window(QMainWindow):
         if page is not None:
             self.go_to(page)
 
+    @property
+    def toasts(self) -> ToastStack:
+        """Messages in passing, made for the first one."""
+        if self._toasts is None:
+            from app.ui.widgets.toasts import ToastStack
+
+            self._toasts = ToastStack(self)
+        return self._toasts
+
     def remember_place(self) -> None:
         """Keep where the window is, and its page, for the next time."""
         self._settings.setValue("geometry", self.saveGeometry())
@@ -299,11 +319,14 @@ class Window(QMainWindow):
             self._draw()
 
     def _draw(self) -> None:
-        self._stale = False
-        self._timer.start()
         snapshot = self._desk.snapshot if self._desk is not None else None
-        self._knew = snapshot is not None
         away = self._desk.away if self._desk is not None else ""
+        self._knew = snapshot is not None
+        # Nothing is known, nobody looks: most windows come up with what their service says at once.
+        self._stale = not (self._knew or away or self.isVisible())
+        if self._stale:
+            return
+        self._timer.start()
         reviewed = self._desk.reviewed if self._desk is not None else 0
         shell = present_shell(snapshot, away=away, reviewed=reviewed)
         self.header.draw(shell.study, shell.site)
@@ -374,7 +397,7 @@ class Window(QMainWindow):
     def _make_home(self) -> HomePage:
         from app.ui.pages.home import HomePage
 
-        page = HomePage()
+        page = HomePage(self._stack)
         page.page_wished.connect(self.go_to)
         page.step_wished.connect(self._take_step)
         return page
@@ -434,7 +457,7 @@ class Window(QMainWindow):
     def _make_training(self) -> TrainingPage:
         from app.ui.pages.training import TrainingPage
 
-        page = TrainingPage()
+        page = TrainingPage(self._stack)
         page.pause_wished.connect(self._pause)
         page.resume_wished.connect(lambda: self._wish(lambda desk: desk.resume()))
         page.stop_wished.connect(self._stop_job)
@@ -460,9 +483,7 @@ class Window(QMainWindow):
         page.review_wished.connect(self._review_run)
         page.forget_wished.connect(self._forget_run)
         page.baseline_wished.connect(lambda: self._wish(lambda desk: desk.train_baseline()))
-        page.folder_opened.connect(
-            lambda folder: QDesktopServices.openUrl(QUrl.fromLocalFile(folder))
-        )
+        page.folder_opened.connect(_open_folder)
         return page
 
     def _make_review(self) -> ReviewPage:

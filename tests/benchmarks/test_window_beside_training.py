@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("PySide6")
 
-from benchmarks.window_beside_training import measure
+from benchmarks.window_beside_training import enumerations, measure
 
 
 @pytest.mark.window
@@ -23,3 +23,11 @@ def test_a_live_page_is_soon_there_and_rests_while_a_site_trains():
     assert figures["at rest, % of a core"] <= 3, figures
     # Once a second the steps, and all others when an epoch ends.
     assert figures["redraws a second"] <= 2, figures
+
+
+@pytest.mark.window
+def test_a_live_page_needs_no_style_gradient_dialog_or_reader_as_an_object():
+    # Each brings dozens to hundreds of enumerations, made of Python objects one by one.
+    made = set(enumerations(epochs=20))
+    assert {"AlignmentFlag", "ThemeIcon", "SelectionMode"} <= made
+    assert not {"PixelMetric", "Preset", "StandardButton", "FileMode", "Role"} & made

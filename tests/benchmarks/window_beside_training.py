@@ -156,6 +156,18 @@ main.main(Path(sys.argv[1]), theme="dark")
 """
 
 
+COUNTED = """
+import atexit, enum, json
+made, make = [], enum.EnumType._create_
+def _create_(cls, name, names, **where):
+    made.append(name)
+    return make(cls, name, names, **where)
+enum.EnumType._create_ = _create_
+atexit.register(lambda: print(json.dumps(made)))
+"""
+"""To be put before a script: it then ends with the names of the enumerations that Qt had made."""
+
+
 @contextmanager
 def played(home: Path, *, epochs: int) -> Iterator[None]:
     """Play a service in `home` while the block runs."""
@@ -203,6 +215,17 @@ def run(script: str, *arguments: str, settings: Path) -> dict[str, float]:
         check=True,
     )
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def enumerations(*, epochs: int) -> list[str]:
+    """Return the enumerations that were made until a live page was there, by opening ours once."""
+    with tempfile.TemporaryDirectory(prefix="window-") as scratch:
+        home, settings = Path(scratch) / "site", Path(scratch) / "settings"
+        with played(home, epochs=epochs):
+            made: Any = run(
+                COUNTED + OURS, str(home), "0", "Training", str(epochs), settings=settings
+            )
+    return list(made)
 
 
 def measure(*, epochs: int, seconds: float, starts: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import zipfile
 
 import pytest
 from helpers import snapshots
+from helpers.window_desk import MemoryBook, RecordedService, StillClock
 from msgspec.structs import replace
 from PySide6.QtCore import QPoint, QSettings, Qt
 from PySide6.QtTest import QTest
@@ -31,10 +32,12 @@ from app.control.messages import (
 )
 from app.ui import theme
 from app.ui.actions import Action
+from app.ui.presenters.desk import Desk
 from app.ui.text import GOES_ON, GOES_ON_IN_TRAY, Page
 from app.ui.theme import DARK, LIGHT
 from app.ui.widgets.about import AboutDialog, ReportDialog
 from app.ui.widgets.labels import Button
+from app.ui.window import DIALOGS, Window
 
 
 def visible_buttons(widget) -> list[QAbstractButton]:
@@ -88,6 +91,37 @@ def test_nothing_is_wider_than_the_smallest_window(open_window, page, stage):
     for button in visible_buttons(shown.window):
         corner = button.mapTo(shown.window, QPoint(button.width(), 0))
         assert corner.x() <= right, button.text()
+
+
+@pytest.fixture
+def waiting(look, tmp_path, qtbot):
+    """A window that is not shown yet and whose service said nothing yet."""
+    settings = QSettings(str(tmp_path / "window.ini"), QSettings.Format.IniFormat)
+    asking = replace(DIALOGS, closing=lambda _parent, _sentence: (True, False))
+    window = Window(look, settings, asking=asking)
+    qtbot.addWidget(window)
+    service = RecordedService(None)
+    desk = Desk(service, clock=StillClock(snapshots.NOW), verdicts=MemoryBook())
+    desk.setParent(window)
+    window.attach(desk)
+    return window, service
+
+
+def test_what_is_known_before_the_window_is_seen_is_drawn_once(waiting, monkeypatch):
+    window, service = waiting
+    drawn = []
+    monkeypatch.setattr(window.page_widget(Page.HOME), "draw", drawn.append)
+    service.snapshot = snapshots.training()
+    window.refresh()
+    window.show()
+    assert [state.study_title for state in drawn] == [service.snapshot.federation.study.name]
+
+
+def test_a_window_without_a_service_is_drawn_when_it_is_shown(waiting):
+    window, _ = waiting
+    window.show()
+    assert "connecting" in window.status._link.text()
+    assert window.page_widget(Page.HOME)._sentence.text()
 
 
 def test_keys_lead_to_every_page(open_window, qtbot):

@@ -26,9 +26,12 @@ class HomePage(QWidget):
     page_wished = Signal(object)
     """Carries a `Page`."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
         content = QWidget()
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(scrolling(content))
         layout = page_layout(content, Page.HOME.value, PURPOSE[Page.HOME])
 
         self._next = Card()
@@ -85,9 +88,6 @@ class HomePage(QWidget):
         layout.addLayout(pair)
         layout.addStretch(1)
 
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scrolling(content))
         self._state: HomeState | None = None
 
     def draw(self, state: HomeState) -> None:

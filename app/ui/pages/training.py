@@ -69,11 +69,15 @@ class TrainingPage(QWidget):
     batch_wished = Signal(object)
     """How many patches a step takes; None: as the plan says."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
         self.computer: ComputerCard | None = None
         self.offer: OfferStrip | None = None
         content = QWidget()
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        self.area = scrolling(content)
+        outer.addWidget(self.area)
         layout = page_layout(content, Page.TRAINING.value, PURPOSE[Page.TRAINING])
         top = Card()
         self._sentence = label("", "sentence")
@@ -106,22 +110,18 @@ class TrainingPage(QWidget):
 
         # Not a stack: that would make the empty page as high as the full one.
         self._empty = EmptyState("training", EMPTY_TRAINING, EMPTY_TRAINING_HINT)
-        self._running = self._build_running()
+        self._running = QWidget()
         self._running.hide()
         layout.addWidget(self._empty, 1)
         layout.addWidget(self._running, 1)
+        self._build_running(self._running)
         self._before_training = QVBoxLayout()
         layout.addLayout(self._before_training)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        self.area = scrolling(content)
-        outer.addWidget(self.area)
         self._state: TrainingState | None = None
 
     # --- building ------------------------------------------------------------------------------
 
-    def _build_running(self) -> QWidget:
-        running = QWidget()
+    def _build_running(self, running: QWidget) -> None:
         column = QVBoxLayout(running)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(2 * GRID)
@@ -188,7 +188,6 @@ class TrainingPage(QWidget):
         self.tabs.currentChanged.connect(self._draw_log)
         self.tabs.setMinimumHeight(240)
         column.addWidget(self.tabs)
-        return running
 
     def _build_log(self) -> QWidget:
         tab = QWidget()
@@ -247,7 +246,6 @@ class TrainingPage(QWidget):
         self._progress.show_progress(state.progress)
         self._draw_pause(state)
         self._empty.setVisible(not state.begun)
-        self._running.setVisible(state.begun)
         for number, card in enumerate(self._tiles):
             card.setVisible(number < len(state.tiles))
             if number < len(state.tiles):
@@ -264,6 +262,8 @@ class TrainingPage(QWidget):
         self.schedule.draw(state.schedule)
         self.sites.show_table(state.sites)
         self.rounds.show_table(state.rounds)
+        # Last: to show is to style, which what changes a badge would do again.
+        self._running.setVisible(state.begun)
         if before is None or before.log != state.log:
             self._draw_log()
 

@@ -122,7 +122,11 @@ def page_layout(page: QWidget, title: str, purpose: str) -> QVBoxLayout:
 
 
 def scrolling(content: QWidget) -> QScrollArea:
-    """Return `content` in an area that scrolls down when the window is too low for it."""
+    """Return `content` in an area that scrolls down when the window is too low for it.
+
+    Cheapest before `content` is filled: an area measures what it is given, and so styles all of it,
+    which is then done again whenever a parent of it gets a parent.
+    """
     area = QScrollArea()
     area.setWidget(content)
     area.setWidgetResizable(True)

@@ -11,18 +11,8 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
-from PySide6.QtCore import QBuffer, QByteArray, QEvent, QIODevice, QPoint, QSize, Qt, Signal
-from PySide6.QtGui import (
-    QAction,
-    QColor,
-    QFocusEvent,
-    QImage,
-    QImageWriter,
-    QKeyEvent,
-    QPainter,
-    QPaintEvent,
-    QPen,
-)
+from PySide6.QtCore import QEvent, QSize, Qt, Signal
+from PySide6.QtGui import QAction, QColor, QFocusEvent, QKeyEvent, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QMenu, QToolButton
 
 from app.ui import theme
@@ -195,6 +185,9 @@ class CurvePlot(Plot):
 
     def picture(self) -> bytes:
         """Return the plot with its title and legend as a PNG file, twice as fine as the screen."""
+        from PySide6.QtCore import QBuffer, QByteArray, QIODevice, QPoint
+        from PySide6.QtGui import QImage, QImageWriter
+
         self._need_plot()
         buttons = (self._whole.isVisible(), self._more.isVisible())
         self._whole.hide()

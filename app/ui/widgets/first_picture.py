@@ -10,9 +10,9 @@ import math
 import sys
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
 from PySide6.QtCore import QByteArray, QDataStream, QPointF, QRectF, Qt
 from PySide6.QtGui import (
     QColor,
@@ -46,8 +46,7 @@ def axis_font(font: QFont) -> QFont:
     return small
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trace:
+class Trace(Struct, frozen=True, kw_only=True):
     """One line; `style` NoPen leaves its marks alone."""
 
     x: tuple[float, ...]
@@ -98,12 +97,12 @@ class FirstPicture(QWidget):
 
     def _paint_axes(self, painter: QPainter, area: QRectF, seen: Span, values: Span) -> None:
         colours = theme.colours()
-        line, grid = QColor(colours.line), QColor(colours.hover)
         height = QFontMetricsF(painter.font()).height()
         painter.setPen(QColor(colours.muted))
+        lines = []
         for tick in ticks(values, int(area.height() / _TICKS_APART)):
             y = round(area.bottom() - values.share(tick.place) * area.height())
-            painter.fillRect(QRectF(area.left(), y, area.width(), 1), grid)
+            lines.append(QRectF(area.left(), y, area.width(), 1))
             painter.drawText(
                 QRectF(0, y - height / 2, LEFT_AXIS - _GAP, height),
                 Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter,
@@ -118,11 +117,18 @@ class FirstPicture(QWidget):
             )
         below = QRectF(area.left(), self.height() - height, area.width(), height)
         painter.drawText(below, Qt.AlignmentFlag.AlignCenter, self._bottom)
+        # Not `fillRect`: choosing among its many forms, PySide6 prepares every gradient of Qt.
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(QColor(colours.hover))
+        for line in lines:
+            painter.drawRect(line)
+        painter.setBrush(QColor(colours.line))
         for bound in self._bounds:
             x = round(area.left() + seen.share(bound) * area.width())
-            painter.fillRect(QRectF(x, area.top(), 1, area.height()), line)
-        painter.fillRect(QRectF(area.left(), area.top(), 1, area.height()), line)
-        painter.fillRect(QRectF(area.left(), area.bottom(), area.width(), 1), line)
+            painter.drawRect(QRectF(x, area.top(), 1, area.height()))
+        painter.drawRect(QRectF(area.left(), area.top(), 1, area.height()))
+        painter.drawRect(QRectF(area.left(), area.bottom(), area.width(), 1))
+        painter.setBrush(Qt.BrushStyle.NoBrush)
 
     # Qt overrides
 

@@ -193,11 +193,16 @@ class StatusLine(QStatusBar):
         self.setSizeGripEnabled(False)
         self._link = BadgeLabel()
         self._training = label("", wraps=False)
-        self.addWidget(self._link)
-        self.addWidget(self._training, 1)
+        self._filled = False
         self.addPermanentWidget(label(RESEARCH_USE, wraps=False))
 
     def draw(self, link: str, tone: Tone, training: str) -> None:
         """Show link and training."""
+        self._link.set_tone(tone)
+        if not self._filled:
+            # Now, not before: a status bar measures, and so styles, what it is given.
+            self._filled = True
+            self.addWidget(self._link)
+            self.addWidget(self._training, 1)
         self._link.show_badge(link, tone)
         self._training.setText(training)

@@ -86,9 +86,13 @@ class BadgeLabel(QLabel):
 
     def show_badge(self, text: str, tone: Tone) -> None:
         """Show a word; nothing at all when `text` is empty."""
-        self.setVisible(bool(text))
         if self.text() != text:
             self.setText(text)
+        self.set_tone(tone)
+        self.setVisible(bool(text))  # last: what is shown has been styled
+
+    def set_tone(self, tone: Tone) -> None:
+        """Change the colour; cheap as long as nothing has measured or shown the badge."""
         if self.property("tone") != tone.value:
             self.setProperty("tone", tone.value)
             restyle(self)

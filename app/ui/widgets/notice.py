@@ -70,8 +70,8 @@ class NoticeStrip(QFrame):
         if notice == self._notice:
             return
         self._notice = notice
-        self.setVisible(notice is not None)
         if notice is None:
+            self.hide()
             return
         self._icon.show_icon(_ICONS[notice.tone], notice.tone)
         self._sentence.setText(notice.sentence)
@@ -80,6 +80,7 @@ class NoticeStrip(QFrame):
         if self.property("tone") != notice.tone.value:
             self.setProperty("tone", notice.tone.value)
             restyle(self)
+        self.show()  # last: what is shown has been styled
 
     def _close(self) -> None:
         if self._notice is not None:

@@ -1,10 +1,20 @@
 from __future__ import annotations
 
 from helpers import snapshots
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QLabel
 
 from app.ui.pages.home import HomePage
 from app.ui.presenters.home import present_home
 from app.ui.text import Page
+
+
+def test_nothing_is_styled_before_it_is_to_be_seen(qtbot, look):
+    page = HomePage()
+    qtbot.addWidget(page)
+    texts = page.findChildren(QLabel)
+    assert len(texts) > 10
+    assert not [one for one in texts if one.testAttribute(Qt.WidgetAttribute.WA_WState_Polished)]
 
 
 def test_the_button_carries_the_step(qtbot):

@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 from helpers import snapshots
 from msgspec.structs import replace
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QLabel
 
 from app.ui.pages.training import TrainingPage
 from app.ui.presenters.training import present_training
@@ -21,6 +23,16 @@ def page(qtbot):
 
 def present(snapshot):
     return present_training(snapshot, now=snapshots.NOW)
+
+
+def test_nothing_is_styled_before_it_is_to_be_seen(qtbot, look):
+    # What is styled too early is styled again with every parent that one of its parents gets.
+    made = TrainingPage()
+    qtbot.addWidget(made)
+    texts = made.area.findChildren(QLabel)
+    styled = [one for one in texts if one.testAttribute(Qt.WidgetAttribute.WA_WState_Polished)]
+    assert len(texts) > 40
+    assert len(styled) < 6, [one.text() for one in styled]
 
 
 def test_pause_and_resume_are_one_button(page, qtbot):
