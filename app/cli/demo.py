@@ -17,6 +17,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -78,7 +79,10 @@ def _run(parsed: argparse.Namespace, study: SampleStudy) -> int:
     from app.ui.main import main
 
     homes = [study.site(name) for name in study.names]
-    code = main(homes[0], homes=homes, theme=parsed.theme)
+    unwanted = threading.Event()
+    code = main(homes[0], homes=homes, theme=parsed.theme, remove=unwanted.set)
+    if unwanted.is_set():
+        return _remove(study)
     if not study.begun:
         _say("the sample study was removed meanwhile")
     elif _finished(study):

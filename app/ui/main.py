@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -55,12 +55,14 @@ def main(
     invitation: Path | None = None,
     theme: str = Theme.SYSTEM.value,
     forwarded: ForwardedService | None = None,
+    remove: Callable[[], None] | None = None,
 ) -> int:
     """Show the site of `home` until the window is closed; its service and training go on.
 
     With several `homes` (the sample study) the header offers them all. An `invitation` is read
     and shown, never joined by itself. `theme` is "system", "light" or "dark". With `forwarded`
     the window shows another computer's site; `home` then keeps this window's own things only.
+    With `remove` the window offers to remove what it shows: that is called, and the window ends.
     """
     application = make_application()
     if _handed_over(home, invitation):
@@ -77,6 +79,13 @@ def main(
     sites = Sites(
         window, offered, bridge=bridge, invitation=invitation, forwarded=forwarded, new=new
     )
+    if remove is not None:
+
+        def end() -> None:
+            remove()
+            application.exit()
+
+        window.offer_removal(end)
     sites.open()
     bridge.await_first(_FIRST_WORD_S)
     # Whether or not the window is ever painted (it may come up hidden).

@@ -23,6 +23,11 @@ GOES_ON_IN_TRAY: Final = (
     "Training goes on without this window. The icon in the tray shows how it stands and tells when "
     "somebody is needed; click it to open the window again."
 )
+REMOVES: Final = (
+    "This ends the sample study's coordinator and its three invented hospitals and deletes all that "
+    "they wrote, the trained model included. Your own site is not touched, and the sample study can "
+    "be tried again at any time. Remove it?"
+)
 ESTIMATE: Final = "Estimate on patches, not a clinical result"
 NOTHING: Final = "–"
 

@@ -17,7 +17,7 @@ from app.ui.actions import SHORTCUTS, Action, Scope, described
 from app.ui.messages import Message, told
 from app.ui.presenters.home import NextStep, Wish, present_home
 from app.ui.presenters.shell import present_shell
-from app.ui.text import GOES_ON, GOES_ON_IN_TRAY, NAME, PURPOSE, Page, Tone
+from app.ui.text import GOES_ON, GOES_ON_IN_TRAY, NAME, PURPOSE, REMOVES, Page, Tone
 from app.ui.theme import Look, Theme
 from app.ui.widgets.frame import Banner, Header, Navigation, StatusLine
 
@@ -894,6 +894,22 @@ class Window(QMainWindow):
         ):  # fmt: skip
             menu.addAction(self._actions[action])
         menu.aboutToShow.connect(self._draw_menu)
+
+    def offer_removal(self, remove: Callable[[], None]) -> None:
+        """Let the operator remove the sample study, which is what this window shows.
+
+        `remove` is asked to end the program, which uses until then what is to be removed.
+        """
+        menu = self.header.menu
+        menu.addSeparator()
+        menu.addAction("Remove the sample study…").triggered.connect(
+            lambda _checked=False: self._remove_study(remove)
+        )
+
+    def _remove_study(self, remove: Callable[[], None]) -> None:
+        if self._asking.sure(self, "Remove the sample study", REMOVES):
+            self.hide()
+            remove()
 
     def _draw_menu(self) -> None:
         snapshot = self._desk.snapshot if self._desk is not None else None

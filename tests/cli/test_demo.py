@@ -132,6 +132,31 @@ def test_removing_it_ends_its_services_and_leaves_only_what_is_not_its_own(tmp_p
     assert mine.exists()
 
 
+@pytest.mark.parametrize("wished", [True, False])
+def test_the_window_removes_it_once_it_is_closed(tmp_path, monkeypatch, capsys, wished):
+    window = pytest.importorskip("app.ui.main")
+    study = SampleStudy(home=tmp_path / "study")
+
+    async def started(one, **_settings):
+        one.coordinator.mkdir(parents=True)
+        (one.coordinator / "study.sqlite").touch()
+
+    def shown(_home, *, homes, theme, remove):
+        assert len(homes) == 3
+        if wished:
+            remove()
+        assert study.begun, "what the window shows stays until it is closed"
+        return DONE
+
+    monkeypatch.setattr(demo, "start", started)
+    monkeypatch.setattr(demo, "_finished", lambda _study: False)
+    monkeypatch.setattr(window, "main", shown)
+    assert run(["demo", "--home", str(study.home)]) == DONE
+    assert study.begun is not wished
+    told = "are free again" if wished else "training goes on"
+    assert told in capsys.readouterr().out
+
+
 def test_a_sample_study_whose_services_do_not_end_is_kept(tmp_path, monkeypatch):
     study = SampleStudy(home=tmp_path)
     study.coordinator.mkdir()

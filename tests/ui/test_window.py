@@ -33,7 +33,7 @@ from app.control.messages import (
 from app.ui import theme
 from app.ui.actions import Action
 from app.ui.presenters.desk import Desk
-from app.ui.text import GOES_ON, GOES_ON_IN_TRAY, Page
+from app.ui.text import GOES_ON, GOES_ON_IN_TRAY, REMOVES, Page
 from app.ui.theme import DARK, LIGHT
 from app.ui.widgets.about import AboutDialog, ReportDialog
 from app.ui.widgets.labels import Button
@@ -490,6 +490,21 @@ def test_closing_says_that_training_goes_on_until_told_not_to(open_window):
     shown.window.show()
     shown.window.close()
     assert len(shown.answers.asked) == 2
+
+
+def test_the_sample_study_is_removed_only_after_a_yes(open_window):
+    shown = open_window(snapshots.training())
+    removed = []
+    shown.window.offer_removal(lambda: removed.append(shown.window.isVisible()))
+    entry = shown.window.header.menu.actions()[-1]
+    assert entry.text() == "Remove the sample study…"
+    shown.answers.sure = False
+    entry.trigger()
+    assert (removed, shown.window.isVisible()) == ([], True)
+    shown.answers.sure = True
+    entry.trigger()
+    assert removed == [False], "it is out of sight while it is removed"
+    assert shown.answers.asked == [REMOVES] * 2
 
 
 def test_closing_is_quiet_while_nothing_trains(open_window):
