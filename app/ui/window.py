@@ -112,8 +112,9 @@ def _ask_save(parent: QWidget, title: str, suggested: str, kinds: str) -> str:
 def _ask_sure(parent: QWidget, title: str, sentence: str) -> bool:
     from PySide6.QtWidgets import QMessageBox
 
-    answer = QMessageBox.question(parent, title, sentence)
-    return answer is QMessageBox.StandardButton.Yes
+    yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
+    # What is asked for like this cannot be taken back: Return alone must not do it.
+    return QMessageBox.question(parent, title, sentence, yes | no, no) is yes
 
 
 def _ask_choice(parent: QWidget, title: str, options: Sequence[tuple[str, str, str]]) -> str:

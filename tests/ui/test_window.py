@@ -6,9 +6,16 @@ import pytest
 from helpers import snapshots
 from helpers.window_desk import MemoryBook, RecordedService, StillClock
 from msgspec.structs import replace
-from PySide6.QtCore import QPoint, QSettings, Qt
+from PySide6.QtCore import QPoint, QSettings, Qt, QTimer
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QAbstractButton, QApplication, QComboBox, QLineEdit
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QApplication,
+    QComboBox,
+    QLineEdit,
+    QMessageBox,
+    QWidget,
+)
 
 from app.control.messages import (
     AllowFingerprint,
@@ -562,3 +569,19 @@ def test_about_opens_and_closes(open_window):
     dialog = shown.window.findChild(AboutDialog)
     assert dialog.isVisible()
     dialog.close()
+
+
+@pytest.mark.parametrize("sure", [False, True])
+def test_return_alone_does_nothing_that_cannot_be_taken_back(qtbot, look, sure):
+    parent = QWidget()
+    qtbot.addWidget(parent)
+
+    def answer() -> None:
+        box = QApplication.activeModalWidget()
+        if sure:
+            box.button(QMessageBox.StandardButton.Yes).click()
+        else:
+            QTest.keyClick(box, Qt.Key.Key_Return)
+
+    QTimer.singleShot(200, answer)
+    assert DIALOGS.sure(parent, "Leave the study", "Leave it?") is sure
