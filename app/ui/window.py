@@ -114,7 +114,7 @@ def _ask_sure(parent: QWidget, title: str, sentence: str) -> bool:
 
     yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
     # What is asked for like this cannot be taken back: Return alone must not do it.
-    return QMessageBox.question(parent, title, sentence, yes | no, no) is yes
+    return QMessageBox.question(parent, title, sentence, defaultButton=no) is yes
 
 
 def _ask_choice(parent: QWidget, title: str, options: Sequence[tuple[str, str, str]]) -> str:
