@@ -227,6 +227,12 @@ class HeldOutScored(Event, frozen=True):
     score: HeldOutScore
 
 
+class FirstPassSegmented(Event, frozen=True):
+    """Result: every training case is segmented for a cascade's second pass."""
+
+    cases: int
+
+
 class Exported(Event, frozen=True):
     """Result: the model zip lies at `output`."""
 
@@ -265,6 +271,7 @@ Result = (
     | ModelInspected
     | Scored
     | HeldOutScored
+    | FirstPassSegmented
     | Exported
     | Probed
 )

@@ -24,6 +24,7 @@ WORK: Final = {
     "InspectModelJob": "looking at the model",
     "ScoreJob": "scoring",
     "HeldOutJob": "scoring the average",
+    "FirstPassJob": "segmenting the training cases for the second pass",
     "ExportJob": "exporting the model",
     "ProbeJob": "trying out this installation",
 }

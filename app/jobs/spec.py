@@ -175,14 +175,31 @@ class HeldOutJob(Job, frozen=True):
     device: str = "auto"
 
 
+class FirstPassJob(Job, frozen=True):
+    """Segment every training case for a cascade's second pass, with the fold that held it out.
+
+    `folds` gives the weights of each fold of the first pass; `workspace` holds the cases prepared for
+    both passes and gets the result.
+    """
+
+    plan: str
+    workspace: str
+    folds: dict[str, str]
+    device: str = "auto"
+
+
 class ExportJob(Job, frozen=True):
-    """Write a model zip that plain nnU-Net installs and runs; `folds` gives the weights of each."""
+    """Write a model zip that plain nnU-Net installs and runs; `folds` gives the weights of each.
+
+    `first_pass` gives those of a cascade's first pass.
+    """
 
     plan: str
     folds: dict[str, str]
     configuration: str
     model_name: str
     output: str
+    first_pass: dict[str, str] = {}
 
 
 class ProbeJob(Job, frozen=True):
@@ -204,6 +221,7 @@ AnyJob = (
     | InspectModelJob
     | ScoreJob
     | HeldOutJob
+    | FirstPassJob
     | ExportJob
     | ProbeJob
 )

@@ -42,6 +42,11 @@ class Workspace:
         return self.preprocessed / DATASET
 
     @property
+    def results_dataset(self) -> Path:
+        """Folder of what nnU-Net's trainers of this dataset write."""
+        return self.results / DATASET
+
+    @property
     def environment(self) -> dict[str, str]:
         """The three variables by which nnU-Net finds its folders."""
         return {

@@ -21,6 +21,7 @@ import torch
 from batchgenerators.utilities.file_and_folder_operations import load_json
 
 from app.domain.errors import ErrorCode, JobFailed
+from app.domain.folds import CASCADE, FINE
 from app.domain.study import StudyTerms
 from app.federation.network import Architecture, NetworkPlan
 from app.federation.traffic import largest_network
@@ -70,17 +71,17 @@ def calibrate(
     if real:
         dataset = load_json(str(dataset_file))
     else:
-        configuration = plans["configurations"][job.terms.configuration]
+        configuration = plans["configurations"][_measured(job.terms)]
         images = make_folder(folders.preprocessed_dataset / configuration["data_identifier"])
         # A stock trainer looks for the kind of files that it will read before it reads any.
         (images / "none.b2nd").touch()
-    whole = tuple(plans["configurations"][job.terms.configuration]["patch_size"])
+    whole = tuple(plans["configurations"][_measured(job.terms)]["patch_size"])
     patch, scale = whole, 1.0
     if not real or device.type == "cpu":
         patch = _affordable(job, plans, dataset, device, whole)
         scale = math.prod(whole) / math.prod(patch)
         real = real and patch == whole
-    plans["configurations"][job.terms.configuration]["patch_size"] = list(patch)
+    plans["configurations"][_measured(job.terms)]["patch_size"] = list(patch)
     trainer = _trainer(job, plans, dataset, device)
     try:
         if real:
@@ -136,7 +137,7 @@ def _affordable(
     whole: tuple[int, ...],
 ) -> tuple[int, ...]:
     """Return the largest patch whose steps fit into the time, by one step of the smallest."""
-    configuration = plans["configurations"][job.terms.configuration]
+    configuration = plans["configurations"][_measured(job.terms)]
     strides = configuration["architecture"]["arch_kwargs"]["strides"]
     least = [math.prod(stride[axis] for stride in strides) * 2 for axis in range(len(whole))]
     small = tuple(min(size, least[axis]) for axis, size in enumerate(whole))
@@ -166,10 +167,10 @@ def _trainer(
     job: CalibrateJob, plans: dict[str, Any], dataset: dict[str, Any], device: torch.device
 ) -> Any:  # noqa: ANN401 - nnU-Net has no types
     if job.batch_size is not None:
-        plans["configurations"][job.terms.configuration]["batch_size"] = job.batch_size
+        plans["configurations"][_measured(job.terms)]["batch_size"] = job.batch_size
     trainer: Any = make_trainer(
         plans,
-        configuration=job.terms.configuration,
+        configuration=_measured(job.terms),
         fold=job.terms.folds[0],
         dataset=dataset,
         device=device,
@@ -247,6 +248,15 @@ def _settle(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
+def _measured(terms: StudyTerms) -> str:
+    """Return the configuration whose steps are measured.
+
+    Of a cascade that is the one whose images and network the second pass has, but for some more
+    channels: there is no first pass yet that could fill them. The first pass's patches are as large.
+    """
+    return FINE if terms.configuration == CASCADE else terms.configuration
+
+
 def reference_plans(terms: StudyTerms) -> dict[str, Any]:
     """Return plans of the largest usual network for `terms`, as nnU-Net 2.8.1 writes them."""
     network = largest_network(terms)
@@ -265,7 +275,7 @@ def reference_plans(terms: StudyTerms) -> dict[str, Any]:
         "foreground_intensity_properties_per_channel": {},
         "continue_training": False,
         "configurations": {
-            terms.configuration: {
+            _measured(terms): {
                 "data_identifier": "nnUNetPlans_calibration",
                 "preprocessor_name": "DefaultPreprocessor",
                 "batch_size": 2 if axes == 3 else 12,

@@ -35,6 +35,17 @@ class PlanDocument:
         """Return a copy of the plans that points to a local dataset's folders."""
         return {**copy.deepcopy(self.plans), "dataset_name": dataset_name}
 
+    def configuration(self, name: str) -> Json:
+        """Return a copy of a configuration with what it inherits: a cascade's second pass does.
+
+        Raises:
+            KeyError: the plans have no such configuration.
+        """
+        configurations = self.plans["configurations"]
+        chosen = configurations[name]
+        inherited = configurations[chosen["inherits_from"]] if "inherits_from" in chosen else {}
+        return copy.deepcopy({**inherited, **chosen})
+
     def local_dataset(self, folder: DatasetFolder, leave_out: frozenset[str]) -> Json:
         """Return dataset.json for the local cases: the study's words, this site's files.
 

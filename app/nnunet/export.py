@@ -7,6 +7,8 @@ Layout as nnU-Net's own export has it, which demands a finished cross-validation
         plans.json  dataset.json  dataset_fingerprint.json  README.txt  study_plan.json
         fold_<fold>/checkpoint_final.pth
 
+A cascade has such a folder for each of its two passes.
+
 The same weights and plan give the same bytes. The checkpoint holds tensors and plain types only, so
 `torch.load(..., weights_only=True)` reads it.
 """
@@ -19,11 +21,12 @@ import os
 import re
 import tempfile
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from app.domain.errors import ErrorCode, PeerMistake
+from app.domain.folds import CASCADE, COARSE
 from app.domain.ids import Digest
 from app.domain.rounds import BlobRef
 from app.nnunet import environment
@@ -53,12 +56,19 @@ def dataset_name(model_name: str, plan: Digest) -> str:
 
 
 def export_model(
-    *, plan: Path, folds: Mapping[str, Path], configuration: str, model_name: str, output: Path
+    *,
+    plan: Path,
+    folds: Mapping[str, Path],
+    configuration: str,
+    model_name: str,
+    output: Path,
+    first_pass: Mapping[str, Path] | None = None,
 ) -> BlobRef:
     """Write the model zip to `output`, durably; return its digest and size.
 
     `folds` gives for each fold a safetensors file of the network's unique tensors; aliases are tied
-    again. nnU-Net averages what the folds of one model predict.
+    again. nnU-Net averages what the folds of one model predict. `first_pass` gives the same for the
+    coarse network of a cascade, whose second pass needs what that one makes of an image.
 
     Raises:
         PeerMistake: the plan or the weights do not describe such a network.
@@ -69,43 +79,45 @@ def export_model(
     from app.nnunet.weights import TRAINER_NAME, read_into, slim_checkpoint, write_checkpoint
 
     document = read_plan(plan)
-    network = build_network(document, configuration)
-    for weights in folds.values():
-        read_into(network, weights)  # what does not fit is found before anything is written
+    passes = {configuration: folds} | ({COARSE: first_pass} if first_pass else {})
+    built = {one: build_network(document, one) for one in passes}
+    for one, weights in _each(passes):
+        read_into(built[one], weights)  # what does not fit is found before anything is written
     name = dataset_name(model_name, document.digest)
     plans = document.plans_for(name)
     identifier = plans.get("plans_name")
     if not isinstance(identifier, str):
         raise PeerMistake("the plans have no name", code=ErrorCode.PLANS_REFUSED)
-    root = f"{name}/{TRAINER_NAME}__{identifier}__{configuration}"
+    roots = {one: f"{name}/{TRAINER_NAME}__{identifier}__{one}" for one in passes}
     make_folder(output.parent)
-    texts = {
-        f"{root}/README.txt": _readme(name, identifier, configuration, folds, document).encode(),
-        f"{root}/dataset.json": _pretty(document.dataset),
-        f"{root}/dataset_fingerprint.json": _pretty(document.fingerprint),
-        f"{root}/plans.json": _pretty(plans),
-        f"{root}/study_plan.json": _pretty(
-            {"sha256": document.digest, "versions": document.versions}
-        ),
+    readme = _readme(name, identifier, configuration, passes, document).encode()
+    common = {
+        "README.txt": readme,
+        "dataset.json": _pretty(document.dataset),
+        "dataset_fingerprint.json": _pretty(document.fingerprint),
+        "plans.json": _pretty(plans),
+        "study_plan.json": _pretty({"sha256": document.digest, "versions": document.versions}),
     }
+    texts = {f"{root}/{file}": text for root in roots.values() for file, text in common.items()}
     with (
         disk_errors(output),
         tempfile.TemporaryDirectory(dir=output.parent, prefix=".export-") as scratch,
     ):
         stored: dict[str, Path] = {}
-        for fold, weights in folds.items():
-            read_into(network, weights)
-            checkpoint = slim_checkpoint(
-                network,
-                plans=plans,
-                dataset=document.dataset,
-                configuration=configuration,
-                fold=fold_of(fold),
-                mirroring_axes=mirroring_axes(plans, configuration),
-            )
-            entry = f"{root}/fold_{fold}/{CHECKPOINT}"
-            stored[entry] = Path(scratch) / f"{fold}.pth"
-            write_checkpoint(checkpoint, stored[entry])
+        for one, of_folds in passes.items():
+            for fold, weights in of_folds.items():
+                read_into(built[one], weights)
+                checkpoint = slim_checkpoint(
+                    built[one],
+                    plans=plans,
+                    dataset=document.dataset,
+                    configuration=one,
+                    fold=fold_of(fold),
+                    mirroring_axes=mirroring_axes(plans, one),
+                )
+                entry = f"{roots[one]}/fold_{fold}/{CHECKPOINT}"
+                stored[entry] = Path(scratch) / f"{one}-{fold}.pth"
+                write_checkpoint(checkpoint, stored[entry])
         archive = Path(scratch) / output.name
         _write_zip(archive, texts, stored)
         with archive.open("r+b") as file:
@@ -115,6 +127,12 @@ def export_model(
         archive.replace(output)
         sync_folder(output.parent)
     return BlobRef(sha256=Digest(sha256), size=size)
+
+
+def _each(passes: Mapping[str, Mapping[str, Path]]) -> Iterator[tuple[str, Path]]:
+    for one, folds in passes.items():
+        for weights in folds.values():
+            yield one, weights
 
 
 def mirroring_axes(plans: Json, configuration: str) -> tuple[int, ...]:
@@ -152,9 +170,19 @@ def _readme(
     name: str,
     identifier: str,
     configuration: str,
-    folds: Iterable[str],
+    passes: Mapping[str, Mapping[str, Path]],
     document: PlanDocument,
 ) -> str:
+
+    def command(one: str, output: str) -> str:
+        return (
+            f"  nnUNetv2_predict -i IMAGES -o {output} -d {name} -p {identifier} -c {one} "
+            f"-f {' '.join(passes[one])}"
+        )
+
+    predict = command(configuration, "RESULTS")
+    if configuration == CASCADE and COARSE in passes:
+        predict = f"{command(COARSE, 'COARSE')}\n{predict} -prev_stage_predictions COARSE"
     return f"""\
 For research use only. Not a medical device.
 
@@ -165,7 +193,7 @@ nnunetv2 {document.versions.get("nnunetv2", "?")}
 Install and run it with plain nnU-Net:
 
   nnUNetv2_install_pretrained_model_from_zip model.zip
-  nnUNetv2_predict -i IMAGES -o RESULTS -d {name} -p {identifier} -c {configuration} -f {" ".join(folds)}
+{predict}
 
 Images are named CASE_0000{document.dataset.get("file_ending", "")}, one file per channel.
 nnU-Net: Isensee et al., Nature Methods 18, 203-211 (2021).

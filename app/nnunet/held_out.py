@@ -26,6 +26,7 @@ from app.jobs.spec import HeldOutJob
 from app.nnunet import devices
 from app.nnunet.convert import read_plan
 from app.nnunet.environment import enter
+from app.nnunet.first_pass import with_first_pass
 from app.nnunet.stock_trainer import make_trainer
 from app.nnunet.weights import read_into
 
@@ -77,11 +78,12 @@ def score_held_out(
         for name in sorted(names):
             if stopped():
                 raise JobFailed("scoring the average was stopped", code=ErrorCode.JOB_STOPPED)
-            image, reference, _, _ = cases.load_case(name)
+            image, reference, first_pass, _ = cases.load_case(name)
+            data = np.array(image[:])
+            if trainer.is_cascaded:
+                data = with_first_pass(data, first_pass[:], trainer.label_manager)
             with torch.inference_mode():
-                logits = predictor.predict_sliding_window_return_logits(
-                    torch.from_numpy(np.array(image[:]))
-                )
+                logits = predictor.predict_sliding_window_return_logits(torch.from_numpy(data))
             found.append(_dice_of_case(trainer.label_manager, logits, np.asarray(reference[:])))
     finally:
         trainer.set_deep_supervision_enabled(True)

@@ -34,6 +34,7 @@ import numpy as np
 import torch
 
 from app.domain.errors import DataProblem, ErrorCode, JobFailed
+from app.domain.folds import COARSE
 from app.domain.shared import LENGTH_UNIT_MM, Counts, length_of
 from app.federation.merging import percentile
 from app.federation.plan_rules import pack
@@ -86,9 +87,10 @@ def plan(terms: StudyTerms, merged: MergedFingerprint, workspace: Path) -> PlanP
         plans = _run_planner(terms, workspace, dataset, fingerprint)
     _restore_original_medians(plans, merged)
     if terms.configuration not in plans["configurations"]:
+        why = "; they are too small to need a coarse first pass" if COARSE in terms.passes else ""
         raise DataProblem(
             f"nnU-Net plans no {terms.configuration!r} for these images, "
-            f"but {', '.join(sorted(plans['configurations']))}",
+            f"but {', '.join(sorted(plans['configurations']))}{why}",
             code=ErrorCode.STUDY_FILE,
         )
     return pack(plans, dataset, fingerprint, versions())

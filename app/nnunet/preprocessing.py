@@ -23,7 +23,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from app.domain.dataset import Case, DatasetFolder
 from app.domain.errors import DataProblem, ErrorCode, JobFailed, PeerMistake
-from app.domain.folds import ALL_FOLDS, folds_of
+from app.domain.folds import ALL_FOLDS, folds_of, passes_of
 from app.nnunet.convert import Json, PlanDocument
 from app.nnunet.environment import enter
 from app.system.atomic import disk_errors, disk_problem, make_folder, write_atomic
@@ -70,10 +70,11 @@ def preprocess(
 
     That is dataset.json, plans, fingerprint and splits in nnU-Net's folders of `workspace`, and
     the preprocessed cases. Cases that no longer belong are removed from there. `fold` is as in a
-    study file; what is prepared is the same for all.
+    study file; what is prepared is the same for all. For a cascade they are prepared for each pass.
 
     Raises:
-        DataProblem: no case is left, or one cannot be prepared (the sentence names it).
+        DataProblem: no case is left, a single one for a cascade, or one cannot be prepared (the
+            sentence names it).
         PeerMistake: the plans lack the configuration.
         SetupProblem: the workspace cannot be written.
         JobFailed: with JOB_STOPPED when `stopped` said so; finished cases are kept.
@@ -83,6 +84,13 @@ def preprocess(
     cases = [case for case in dataset.training if case.name in local["dataset"]]
     if not cases:
         raise DataProblem("no labelled case is left to train on", code=ErrorCode.TOO_FEW_CASES)
+    passes = passes_of(configuration)
+    if len(passes) > 1 and len(cases) == 1:
+        raise DataProblem(
+            "a study of two passes needs a second labelled case: no model that was not trained on the "
+            "only one could segment it for the second pass",
+            code=ErrorCode.TOO_FEW_CASES,
+        )
     splits = splits_of([case.name for case in cases], seed=seed)
     names, folds = [case.name for case in cases], folds_of(fold)
     split = chosen_split(splits, names, folds[0])
@@ -96,24 +104,42 @@ def preprocess(
     _write_json(base / f"{plans['plans_name']}.json", plans)
     _write_json(base / "dataset_fingerprint.json", plan.fingerprint)
     _write_json(base / "splits_final.json", splits)
+    for number, one in enumerate(passes):
+        output = make_folder(prepared_folder(plan, one, base))
+        stamps = {case.name: stamp(case, plan, one) for case in cases}
+        done = _keep_what_is_done(output, stamps)
+        waiting = [case for case in cases if case.name not in done]
+        before, total = number * len(cases), len(passes) * len(cases)
+        progress(before + len(done), total, "preparing images")
+        task = CaseTask(plans=plans, dataset=local, configuration=one, output=str(output))
+        for name in _prepare(task, waiting, processes=processes, stopped=stopped):
+            done[name] = stamps[name]
+            _write_json(_done_file(output), done)
+            progress(before + len(done), total, "preparing images")
+    return split
+
+
+def prepared_folder(plan: PlanDocument, configuration: str, base: Path) -> Path:
+    """Return where below `base` nnU-Net looks for the cases that are prepared for a configuration.
+
+    Raises:
+        PeerMistake: the plans lack the configuration (PLANS_REFUSED).
+    """
     try:
-        manager: Any = PlansManager(plans)
-        output = base / manager.get_configuration(configuration).data_identifier
-    except (KeyError, ValueError, RuntimeError) as exc:
+        return base / str(plan.configuration(configuration)["data_identifier"])
+    except KeyError as exc:
         raise PeerMistake(
             f"the plans have no configuration {configuration}", code=ErrorCode.PLANS_REFUSED
         ) from exc
-    make_folder(output)
-    stamps = {case.name: stamp(case, plan, configuration) for case in cases}
-    done = _keep_what_is_done(output, stamps)
-    waiting = [case for case in cases if case.name not in done]
-    progress(len(done), len(cases), "preparing images")
-    task = CaseTask(plans=plans, dataset=local, configuration=configuration, output=str(output))
-    for name in _prepare(task, waiting, processes=processes, stopped=stopped):
-        done[name] = stamps[name]
-        _write_json(_done_file(output), done)
-        progress(len(done), len(cases), "preparing images")
-    return split
+
+
+def prepared_stamps(output: Path) -> dict[str, str]:
+    """Return the cases that are prepared in a folder, each with what it was made of."""
+    try:
+        found = json.loads(_done_file(output).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return {str(name): str(value) for name, value in found.items()}
 
 
 def splits_of(names: list[str], *, seed: int) -> list[dict[str, list[str]]]:
@@ -238,10 +264,7 @@ def _keep_what_is_done(output: Path, stamps: dict[str, str]) -> dict[str, str]:
 
     nnU-Net takes every case that lies in the folder, so what does not belong must go.
     """
-    try:
-        recorded = json.loads(_done_file(output).read_bytes())
-    except (OSError, ValueError):
-        recorded = {}
+    recorded = prepared_stamps(output)
     done = {
         name: wanted
         for name, wanted in stamps.items()

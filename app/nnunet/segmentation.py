@@ -19,7 +19,7 @@ import stat
 import tempfile
 import zipfile
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +28,7 @@ import numpy as np
 import torch
 
 from app.domain.errors import DataProblem, ErrorCode, FednnunetError, JobFailed, PeerMistake
+from app.domain.folds import CASCADE, COARSE
 from app.domain.ids import Digest
 from app.domain.segmentation import SegmentationResult
 from app.domain.study import StudyTerms
@@ -40,7 +41,7 @@ from app.nnunet.weights import read_checkpoint
 from app.system.atomic import disk_errors, make_folder, sync_folder, write_atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
@@ -54,6 +55,7 @@ _LARGEST_CHECKPOINT: Final = 8 << 30
 _MOST_ENTRIES: Final = 100_000
 _LARGEST_SHRINK: Final = 20
 _MOST_FOLDS: Final = 10
+_MOST_PASSES: Final = 2
 _FOLD: Final = re.compile(r"fold_(all|[0-9]{1,2})")
 _WHAT: Final = "segmenting cases"
 _SLOW_DEVICE: Final = "the graphics card has too little memory for this case: computed on the CPU"
@@ -71,7 +73,10 @@ class ModelRefused(DataProblem):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedModel:
-    """A checked model: the zip's digest, its plan, and the weights of each of its folds."""
+    """A checked model: the zip's digest, its plan, and the weights of each of its folds.
+
+    `first_pass` is the coarse model of a cascade, whose result the network sees beside the image.
+    """
 
     digest: Digest
     plan: PlanDocument
@@ -79,6 +84,7 @@ class OpenedModel:
     weights: tuple[dict[str, torch.Tensor], ...]
     mirroring_axes: tuple[int, ...] | None
     trainer: str
+    first_pass: OpenedModel | None = None
 
     @property
     def channels(self) -> int:
@@ -138,14 +144,32 @@ def open_model(path: Path) -> OpenedModel:
         with path.open("rb") as file:
             digest = Digest(hashlib.file_digest(file, "sha256").hexdigest())
             with zipfile.ZipFile(file) as archive:
-                root, folds = _layout(archive)
-                plans = _read_json(archive, f"{root}/plans.json")
-                dataset = _dataset_of(_read_json(archive, f"{root}/dataset.json"))
-                checkpoints = [_read_fold(archive, f"{root}/{fold}/{CHECKPOINT}") for fold in folds]
+                found = [
+                    _read_model(archive, root, folds, digest) for root, folds in _layout(archive)
+                ]
     except OSError as exc:
         raise ModelRefused(f"cannot be read: {exc.strerror}") from exc
     except (zipfile.BadZipFile, NotImplementedError, EOFError) as exc:
         raise ModelRefused("is damaged or no zip file") from exc
+    if len(found) == 1:
+        if found[0].configuration == CASCADE:
+            raise ModelRefused(f"holds the second pass of a cascade without the first, {COARSE}")
+        return found[0]
+    passes = {one.configuration: one for one in found}
+    if set(passes) != {COARSE, CASCADE}:
+        raise ModelRefused(f"holds {len(found)} models instead of one")
+    first, second = passes[COARSE], passes[CASCADE]
+    if first.plan.digest != second.plan.digest:
+        raise ModelRefused("holds two passes of a cascade that were planned differently")
+    return replace(second, first_pass=first)
+
+
+def _read_model(
+    archive: zipfile.ZipFile, root: str, folds: Sequence[str], digest: Digest
+) -> OpenedModel:
+    plans = _read_json(archive, f"{root}/plans.json")
+    dataset = _dataset_of(_read_json(archive, f"{root}/dataset.json"))
+    checkpoints = [_read_fold(archive, f"{root}/{fold}/{CHECKPOINT}") for fold in folds]
     configuration = _configuration_of(checkpoints)
     # A dataset's name decides folders and nothing else; a hospital's own stays out of the plans.
     plans["dataset_name"] = DATASET
@@ -161,8 +185,11 @@ def open_model(path: Path) -> OpenedModel:
     )
 
 
-def _layout(archive: zipfile.ZipFile) -> tuple[str, list[str]]:
-    """Return the folder of the only model in the zip and the names of its fold folders."""
+def _layout(archive: zipfile.ZipFile) -> list[tuple[str, list[str]]]:
+    """Return the folders of the model in the zip, each with the names of its fold folders.
+
+    There is one, or two of a cascade.
+    """
     entries = archive.infolist()
     if len(entries) > _MOST_ENTRIES:
         raise ModelRefused(f"holds {len(entries)} files, more than {_MOST_ENTRIES}")
@@ -176,12 +203,16 @@ def _layout(archive: zipfile.ZipFile) -> tuple[str, list[str]]:
     roots = sorted(
         name.removesuffix("/plans.json") for name in names if name.endswith("/plans.json")
     )
-    if len(roots) != 1:
+    if not 0 < len(roots) <= _MOST_PASSES:
         raise ModelRefused(f"holds {len(roots)} models instead of one")
+    return [(root, _folds_in(root, names)) for root in roots]
+
+
+def _folds_in(root: str, names: Collection[str]) -> list[str]:
     found = {
-        name.removeprefix(f"{roots[0]}/").split("/")[0]
+        name.removeprefix(f"{root}/").split("/")[0]
         for name in names
-        if name.startswith(f"{roots[0]}/fold_") and name.endswith(f"/{CHECKPOINT}")
+        if name.startswith(f"{root}/fold_") and name.endswith(f"/{CHECKPOINT}")
     }
     folds = sorted(fold for fold in found if _FOLD.fullmatch(fold))
     # nnU-Net's own choice: numbered folds together; fold_all only where there is no other.
@@ -189,7 +220,7 @@ def _layout(archive: zipfile.ZipFile) -> tuple[str, list[str]]:
     chosen = numbered or folds
     if not 0 < len(chosen) <= _MOST_FOLDS:
         raise ModelRefused(f"holds {len(chosen)} trained folds; 1 to {_MOST_FOLDS} are expected")
-    return roots[0], chosen
+    return chosen
 
 
 def _sizes(entries: Sequence[zipfile.ZipInfo]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -305,8 +336,6 @@ def _checked_plan(plans: Json, dataset: Json, configuration: str) -> PlanDocumen
         raise ModelRefused(f"cannot be used: {exc}") from exc
     except (TypeError, ValueError, RecursionError) as exc:
         raise ModelRefused("has plans that nnU-Net does not write") from exc
-    if "previous_stage" in plans["configurations"][configuration]:
-        raise ModelRefused("is the second stage of a cascade, which is not supported")
     return PlanDocument(
         plans=plans,
         dataset=dataset,
@@ -345,7 +374,7 @@ def _mirroring_of(
     axes = checkpoint.get("inference_allowed_mirroring_axes")
     if axes is None:
         return None
-    dimensions = len(plan.plans["configurations"][configuration]["patch_size"])
+    dimensions = len(plan.configuration(configuration)["patch_size"])
     if (
         not isinstance(axes, (tuple, list))
         or not axes
@@ -425,7 +454,10 @@ def segment(
 
 
 class _Run:
-    """A predictor that stands ready; made when the first case really has to be computed."""
+    """A predictor that stands ready; made when the first case really has to be computed.
+
+    Of a cascade it has another one for the first pass.
+    """
 
     def __init__(
         self,
@@ -444,6 +476,11 @@ class _Run:
         devices.settle(device, threads=threads)
         # A network that is compiled anew for every process costs minutes and saves seconds.
         os.environ["nnUNet_compile"] = "f"  # noqa: SIM112 - nnU-Net's name
+        self._first = (
+            None
+            if model.first_pass is None
+            else _Run(model.first_pass, device, mirroring, step_size, threads, stopped)
+        )
         self._threads = threads
         self._stopped = stopped
         self._device = device
@@ -479,14 +516,19 @@ class _Run:
         """Write the segmentation of one case to `target`; return warnings for a person."""
         from nnunetv2.inference.export_prediction import export_prediction_from_logits
 
-        data, properties = self._preprocess(case)
-        logits, warnings = self._predict(data)
-        if self._stopped():
-            raise _stopped()
         with (
             disk_errors(target),
             tempfile.TemporaryDirectory(dir=target.parent, prefix=".segmenting-") as scratch,
         ):
+            coarse: Path | None = None
+            earlier: tuple[str, ...] = ()
+            if self._first is not None:
+                coarse = Path(scratch) / f"first-pass{self._dataset['file_ending']}"
+                earlier = self._first.segment(case, coarse)
+            data, properties = self._preprocess(case, coarse)
+            logits, warnings = self._predict(data)
+            if self._stopped():
+                raise _stopped()
             stem = Path(scratch) / "segmentation"
             try:
                 export_prediction_from_logits(
@@ -506,19 +548,25 @@ class _Run:
                 os.fsync(file.fileno())
             written.replace(target)
             sync_folder(target.parent)
-        return warnings
+        return tuple(dict.fromkeys((*earlier, *warnings)))
 
-    def _preprocess(self, case: Case) -> tuple[torch.Tensor, Json]:
+    def _preprocess(self, case: Case, coarse: Path | None) -> tuple[torch.Tensor, Json]:
+        """Return the network's input: the case, and what the first pass made of it (`coarse`)."""
         preprocessor = self._configuration.preprocessor_class(verbose=False)
+        first_pass = None if coarse is None else str(coarse)
         try:
-            data, _, properties = preprocessor.run_case(
-                list(case.channels), None, self._plans, self._configuration, self._dataset
+            data, labels, properties = preprocessor.run_case(
+                list(case.channels), first_pass, self._plans, self._configuration, self._dataset
             )
         except RuntimeError as exc:
             raise DataProblem(
                 f"case {case.name} cannot be read, or its channels differ in shape or spacing",
                 code=ErrorCode.CASE_UNREADABLE,
             ) from exc
+        if coarse is not None:
+            from app.nnunet.first_pass import with_first_pass
+
+            data = with_first_pass(data, labels[0], self._plans.get_label_manager(self._dataset))
         # As nnunetv2/inference/data_iterators.py:44 does.
         return (
             torch.from_numpy(data).to(dtype=torch.float32, memory_format=torch.contiguous_format),

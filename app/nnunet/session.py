@@ -54,6 +54,7 @@ from app.jobs.spec import TrainJob, TrainRound
 from app.nnunet import devices
 from app.nnunet.convert import PlanDocument, read_plan
 from app.nnunet.environment import enter
+from app.nnunet.first_pass import check_first_pass
 from app.nnunet.held_out import score_held_out
 from app.nnunet.proximal import held_near
 from app.nnunet.ranks import Place, Ranks, distributed_trainer, gathered, join, wrapping
@@ -151,7 +152,7 @@ class TrainingSession:
         dataset_file = folders.preprocessed_dataset / "dataset.json"
         if not dataset_file.is_file():
             raise SetupProblem("the images are not prepared for training")
-        batch = job.batch_size or int(plan.plans["configurations"][job.configuration]["batch_size"])
+        batch = job.batch_size or int(plan.configuration(job.configuration)["batch_size"])
         count = devices.ranks(device, job.device, gpus=job.gpus, batch_size=batch)
         if count > 1 and self._given_place is None:
             self._ranks = Ranks(job, count, lost=self._lost)
@@ -180,6 +181,8 @@ class TrainingSession:
         # nnU-Net itself fails on an empty folder with an assertion about file endings.
         if not any(Path(trainer.preprocessed_dataset_folder).glob("*.b2nd")):
             raise SetupProblem("the images are not prepared for training")
+        if trainer.is_cascaded:
+            check_first_pass(trainer)
         # Before `initialize`, which builds the learning-rate schedule over `num_epochs`.
         trainer.num_epochs = job.total_epochs
         trainer.num_iterations_per_epoch = job.iterations_per_epoch

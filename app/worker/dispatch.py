@@ -22,6 +22,7 @@ from app.jobs.events import (
     Exported,
     Failed,
     Fingerprinted,
+    FirstPassSegmented,
     HeldOutScored,
     LayoutConfirmed,
     ModelDrawn,
@@ -43,6 +44,7 @@ from app.jobs.spec import (
     ExportJob,
     FingerprintJob,
     Finish,
+    FirstPassJob,
     HeldOutJob,
     InitialModelJob,
     InspectModelJob,
@@ -102,6 +104,8 @@ def _run(job: AnyJob, tell: Tell, inbox: Inbox) -> Result:
             return _score(job, tell, inbox)
         case HeldOutJob():
             return _score_weights(job, inbox)
+        case FirstPassJob():
+            return _segment_first_pass(job, tell, inbox)
         case ExportJob():
             return _export(job)
         case ProbeJob():
@@ -364,6 +368,13 @@ def _score_weights(job: HeldOutJob, inbox: Inbox) -> HeldOutScored:
     return HeldOutScored(score=score_weights(job, stopped=inbox.stopped))
 
 
+def _segment_first_pass(job: FirstPassJob, tell: Tell, inbox: Inbox) -> FirstPassSegmented:
+    from app.nnunet.first_pass import segment_training_cases
+
+    cases = segment_training_cases(job, progress=_progress(tell), stopped=inbox.stopped)
+    return FirstPassSegmented(cases=cases)
+
+
 def _export(job: ExportJob) -> Exported:
     from app.nnunet.export import export_model
 
@@ -373,6 +384,7 @@ def _export(job: ExportJob) -> Exported:
         configuration=job.configuration,
         model_name=job.model_name,
         output=Path(job.output),
+        first_pass={fold: Path(weights) for fold, weights in job.first_pass.items()},
     )
     return Exported(output=job.output, sha256=model.sha256)
 

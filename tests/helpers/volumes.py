@@ -168,6 +168,26 @@ def plan_content(
     }
 
 
+def cascade_content(**changes: Any) -> dict[str, Any]:
+    """Return `plan_content` with a cascade: a coarse first pass at half the resolution."""
+    content = plan_content(**changes)
+    configurations = content["plans"]["configurations"]
+    configurations["3d_lowres"] = {
+        **copy.deepcopy(configurations["3d_fullres"]),
+        "data_identifier": "nnUNetPlans_3d_lowres",
+        "patch_size": [16, 16, 16],
+        "median_image_size_in_voxels": [SIDE // 2] * 3,
+        "spacing": [2.0, 2.0, 2.0],
+        "architecture": _architecture((8, 16, 24), 3),
+        "next_stage": "3d_cascade_fullres",
+    }
+    configurations["3d_cascade_fullres"] = {
+        "inherits_from": "3d_fullres",
+        "previous_stage": "3d_lowres",
+    }
+    return content
+
+
 def write_plan(path: Path, content: dict[str, Any] | None = None, **changes: Any) -> Path:
     """Write a plan package (of `content`, else of `plan_content`) and return its path."""
     from app.federation.plan_rules import pack

@@ -43,6 +43,7 @@ EVENTS = [
     ),
     events.BaseScored(round=2, attempt=1, score=HELD_OUT),
     events.HeldOutScored(score=HELD_OUT),
+    events.FirstPassSegmented(cases=12),
     events.Checkpointed(epoch=1),
     events.CasesFound(cases=(), labels={"background": 0, "whole": (1, 2)}, origins={"a": "b"}),
     events.ModelInspected(

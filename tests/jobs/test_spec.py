@@ -69,6 +69,15 @@ JOBS = [
     spec.ExportJob(
         plan="/p", folds={"0": "/w", "1": "/x"}, configuration="2d", model_name="m", output="/o"
     ),
+    spec.ExportJob(
+        plan="/p",
+        folds={"0": "/w"},
+        configuration="3d_cascade_fullres",
+        model_name="m",
+        output="/o",
+        first_pass={"0": "/v"},
+    ),
+    spec.FirstPassJob(plan="/p", workspace="/w", folds={"0": "/v", "1": "/u"}, device="cpu"),
     spec.HeldOutJob(
         plan="/p", workspace="/w", configuration="2d", fold="0", weights="/m", device="cpu"
     ),

@@ -99,6 +99,19 @@ def test_a_stopped_measurement_says_so(tmp_path):
     assert caught.value.code is ErrorCode.JOB_STOPPED
 
 
+def test_a_cascade_is_measured_by_the_network_of_its_second_pass(tmp_path, monkeypatch):
+    monkeypatch.setattr(calibration, "_SHARE_OF_A_STEP", 0.1)
+    plan = volumes.write_plan(tmp_path / "plan.json", volumes.cascade_content())
+    terms = dataclasses.replace(small(), configuration="3d_cascade_fullres", fold="0-4")
+    measured = calibrate(
+        CalibrateJob(
+            terms=terms, workspace=str(tmp_path), plan=str(plan), device="cpu", seconds=2.0
+        )
+    )
+    patch = read_plan(plan).plans["configurations"]["3d_fullres"]["patch_size"]
+    assert measured.patch == tuple(patch)
+
+
 @pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
 @pytest.mark.parametrize("planner", ["ExperimentPlanner", "nnUNetPlannerResEncM"])
 def test_the_reference_plan_is_the_network_whose_size_is_told_before_joining(

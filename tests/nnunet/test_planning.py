@@ -21,7 +21,7 @@ from app.domain.shared import intensity_bin, length_bin, length_of
 from app.domain.study import Aggregation, Policy, StudyTerms
 from app.federation import study_file
 from app.federation.merging import merge
-from app.federation.plan_rules import check_plan, unpack
+from app.federation.plan_rules import check_plan, network_of, summarise, unpack
 from app.federation.shared_codec import decode, encode
 from app.nnunet.fingerprint import channel_statistics
 from app.nnunet.planning import PLANNERS, plan, resampled_median
@@ -235,6 +235,29 @@ def test_two_dimensional_images_get_a_2d_plan_only(tmp_path):
     ) as e:
         plan(_terms(), _merge([cases]), tmp_path / "again")
     assert e.value.code is ErrorCode.STUDY_FILE
+
+
+def test_a_cascade_of_images_that_need_no_first_pass_is_refused_naming_what_there_is(tmp_path):
+    cases = [_case(f"c{n}", (10000, 10000, 10000), (40, 40 + n, 40)) for n in range(5)]
+    terms = _terms(configuration="3d_cascade_fullres", fold="0-4")
+    with pytest.raises(
+        DataProblem,
+        match="plans no '3d_cascade_fullres' for these images, but 2d, 3d_fullres; they are too small",
+    ) as caught:
+        plan(terms, _merge([cases]), tmp_path)
+    assert caught.value.code is ErrorCode.STUDY_FILE
+
+
+def test_images_that_are_large_for_the_memory_get_a_plan_with_both_passes(tmp_path):
+    cases = [_case(f"c{n}", (10000, 10000, 10000), (64, 64, 64)) for n in range(5)]
+    terms = _terms(configuration="3d_cascade_fullres", fold="0-4", gpu_memory_target_gb=0.1)
+    package = plan(terms, _merge([cases]), tmp_path)
+    check_plan(package.document, terms)
+    coarse, fine = (network_of(package.document, one) for one in terms.passes)
+    assert fine.input_names == (
+        *coarse.input_names, *(f"first pass: {name}" for name in terms.labels if name != "background")
+    )  # fmt: skip
+    assert summarise(package.document, "3d_lowres").spacing_mm > (1.0, 1.0, 1.0)
 
 
 def test_regions_channels_and_mask_use(tmp_path):

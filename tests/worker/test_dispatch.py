@@ -20,10 +20,14 @@ from app.datasets.fingerprint_file import read_fingerprint
 from app.datasets.images import read_volume
 from app.datasets.scan import scan
 from app.domain.errors import DataProblem, ErrorCode, JobFailed
+from app.domain.folds import CASCADE, COARSE, SINGLE_FOLDS
 from app.domain.study import Aggregation, Policy, StudyTerms
 from app.federation.merging import encode_merged, merge
 from app.federation.shared_codec import decode, encode
 from app.jobs import events, spec
+from app.nnunet.convert import read_plan
+from app.nnunet.initial import draw
+from app.nnunet.preprocessing import preprocess
 from app.site.disclosure import share
 from app.worker.dispatch import run
 
@@ -170,6 +174,7 @@ def study(tmp_path_factory):
             device="cpu",
         )
     )
+    study.do(first_pass_of(study))
     study.do(spec.InspectModelJob(model=study.path("model.zip")))
     study.do(spec.ProbeJob(device="cpu"))
     study.do(
@@ -200,6 +205,26 @@ def study(tmp_path_factory):
         )
     )
     return study
+
+
+def first_pass_of(study: Study) -> spec.FirstPassJob:
+    """Prepare a cascade beside the study; one drawn model stands for all folds of its first pass."""
+    plan = volumes.write_plan(Path(study.path("cascade")), volumes.cascade_content())
+    workspace, weights = study.path("workspace-of-cascade"), study.path("coarse")
+    preprocess(
+        read_plan(plan),
+        scan(study.data),
+        workspace=Path(workspace),
+        configuration=CASCADE,
+        fold="0-4",
+    )
+    draw(plan, configuration=COARSE, seed=1, output=Path(weights))
+    return spec.FirstPassJob(
+        plan=str(plan),
+        workspace=workspace,
+        folds=dict.fromkeys(SINGLE_FOLDS, weights),
+        device="cpu",
+    )
 
 
 def progress_of(study: Study, kind: type) -> list[tuple[int, int]]:
@@ -344,6 +369,8 @@ def test_references_that_mean_something_else_are_not_compared(study):
 
 
 def test_weights_are_scored_on_the_cases_that_were_held_out(study):
+    assert study.results[spec.FirstPassJob].cases == volumes.CASES
+    assert progress_of(study, spec.FirstPassJob)[-1] == (volumes.CASES, volumes.CASES)
     score = study.results[spec.HeldOutJob].score
     assert score.cases == volumes.CASES - 4
     assert len(score.dice) == 2
