@@ -200,22 +200,21 @@ def _print_status(status: CoordinatorStatus) -> None:
 
 
 def _place(status: CoordinatorStatus, number: int) -> str:
-    """Return which round of which fold a round of the study is."""
+    """Return which round of which pass and fold a round of the study is."""
     from app.domain.folds import place_of
 
-    if status.folds == 1:
+    if status.folds == status.stages == 1:
         return f"round {number}"
-    return str(place_of(number, rounds=status.rounds, folds=status.folds))
+    return str(place_of(number, rounds=status.rounds, folds=status.folds, stages=status.stages))
 
 
 def _short_place(status: CoordinatorStatus, number: int) -> str:
     """Return the same for a narrow column."""
     from app.domain.folds import place_of
 
-    if status.folds == 1 or not number:
+    if status.folds == status.stages == 1 or not number:
         return str(number)
-    place = place_of(number, rounds=status.rounds, folds=status.folds)
-    return f"{place.round} (fold {place.number})"
+    return place_of(number, rounds=status.rounds, folds=status.folds, stages=status.stages).short
 
 
 def _say(line: str) -> None:

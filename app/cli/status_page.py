@@ -36,6 +36,7 @@ def summary(snapshot: Snapshot) -> dict[str, object]:
         "round": training.round,
         "rounds": training.rounds,
         "folds": training.folds,
+        "stages": training.stages,
         "epoch": training.epoch,
         "total_epochs": training.total_epochs,
         "step": training.step,
@@ -131,7 +132,11 @@ def _progress(training: TrainingView) -> RenderableType:
         "Study",
         total=max(1, training.total_epochs * steps),
         completed=max(0, training.epoch - 1) * steps + training.step,
-        detail=str(place_of(training.round, rounds=training.rounds, folds=training.folds)),
+        detail=str(
+            place_of(
+                training.round, rounds=training.rounds, folds=training.folds, stages=training.stages
+            )
+        ),
     )
     progress.add_task(
         "Round",

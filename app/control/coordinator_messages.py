@@ -48,7 +48,8 @@ class ClosedRound(Struct, frozen=True):
 class CoordinatorStatus(Struct, frozen=True, tag="coordinator-status"):
     """Everything `coordinator status` shows.
 
-    `rounds` are those of the whole study, of all its `folds`; `best_rounds` has the best of each.
+    `rounds` are those of the whole study, of all its `folds` in all its passes (`stages`);
+    `best_rounds` has the best of each.
     """
 
     study: str
@@ -65,6 +66,7 @@ class CoordinatorStatus(Struct, frozen=True, tag="coordinator-status"):
     model_digest: str | None
     best_round: int | None = None
     folds: int = 1
+    stages: int = 1
     best_rounds: tuple[int | None, ...] = ()
 
 

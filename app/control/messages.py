@@ -205,13 +205,15 @@ class StudyView(Struct, frozen=True):
     method: str
     policy: str
     rounds: int
-    """Of all folds together."""
+    """Of all folds of all passes together."""
     epochs_per_round: int
     iterations_per_epoch: int
     validation_iterations: int
     minimum_sites: int
     traffic: TrafficView | None = None
     folds: int = 1
+    stages: int = 1
+    """Passes over the folds: two in a cascade."""
 
 
 class DoctorRow(Struct, frozen=True):
@@ -444,7 +446,8 @@ class CalibrationView(Struct, frozen=True):
 class TrainingView(Struct, frozen=True):
     """Training at this site. `steps` holds the current and last epoch's steps only.
 
-    `rounds` and `total_epochs` are those of all `folds` together; `round` and `epoch` count so too.
+    `rounds` and `total_epochs` are those of all `folds` in all passes (`stages`) together; `round` and
+    `epoch` count so too.
     `epochs` is the whole history, every round of the study. That of this site's own training
     without the federation is `ReviewView.baseline`.
     """
@@ -455,6 +458,7 @@ class TrainingView(Struct, frozen=True):
     round: int = 0
     rounds: int = 0
     folds: int = 1
+    stages: int = 1
     epoch: int = 0
     total_epochs: int = 0
     step: int = 0
@@ -857,12 +861,13 @@ class InvitationView(Struct, frozen=True, tag="invitation"):
     policy: str
     expires_at: float
     rounds: int
-    """Of all folds together."""
+    """Of all folds of all passes together."""
     method: str
     problem: str = ""
     remedy: str = ""
     traffic: TrafficView | None = None
     folds: int = 1
+    stages: int = 1
 
 
 class ReportFile(Struct, frozen=True):

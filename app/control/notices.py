@@ -79,8 +79,11 @@ def _told(before: Snapshot, after: Snapshot) -> Iterator[Notice]:
     newest = _newest_round(after)
     if newest > _newest_round(before) and _same_study(before, after):
         study = after.federation.study
-        rounds, folds = (newest, 1) if study is None else (study.rounds, study.folds)
-        place = place_of(newest, rounds=rounds, folds=folds)
+        place = (
+            place_of(newest, rounds=newest, folds=1)
+            if study is None
+            else place_of(newest, rounds=study.rounds, folds=study.folds, stages=study.stages)
+        )
         yield Notice(
             kind=NoticeKind.ROUND_DONE,
             title=f"Round {place.round} is done",

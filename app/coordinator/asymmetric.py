@@ -54,7 +54,7 @@ _Named = tuple[tuple[TensorSpec, str], ...]
 class AlignedStudy:
     """What the first alignment made: the table of statements, the groups' first values, shares.
 
-    `firsts` has first values for each fold; the shares are cut from those of the first one.
+    `firsts` has first values for each fold of each pass; the shares are cut from the first of them.
     """
 
     table: BlobRef
@@ -94,8 +94,14 @@ class SharedLayers:
         """
         with self._working:
             networks = read_networks(self._terms, statements, self._spool)
-            groups = self._grouped(networks)
-            firsts = [self._drawn(groups, fold) for fold in range(len(self._terms.folds))]
+            groups = [
+                self._grouped(read_networks(self._terms, statements, self._spool, stage=stage))
+                for stage in range(len(self._terms.passes))
+            ]
+            firsts = [
+                self._drawn(groups[training.stage], index)
+                for index, training in enumerate(self._terms.trainings)
+            ]
             table = canonical(
                 {"format": 1, "networks": {site: blob.sha256 for site, blob in statements}}
             )
@@ -105,18 +111,18 @@ class SharedLayers:
                 shares=self._cut(statements, networks, firsts[0]),
             )
 
-    def _drawn(self, groups: Sequence[TensorGroup], fold: int) -> BlobRef:
-        """Draw what the shared tensors begin a fold with."""
+    def _drawn(self, groups: Sequence[TensorGroup], index: int) -> BlobRef:
+        """Draw what the shared tensors begin the training at this position with."""
         target = self._folder / "initial.safetensors"
         with disk_errors(target), TensorFileWriter(target, _specs(groups)) as output:
             for group in groups:
-                output.write(group.key, first_values(group, self._terms.seed_of(fold)))
+                output.write(group.key, first_values(group, self._terms.seed_of(index)))
         return reference(self._spool.keep_file(target))
 
     def align_late(self, effect: AlignSites) -> tuple[SiteShare, ...]:
         """Make the shares of sites that came after the others; raises as `align_study` does."""
         with self._working:
-            networks = read_networks(self._terms, effect.networks, self._spool)
+            networks = read_networks(self._terms, effect.networks, self._spool, stage=effect.stage)
             late = [(site, blob) for site, blob in effect.networks if site in effect.newcomers]
             return self._cut(late, networks, effect.model)
 
@@ -139,7 +145,8 @@ class SharedLayers:
             SetupProblem: the disk refuses.
         """
         with self._working:
-            networks = read_networks(self._terms, effect.networks, self._spool)
+            stage = self._terms.training_at(effect.round).stage
+            networks = read_networks(self._terms, effect.networks, self._spool, stage=stage)
             exact = self._averaged(effect, networks, server, master or effect.base)
             if self._terms.transfer is Transfer.FP32 or self._terms.place_of(effect.round).ends:
                 # A fold's last model goes to everyone as it is.
@@ -315,9 +322,13 @@ class SharedLayers:
 
 
 def read_networks(
-    terms: StudyTerms, statements: Statements, spool: Spool
+    terms: StudyTerms, statements: Statements, spool: Spool, *, stage: int = 0
 ) -> dict[SiteName, NetworkPlan]:
-    """Read and check the statements of several sites; raises UnfitFingerprint."""
+    """Read and check the statements of several sites; return their networks of a pass, from 0.
+
+    Raises:
+        UnfitFingerprint: one of them does not fit the study.
+    """
     networks = {}
     for site, blob in statements:
         try:
@@ -325,7 +336,7 @@ def read_networks(
             shared_network.check_terms(shared, terms)
         except FednnunetError as exc:
             raise UnfitFingerprint(site, exc) from exc
-        networks[site] = shared.network
+        networks[site] = shared.networks[stage]
     return networks
 
 

@@ -41,8 +41,9 @@ async def export_model(
     """Export an average of each fold of the study in `folder` as one zip; return its SHA-256.
 
     That is the newest one of every fold that has any, the `best` one, or that of a round, counted
-    within its fold. `fold` leaves the others out. The service may run or not: averages are files
-    that never change.
+    within its fold. `fold` leaves the others out. Of a cascade it is the second pass, once that has
+    such an average, with what the folds of the first one ended with. The service may run or not:
+    averages are files that never change.
 
     In an asymmetric study `out` becomes a tensor file of the shared layers, not a model.
 
@@ -59,10 +60,20 @@ async def export_model(
                 f"the study has no fold {safe_text(fold, 20)}; it has {', '.join(terms.folds)}",
                 code=ErrorCode.SETTING,
             )
-        rounds = {name: number for name, number in rounds.items() if name == fold}
+        rounds = {
+            index: number for index, number in rounds.items() if terms.trainings[index].fold == fold
+        }
     if not rounds:
         raise DataProblem(_nothing_of(best, round_number), code=ErrorCode.STUDY_STATE)
-    weights = {name: artefact_file(folder, f"{_MODEL}{rounds[name]}") for name in rounds}
+    stage = max(terms.trainings[index].stage for index in rounds)
+    rounds = {
+        index: number for index, number in rounds.items() if terms.trainings[index].stage == stage
+    }
+    # The second pass learned from what the last averages of the first one made.
+    first = (
+        {index: (index + 1) * terms.rounds for index in range(len(terms.folds))} if stage else {}
+    )
+    weights = _files(folder, terms, rounds)
     if terms.method is Method.ASYM:
         if len(weights) > 1 and out.suffix == SHARED_SUFFIX:
             raise DataProblem(
@@ -79,7 +90,8 @@ async def export_model(
             ExportJob(
                 plan=str(artefact_file(folder, "plan")),
                 folds={name: str(path) for name, path in weights.items()},
-                configuration=terms.configuration,
+                first_pass={name: str(path) for name, path in _files(folder, terms, first).items()},
+                configuration=terms.passes[stage],
                 model_name=MODEL_NAME,
                 output=str(out),
             ),
@@ -88,6 +100,14 @@ async def export_model(
         raise OurMistake(f"an export job gave {type(result).__name__}")
     _note(folder, rounds, result.sha256)
     return result.sha256
+
+
+def _files(folder: Path, terms: StudyTerms, rounds: Mapping[int, int]) -> dict[str, Path]:
+    """Return the files of closed rounds' averages by their fold, of one pass."""
+    return {
+        terms.trainings[index].fold: artefact_file(folder, f"{_MODEL}{number}")
+        for index, number in sorted(rounds.items())
+    }
 
 
 def _nothing_of(best: bool, round_number: int | None) -> str:
@@ -114,14 +134,14 @@ def _write_shared(weights: Path, out: Path) -> str:
     return hashlib.sha256(document).hexdigest()
 
 
-def _note(folder: Path, rounds: Mapping[str, int], sha256: str) -> None:
+def _note(folder: Path, rounds: Mapping[int, int], sha256: str) -> None:
     with open_audit(folder, SystemClock()) as audit:
         for number in rounds.values():
             audit.append(CoordinatorEntry.MODEL_EXPORTED, round=number, sha256=sha256)
 
 
-def _best_rounds(folder: Path) -> dict[str, int]:
-    """Return of each fold the round whose average did best on all sites' held-out cases."""
+def _best_rounds(folder: Path) -> dict[int, int]:
+    """Return of each training, by its position, the round whose average did best on all sites' held-out cases."""
     store = StudyStore.open(CoordinatorHome(folder=folder).database)
     try:
         saved = store.load()
@@ -130,21 +150,21 @@ def _best_rounds(folder: Path) -> dict[str, int]:
     if saved is None:
         return {}
     terms, record = read(saved)
-    found = zip(terms.folds, best_of_folds(terms, record), strict=True)
-    return {fold: one.model.round for fold, one in found if one is not None}
+    found = enumerate(best_of_folds(terms, record))
+    return {index: one.model.round for index, one in found if one is not None}
 
 
-def _rounds(folder: Path, terms: StudyTerms, round_number: int | None) -> dict[str, int]:
-    """Return of each fold the round whose average is wanted, None for the newest, if it is there."""
+def _rounds(folder: Path, terms: StudyTerms, round_number: int | None) -> dict[int, int]:
+    """Return of each training the round whose average is wanted, None for the newest, if there is."""
     store = StudyStore.open(CoordinatorHome(folder=folder).database)
     try:
         names = store.artefacts()
     finally:
         store.close()
     closed = {int(name.removeprefix(_MODEL)) for name in names if name.startswith(_MODEL)}
-    found: dict[str, int] = {}
+    found: dict[int, int] = {}
     for number in sorted(closed):
         place = terms.place_of(number)
         if round_number in (None, place.round):
-            found[terms.folds[place.index]] = number
+            found[place.index] = number
     return found

@@ -25,7 +25,7 @@ from app.system.atomic import write_atomic
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedStudy:
-    """What planning made, as blobs of the spool; `firsts` has a first model for each fold."""
+    """What planning made, as blobs of the spool; `firsts` has a first model for each fold of each pass."""
 
     plan: BlobRef
     merged: BlobRef
@@ -73,13 +73,13 @@ async def plan_study(
     # Our own plan passes the rules that every site will hold it against.
     plan_rules.check_plan(document, terms)
     firsts = []
-    for index in range(len(terms.folds)):
+    for index, training in enumerate(terms.trainings):
         weights = workspace / "initial.safetensors"
         drawn = await run_job(
             runner,
             InitialModelJob(
                 plan=str(plan_file),
-                configuration=terms.configuration,
+                configuration=training.configuration,
                 seed=terms.seed_of(index),
                 output=str(weights),
             ),

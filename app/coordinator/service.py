@@ -132,11 +132,10 @@ class CoordinatorService:
         self._server: CoordinatorServer | None = None
         self._control = ControlServer(home=home.folder, handler=self)
         self._work: dict[str, asyncio.Task[None]] = {}
-        # Digest of the first model, kept apart because `check_blob` runs in a thread and a
+        # Digest of each pass's first model, kept apart because `check_blob` runs in a thread and a
         # database connection belongs to the one that made it.
-        initial = store.artefact("initial")
-        self._initial = None if initial is None else initial[0]
-        self._manifest: tuple[TensorSpec, ...] | None = None
+        self._firsts = self._first_models()
+        self._manifests: dict[int, tuple[TensorSpec, ...]] = {}
         self._layers = asymmetric.SharedLayers(self._terms, spool=spool, folder=home.folder)
         # Digest of the plan, and the identity that every site must prove for it.
         self._identity: tuple[str, str] | None = None
@@ -310,7 +309,7 @@ class CoordinatorService:
                 *zip(self._first_names(), (made.base, *made.later_bases), strict=True),
             ):
                 self._store.keep_artefact(name, blob.sha256, blob.size)
-            self._initial, self._manifest = made.base.sha256, None
+            self._firsts, self._manifests = self._first_models(), {}
             await self.tell(made)
 
     async def _planned(self, effect: MergeAndPlan) -> PlanMade:
@@ -342,9 +341,17 @@ class CoordinatorService:
         )
 
     def _first_names(self) -> list[str]:
-        """Names of the folds' first models among what the coordinator keeps."""
-        folds = range(len(self._terms.folds))
-        return ["initial" if index == 0 else f"initial-{index}" for index in folds]
+        """Names of the first models among what the coordinator keeps, one for each training."""
+        return [_first_name(index) for index in range(len(self._terms.trainings))]
+
+    def _first_models(self) -> tuple[str | None, ...]:
+        """Return the digest of the model that each pass began with; folds of one have one form."""
+        folds = len(self._terms.folds)
+        kept = [
+            self._store.artefact(_first_name(stage * folds))
+            for stage in range(len(self._terms.passes))
+        ]
+        return tuple(None if one is None else one[0] for one in kept)
 
     async def _align(self, effect: AlignSites) -> None:
         try:
@@ -726,18 +733,25 @@ class CoordinatorService:
         known = self._parts.get(share.part.sha256)
         if known is None:
             site = share.site
-            networks = asymmetric.read_networks(self._terms, [(site, share.network)], self._spool)
+            networks = asymmetric.read_networks(
+                self._terms,
+                [(site, share.network)],
+                self._spool,
+                stage=self._study.record.stage(self._terms),
+            )
             part = asymmetric.read_part(site, share.part, networks[site], self._spool)
             known = self._parts[share.part.sha256] = part
         return known
 
     def _model_manifest(self) -> tuple[TensorSpec, ...]:
-        """Names, shapes and types of the study's tensors, from its first model."""
-        if self._manifest is None:
-            if self._initial is None:
+        """Names, shapes and types of the tensors that are trained now, from their first model."""
+        stage = self._study.record.stage(self._terms)
+        if stage not in self._manifests:
+            first = self._firsts[stage]
+            if first is None:
                 raise PeerMistake("no update is wanted before the plan", code=ErrorCode.STUDY_STATE)
-            self._manifest = read_manifest(self._spool.path(self._initial))
-        return self._manifest
+            self._manifests[stage] = read_manifest(self._spool.path(first))
+        return self._manifests[stage]
 
     # --- the control API
 
@@ -792,6 +806,11 @@ class CoordinatorService:
     async def _members_changed(self) -> None:
         if self._server is not None:
             await self._server.members_changed()
+
+
+def _first_name(index: int) -> str:
+    """Return the name of the first model of the training at this position."""
+    return f"initial-{index}" if index else "initial"
 
 
 def _files_of(shares: Sequence[SiteShare]) -> set[str]:
@@ -868,6 +887,7 @@ def status_of(
         model_digest=None if view.model is None else view.model.sha256,
         best_round=view.best_round,
         folds=view.folds,
+        stages=view.stages,
         best_rounds=view.best_rounds,
     )
 

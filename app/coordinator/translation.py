@@ -59,6 +59,7 @@ def directive(instruction: Instruction) -> messages.Directive:
         folds=tuple(
             messages.FoldEnd(
                 fold=end.fold,
+                stage=end.stage,
                 model=_known(end.model),
                 merged=_blob(end.merged),
                 score_wanted=end.score_wanted,

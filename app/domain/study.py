@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.domain.dataset import BACKGROUND, IGNORE
-from app.domain.folds import FoldPlace, folds_of, place_of
+from app.domain.folds import FoldPlace, folds_of, passes_of, place_of
 
 MAXIMUM_SEED: Final = 2**31 - 1
 
@@ -57,13 +57,23 @@ class Admission(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """One network that a study trains: a configuration on a fold; `stage` counts passes from 0."""
+
+    configuration: str
+    fold: str
+    stage: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StudyTerms:
     """Everything a study file says.
 
     `channel_names` and `labels` are as in nnU-Net's dataset.json (labels: name -> value, or
     several values for a region). `planner` is an nnU-Net planner class name. `fold` is "0".."4",
     "all", or a range such as "0-4": its folds are trained one after the other, each for `rounds`
-    rounds from a first model of its own. `progress_deadline_minutes` is the time without any sign of progress after which a
+    rounds from a first model of its own. With a cascade as `configuration` they are so twice, once in
+    each pass. `progress_deadline_minutes` is the time without any sign of progress after which a
     round closes without a late site; it never bounds a round's total time. `proximal_mu` is FedProx's
     weight of the distance to a round's base (Li et al. 2020), 0 leaves it out. Every `score_every`
     rounds, and after the last, sites score the average on their held-out cases; 0 is never.
@@ -109,9 +119,23 @@ class StudyTerms:
         return folds_of(self.fold)
 
     @property
+    def passes(self) -> tuple[str, ...]:
+        """The configurations that are trained, in their order: two in a cascade, else one."""
+        return passes_of(self.configuration)
+
+    @property
+    def trainings(self) -> tuple[Training, ...]:
+        """Everything that is trained from a first model to a last one, in its order."""
+        return tuple(
+            Training(configuration=configuration, fold=fold, stage=stage)
+            for stage, configuration in enumerate(self.passes)
+            for fold in self.folds
+        )
+
+    @property
     def total_rounds(self) -> int:
-        """Rounds over the whole study, all folds together."""
-        return len(self.folds) * self.rounds
+        """Rounds over the whole study, all folds of all passes together."""
+        return len(self.trainings) * self.rounds
 
     @property
     def fold_epochs(self) -> int:
@@ -120,20 +144,25 @@ class StudyTerms:
 
     @property
     def total_epochs(self) -> int:
-        """Epochs over the whole study, all folds together."""
-        return len(self.folds) * self.fold_epochs
+        """Epochs over the whole study, all folds of all passes together."""
+        return len(self.trainings) * self.fold_epochs
 
     def place_of(self, round_number: int) -> FoldPlace:
-        """Return in which fold a round of the study is, and which round of that it is."""
-        return place_of(round_number, rounds=self.total_rounds, folds=len(self.folds))
+        """Return in which pass and fold a round of the study is, and which round of that it is."""
+        return place_of(
+            round_number,
+            rounds=self.total_rounds,
+            folds=len(self.folds),
+            stages=len(self.passes),
+        )
 
-    def seed_of(self, fold: int) -> int:
-        """Return the seed of the fold at this position: folds of an ensemble begin differently."""
-        return (self.seed + fold) % (MAXIMUM_SEED + 1)
+    def seed_of(self, index: int) -> int:
+        """Return the seed of the training at this position: those of an ensemble begin differently."""
+        return (self.seed + index) % (MAXIMUM_SEED + 1)
 
-    def fold_at(self, round_number: int) -> str:
-        """Return the fold that a round of the study trains."""
-        return self.folds[self.place_of(round_number).index]
+    def training_at(self, round_number: int) -> Training:
+        """Return what a round of the study trains."""
+        return self.trainings[self.place_of(round_number).index]
 
     @property
     def discloses(self) -> str:

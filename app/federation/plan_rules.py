@@ -17,6 +17,7 @@ from typing import Final
 
 from app.domain.dataset import BACKGROUND, IGNORE
 from app.domain.errors import ErrorCode, OurMistake, PeerMistake
+from app.domain.folds import CASCADE, COARSE, FINE
 from app.domain.ids import digest_of
 from app.domain.plans import PlanPackage, PlanSummary
 from app.domain.study import StudyTerms
@@ -170,7 +171,7 @@ def check_plan(document: bytes, terms: StudyTerms) -> None:
         where = f"plans.configurations.{name[:40]}"
         if name not in CONFIGURATIONS:
             raise PlanRefused(where, f"is unknown; allowed are {', '.join(CONFIGURATIONS)}")
-        if name == "3d_cascade_fullres":
+        if name == CASCADE:
             _CASCADE(where, configuration)
         else:
             _check_configuration(where, configuration, name, terms)
@@ -178,9 +179,7 @@ def check_plan(document: bytes, terms: StudyTerms) -> None:
         raise PlanRefused(
             "plans.configurations", f"has no {terms.configuration!r}, which the study trains"
         )
-    if "3d_cascade_fullres" in configurations and not {"3d_lowres", "3d_fullres"} <= set(
-        configurations
-    ):
+    if CASCADE in configurations and not {COARSE, FINE} <= set(configurations):
         raise PlanRefused("plans.configurations", "has a cascade without both of its stages")
     if plans["experiment_planner_used"] != terms.planner:
         raise PlanRefused(
@@ -234,12 +233,11 @@ def network_of(document: bytes, configuration: str) -> NetworkPlan:
     chosen = _resolved(plans, configuration)
     try:
         labels = _table_at(dataset, "labels")
-        inputs = [str(name) for name in _table_at(dataset, "channel_names").values()]
+        inputs = tuple(str(name) for name in _table_at(dataset, "channel_names").values())
         if "previous_stage" in chosen:
-            # The cascade's second stage also sees the first one's labels, one channel each.
-            inputs += [f"label {value}" for value in sorted(_label_values(labels))]
-        return _network(chosen["architecture"], tuple(inputs), output_names(labels))
-    except (KeyError, TypeError, OurMistake) as exc:
+            inputs += first_pass_names(labels)
+        return _network(chosen["architecture"], inputs, output_names(labels))
+    except (KeyError, TypeError, ValueError, OurMistake) as exc:
         raise PlanRefused(f"plans.configurations.{configuration}", "is incomplete") from exc
 
 
@@ -256,18 +254,24 @@ def output_names(labels: Mapping[str, object]) -> tuple[str, ...]:
     return tuple(sorted(marked, key=lambda name: _first_value(marked[name])))
 
 
+def first_pass_names(labels: Mapping[str, object]) -> tuple[str, ...]:
+    """Name what a cascade's second pass reads of the first one: a channel for each label value.
+
+    In the order of the values, as nnU-Net's `foreground_labels`, without background and ignore. A
+    value is called by the labels or regions that it is in, so that sites that number the same
+    structures differently mean the same by it.
+    """
+    held: dict[int, list[str]] = {}
+    for name, value in labels.items():
+        if name != IGNORE:
+            for one in value if isinstance(value, list | tuple) else (value,):
+                held.setdefault(int(str(one)), []).append(name)
+    return tuple(f"first pass: {', '.join(held[value])}" for value in sorted(held) if value)
+
+
 def _first_value(value: object) -> int:
     first = value[0] if isinstance(value, list | tuple) else value
     return int(str(first))
-
-
-def _label_values(labels: Document) -> set[int]:
-    """Values of labels besides background and ignore; a region names several."""
-    values: set[int] = set()
-    for name, value in labels.items():
-        if name != IGNORE:
-            values.update(_integers(value if isinstance(value, list) else [value]))
-    return values - {0}
 
 
 def _resolved(plans: Document, configuration: str) -> Document:
@@ -327,7 +331,7 @@ def _check_configuration(where: str, value: Json, name: str, terms: StudyTerms) 
             f"is {_shown(configuration['normalization_schemes'])}; nnU-Net takes {expected} for "
             f"these channels",
         )
-    if name != "3d_lowres" and "next_stage" in configuration:
+    if name != COARSE and "next_stage" in configuration:
         raise PlanRefused(f"{where}.next_stage", "is only allowed in 3d_lowres")
     patch = _integers(configuration["patch_size"])
     voxels = math.prod(patch)
@@ -382,7 +386,8 @@ def _check_dataset(dataset: Document, terms: StudyTerms) -> None:
         for name, value in terms.labels.items()
     }
     found = _table_at(dataset, "labels")
-    if list(found.items()) != list(labels.items()):
+    # As they are written: False equals 0 here, but is no label value.
+    if json.dumps(list(found.items())) != json.dumps(list(labels.items())):
         raise PlanRefused("dataset.labels", f"is {_shown(dataset['labels'])}, not {labels}")
     if dataset.get("regions_class_order", []) != list(terms.regions_class_order):
         raise PlanRefused("dataset.regions_class_order", "differs from the study's")
@@ -544,13 +549,11 @@ def _configuration_table(axes: int, channels: int) -> Check:
             "spacing": _items(_real(1e-4, 1e4), axes, axes),
             "use_mask_for_norm": _items(_TRUTH, channels, channels),
         },
-        {"next_stage": _one_of("3d_cascade_fullres")},
+        {"next_stage": _one_of(CASCADE)},
     )
 
 
-_CASCADE: Final = _table(
-    {"inherits_from": _one_of("3d_fullres"), "previous_stage": _one_of("3d_lowres")}
-)
+_CASCADE: Final = _table({"inherits_from": _one_of(FINE), "previous_stage": _one_of(COARSE)})
 _RESAMPLING: Final[dict[str, Check]] = {
     "no_resampling_hack": _table({}),
     "resample_data_or_seg_to_shape": _table(

@@ -17,6 +17,7 @@ from msgspec import Meta
 
 from app.domain.dataset import BACKGROUND, IGNORE
 from app.domain.errors import ErrorCode, PeerMistake
+from app.domain.folds import passes_of
 from app.domain.study import StudyTerms
 from app.federation import network as networks
 from app.federation.canonical import Json, canonical
@@ -26,6 +27,7 @@ from app.federation.plan_rules import (
     MAXIMUM_FEATURES,
     MAXIMUM_PARAMETERS,
     MAXIMUM_STAGES,
+    first_pass_names,
     network_of,
     output_names,
     unpack,
@@ -51,7 +53,8 @@ class SharedNetwork:
     """One site's network with what it reads and marks; `cases` is how many it was planned from.
 
     `labels` are pairs of name and value, or values for a region, in the order that nnU-Net takes
-    them. `versions` are those of the libraries that planned, as in a plan package.
+    them. `versions` are those of the libraries that planned, as in a plan package. `first_pass` is
+    the coarse network of a cascade, whose `network` then reads that one's result, too.
     """
 
     cases: int
@@ -60,6 +63,12 @@ class SharedNetwork:
     configuration: str
     network: NetworkPlan
     versions: tuple[tuple[str, str], ...] = ()
+    first_pass: NetworkPlan | None = None
+
+    @property
+    def networks(self) -> tuple[NetworkPlan, ...]:
+        """The network of each pass, in the order in which they are trained."""
+        return (self.network,) if self.first_pass is None else (self.first_pass, self.network)
 
 
 _Name = Annotated[str, Meta(min_length=1, max_length=60)]
@@ -70,43 +79,80 @@ _Stages = Meta(min_length=1, max_length=MAXIMUM_STAGES)
 _Depth = Annotated[int, Meta(ge=1, le=MAXIMUM_DEPTH)]
 
 
-class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What makes a network's layers; shared by both of a cascade."""
+
     affine: bool
     architecture: Architecture
     bias: bool
-    cases: Annotated[int, Meta(ge=1, le=1_000_000)]
-    channel_names: Annotated[tuple[_Name, ...], Meta(min_length=1, max_length=MAXIMUM_CHANNELS)]
-    configuration: _Word
     decoder_depth: Annotated[tuple[_Depth, ...], Meta(max_length=MAXIMUM_STAGES)]
     encoder_depth: Annotated[tuple[_Depth, ...], _Stages]
     features: Annotated[tuple[Annotated[int, Meta(ge=1, le=MAXIMUM_FEATURES)], ...], _Stages]
-    format: Literal[1]
     kernels: Annotated[tuple[tuple[Literal[1, 3], ...], ...], _Stages]
-    labels: Annotated[tuple[_Label, ...], Meta(min_length=2, max_length=MAXIMUM_LABELS)]
     strides: Annotated[tuple[tuple[Literal[1, 2], ...], ...], _Stages]
+
+
+class _Document(_Form, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    cases: Annotated[int, Meta(ge=1, le=1_000_000)]
+    channel_names: Annotated[tuple[_Name, ...], Meta(min_length=1, max_length=MAXIMUM_CHANNELS)]
+    configuration: _Word
+    format: Literal[1]
+    labels: Annotated[tuple[_Label, ...], Meta(min_length=2, max_length=MAXIMUM_LABELS)]
     versions: Annotated[dict[_Word, _Word], Meta(max_length=20)]
+    first_pass: _Form | msgspec.UnsetType = msgspec.UNSET
 
 
 def encode(shared: SharedNetwork) -> bytes:
     """Write the statement as canonical JSON: exactly these bytes leave the site."""
-    network = shared.network
+    form = _form_of(shared.network)
     document = _Document(
-        affine=network.affine,
-        architecture=network.architecture,
-        bias=network.bias,
+        affine=form.affine,
+        architecture=form.architecture,
+        bias=form.bias,
         cases=shared.cases,
         channel_names=shared.channel_names,
         configuration=shared.configuration,
-        decoder_depth=network.decoder_depth,
-        encoder_depth=network.encoder_depth,
-        features=network.features,
+        decoder_depth=form.decoder_depth,
+        encoder_depth=form.encoder_depth,
+        features=form.features,
+        first_pass=msgspec.UNSET if shared.first_pass is None else _form_of(shared.first_pass),
         format=1,
-        kernels=_literal_kernels(network.kernels),
+        kernels=form.kernels,
         labels=shared.labels,
-        strides=_literal_strides(network.strides),
+        strides=form.strides,
         versions=dict(shared.versions),
     )
     return canonical(msgspec.to_builtins(document))
+
+
+def _form_of(network: NetworkPlan) -> _Form:
+    return _Form(
+        affine=network.affine,
+        architecture=network.architecture,
+        bias=network.bias,
+        decoder_depth=network.decoder_depth,
+        encoder_depth=network.encoder_depth,
+        features=network.features,
+        kernels=msgspec.convert(network.kernels, tuple[tuple[Literal[1, 3], ...], ...]),
+        strides=msgspec.convert(network.strides, tuple[tuple[Literal[1, 2], ...], ...]),
+    )
+
+
+def _network_of(form: _Form, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> NetworkPlan:
+    return NetworkPlan(
+        architecture=form.architecture,
+        features=form.features,
+        kernels=form.kernels,
+        strides=form.strides,
+        encoder_depth=form.encoder_depth,
+        decoder_depth=form.decoder_depth,
+        bias=form.bias,
+        affine=form.affine,
+        inputs=len(inputs),
+        outputs=len(outputs),
+        input_names=inputs,
+        output_names=outputs,
+    )
 
 
 def decode(document: bytes) -> SharedNetwork:
@@ -126,27 +172,19 @@ def decode(document: bytes) -> SharedNetwork:
         found.channel_names
     ):
         raise NetworkRefused("labels or channel_names", "name one thing twice")
-    outputs = output_names(labels)
+    inputs, outputs = found.channel_names, output_names(labels)
+    first = None
+    if found.first_pass is not msgspec.UNSET:
+        first = _network_of(found.first_pass, inputs, outputs)
+        inputs += first_pass_names(labels)
     shared = SharedNetwork(
         cases=found.cases,
         channel_names=found.channel_names,
         labels=found.labels,
         configuration=found.configuration,
-        network=NetworkPlan(
-            architecture=found.architecture,
-            features=found.features,
-            kernels=found.kernels,
-            strides=found.strides,
-            encoder_depth=found.encoder_depth,
-            decoder_depth=found.decoder_depth,
-            bias=found.bias,
-            affine=found.affine,
-            inputs=len(found.channel_names),
-            outputs=len(outputs),
-            input_names=found.channel_names,
-            output_names=outputs,
-        ),
+        network=_network_of(found, inputs, outputs),
         versions=tuple(sorted(found.versions.items())),
+        first_pass=first,
     )
     if encode(shared) != document:
         raise NetworkRefused("document", "is not in canonical form")
@@ -162,14 +200,27 @@ def check_terms(shared: SharedNetwork, terms: StudyTerms) -> None:
     Raises:
         NetworkRefused: it does not fit the study, or is no network that its planner makes.
     """
-    network, stages = shared.network, shared.network.stages
     if shared.configuration != terms.configuration:
         raise NetworkRefused(
             "configuration", f"is {shared.configuration}, the study's is {terms.configuration}"
         )
+    if len(shared.networks) != len(terms.passes):
+        raise NetworkRefused(
+            "first_pass",
+            f"is missing: {shared.configuration} trains two networks"
+            if shared.first_pass is None
+            else f"is none of {shared.configuration}, which trains one network",
+        )
     misfit = misfit_of(shared.channel_names, dict(shared.labels), terms)
     if misfit:
         raise NetworkRefused("channels and labels", f"do not fit the study: {misfit}")
+    for network in shared.networks:
+        _check_form(network, terms)
+
+
+def _check_form(network: NetworkPlan, terms: StudyTerms) -> None:
+    """Refuse what is no U-Net of the study's planner."""
+    stages = network.stages
     wanted = Architecture.PLAIN if terms.planner == _PLAIN else Architecture.RESIDUAL
     if network.architecture is not wanted:
         raise NetworkRefused(
@@ -223,6 +274,7 @@ def statement_of(document: bytes, configuration: str) -> SharedNetwork:
     names, labels, cases = dataset["channel_names"], dataset["labels"], dataset["numTraining"]
     if not (isinstance(names, dict) and isinstance(labels, dict) and isinstance(cases, int)):
         raise NetworkRefused("plan", "has no channels, labels or cases")
+    passes = passes_of(configuration)
     return SharedNetwork(
         cases=cases,
         channel_names=tuple(map(str, names.values())),
@@ -230,6 +282,7 @@ def statement_of(document: bytes, configuration: str) -> SharedNetwork:
         configuration=configuration,
         network=network_of(document, configuration),
         versions=tuple(sorted((name, str(version)) for name, version in versions.items())),
+        first_pass=network_of(document, passes[0]) if len(passes) > 1 else None,
     )
 
 
@@ -264,15 +317,3 @@ def _value_of(value: Json) -> int | tuple[int, ...]:
     numbers = value if isinstance(value, list) else [value]
     found = tuple(number for number in numbers if isinstance(number, int))
     return found if isinstance(value, list) else found[0]
-
-
-def _literal_kernels(
-    values: tuple[tuple[int, ...], ...],
-) -> tuple[tuple[Literal[1, 3], ...], ...]:
-    return msgspec.convert(values, tuple[tuple[Literal[1, 3], ...], ...])
-
-
-def _literal_strides(
-    values: tuple[tuple[int, ...], ...],
-) -> tuple[tuple[Literal[1, 2], ...], ...]:
-    return msgspec.convert(values, tuple[tuple[Literal[1, 2], ...], ...])

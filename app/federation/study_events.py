@@ -307,11 +307,15 @@ class AverageRound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlignSites:
-    """Make the shares of `newcomers` among all `networks` from `model`; then say `SitesAligned`."""
+    """Make the shares of `newcomers` among all `networks` from `model`; then say `SitesAligned`.
+
+    `stage` is the pass, from 0, whose networks they are.
+    """
 
     model: BlobRef
     networks: tuple[tuple[SiteName, BlobRef], ...]
     newcomers: tuple[SiteName, ...]
+    stage: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ import msgspec
 
 from app.domain.dataset import BACKGROUND, IGNORE
 from app.domain.errors import DataProblem, ErrorCode, PeerMistake
-from app.domain.folds import MOST_FOLDS, folds_of
+from app.domain.folds import CASCADE, COARSE, MOST_FOLDS, SINGLE_FOLDS, folds_of
 from app.domain.study import (
     MAXIMUM_SEED,
     Admission,
@@ -31,7 +31,7 @@ from app.domain.study import (
 )
 from app.federation.canonical import Json, canonical, parse
 
-CONFIGURATIONS: Final = ("2d", "3d_lowres", "3d_fullres", "3d_cascade_fullres")
+CONFIGURATIONS: Final = ("2d", COARSE, "3d_fullres", CASCADE)
 PLANNERS: Final = (
     "ExperimentPlanner",
     "ResEncUNetPlanner",
@@ -68,7 +68,8 @@ transfer = "fp32"           # (default) "fp32": 4 bytes a weight | "fp16": 2 | "
 server_optimiser = "none"   # (default) the average is the next model | "fedavgm" | "fedadam"
 # server_learning_rate = 1.0  # (default 1; fedadam has none) how far the coordinator goes each round
 # server_momentum = 0.9     # (default) how much of earlier rounds' direction it keeps
-configuration = "3d_fullres"     # (default) "2d" | "3d_lowres" | "3d_fullres"
+configuration = "3d_fullres"     # (default) "2d" | "3d_lowres" | "3d_fullres", and, with
+                            # fold = "0-4", "3d_cascade_fullres": "3d_lowres", then a second pass
 planner = "ExperimentPlanner"    # (default) or "nnUNetPlannerResEncM", "...L", "...XL"
 # gpu_memory_target_gb = 8.0     # (default: the planner's own) smaller makes smaller patches
 fold = "0"                  # (default) "0" to "4": that share of cases validates | "all": none
@@ -338,7 +339,7 @@ def _class_order(entry: str, value: object) -> tuple[int, ...]:
 
 def _check_together(terms: StudyTerms) -> None:
     """Check what single entries cannot tell; labels by the rules of nnU-Net's LabelManager."""
-    _refuse_unfinished(terms)
+    _check_cascade(terms)
     values: set[int] = set()
     singles: list[int] = []
     for name, value in terms.labels.items():
@@ -384,14 +385,14 @@ def _check_server(table: Mapping[str, object]) -> None:
         )
 
 
-def _refuse_unfinished(terms: StudyTerms) -> None:
-    """Refuse what a study may ask for one day, rather than run something else in its name."""
-    if terms.configuration == "3d_cascade_fullres":
+def _check_cascade(terms: StudyTerms) -> None:
+    """Refuse a cascade whose second pass would learn from cases that the first was trained on."""
+    if len(terms.passes) > 1 and terms.folds != SINGLE_FOLDS:
         raise StudyFileProblem(
-            "configuration",
-            "is '3d_cascade_fullres', whose second stage this version cannot train yet: every site "
-            "would first have to segment its training cases with the first stage; choose "
-            "'3d_fullres', which nnU-Net itself prefers for most images",
+            "fold",
+            f"is {_shown(terms.fold)}; with {terms.configuration!r} it must be "
+            f"'0-{MOST_FOLDS - 1}', for the second pass learns from what the first one makes of every "
+            "case, and each case needs a fold of the first that was not trained on it",
         )
 
 

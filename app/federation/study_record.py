@@ -139,8 +139,24 @@ class StudyRecord:
         """Return what a site trains the next round from; None when it cannot train yet."""
         if terms.method is Method.ASYM:
             share = self.share_of(site)
-            return None if share is None else share.base
+            if share is None or self.lacks_first_pass(site, terms):
+                return None
+            return share.base
         return self.base(terms)
+
+    def stage(self, terms: StudyTerms) -> int:
+        """Return which pass the next round to close belongs to, from 0."""
+        return terms.training_at(len(self.closed) + 1).stage
+
+    def lacks_first_pass(self, site: SiteName, terms: StudyTerms) -> bool:
+        """Tell whether a site cannot train a cascade's second pass, for want of models of the first.
+
+        In asymmetric averaging a site has none of the folds that ended before it came, so nobody
+        could segment the cases that these held out.
+        """
+        if terms.method is not Method.ASYM or self.stage(terms) == 0:
+            return False
+        return any(self.last_share(site, fold) is None for fold in range(len(terms.folds)))
 
     def last_of_fold(self, site: SiteName, fold: int, terms: StudyTerms) -> BlobRef | None:
         """Return a fold's last average as a site gets it; None before there is one for it.

@@ -420,7 +420,7 @@ class Turn:
         record = self.record
         if event.attempt > record.planning:
             raise UnexpectedStudyEvent(record.state, event, "no such planning was asked for")
-        if 1 + len(event.later_bases) != len(self.terms.folds):
+        if 1 + len(event.later_bases) != len(self.terms.trainings):
             raise UnexpectedStudyEvent(record.state, event, "every fold needs a first model")
         if event.attempt < record.planning or record.state is StudyState.STOPPED:
             return
@@ -656,7 +656,7 @@ class Turn:
         ask = opened.ask_of(name)
         base = self.record.base_of(name, self.terms)
         place = self.terms.place_of(opened.number)
-        cases = self.sites[name].cases_in(place.index)
+        cases = self.sites[name].cases_in(place.fold)
         if opened.state is not RoundState.COLLECTING:
             self._refuse(
                 name, ErrorCode.STUDY_STATE, f"round {update.round} is being averaged already"
@@ -696,7 +696,7 @@ class Turn:
         """Keep a site's score of a fold's last average; one of another model says nothing here."""
         if not self._known(event.site) or self.record.state is not StudyState.FINISHED:
             return
-        for fold in range(len(self.terms.folds)):
+        for fold in range(len(self.terms.trainings)):
             last = self.record.last_of_fold(event.site, fold, self.terms)
             if last is not None and last.sha256 == event.model:
                 self._note_score(event.site, event.score, (fold + 1) * self.terms.rounds)
@@ -870,7 +870,9 @@ def align_sites(record: StudyRecord, terms: StudyTerms) -> AlignSites | None:
     newcomers = tuple(name for name, _ in record.networks if record.share_of(name) is None)
     if not newcomers:
         return None
-    return AlignSites(model=base, networks=record.networks, newcomers=newcomers)
+    return AlignSites(
+        model=base, networks=record.networks, newcomers=newcomers, stage=record.stage(terms)
+    )
 
 
 def average_round(record: StudyRecord, terms: StudyTerms) -> AverageRound:

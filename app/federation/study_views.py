@@ -70,11 +70,12 @@ class RoundSummary:
 class FoldEnd:
     """What a finished study leaves of one fold: its last average, and the best if it is another.
 
-    `merged` is what a site shares of it, in asymmetric averaging.
+    `merged` is what a site shares of it, in asymmetric averaging. `stage` counts passes from 0.
     """
 
     fold: str
     model: BlobRef
+    stage: int = 0
     score_wanted: bool = False
     best: BlobRef | None = None
     best_round: int = 0
@@ -144,6 +145,7 @@ class StudyStatus:
     model: BlobRef | None
     best_round: int | None = None
     folds: int = 1
+    stages: int = 1
     best_rounds: tuple[int | None, ...] = ()
     opened_from: BlobRef | None = None
 
@@ -194,6 +196,9 @@ def instruction(
         return replace(plain, step=Step.SEND_FINGERPRINT)
     if plan is None:
         return plain
+    if record.stage(terms):
+        # What the second pass reads was made with the models that the first one ended with.
+        plain = replace(plain, folds=_first_pass(terms, record, site))
     if member.prepared != plan.sha256:
         if member.refused_plan:
             reason = member.problem_sentence or "it refused the plan"
@@ -201,6 +206,12 @@ def instruction(
                 plain, sentence=_short(f"This site waits and takes part in no round: {reason}.")
             )
         return replace(plain, step=Step.PREPARE)
+    if record.lacks_first_pass(site, terms):
+        return replace(
+            plain,
+            sentence="This site came after a fold of the first pass had ended, so it has no model "
+            "that could segment its images for the second pass, and takes part in no round of it.",
+        )
     ask = record.round.ask_of(site) if record.round else None
     if record.round is None or ask is None or member.state is not SiteState.WORKING:
         return plain
@@ -228,14 +239,10 @@ def _finish(
     plain: Instruction, terms: StudyTerms, record: StudyRecord, site: SiteName
 ) -> Instruction:
     """Tell a site what a finished study leaves of every fold that it can have a model of."""
-    ends = [
-        end
-        for index in range(len(terms.folds))
-        if (end := _end_of_fold(terms, record, site, index)) is not None
-    ]
+    ends = _ends(terms, record, site, len(terms.trainings))
     plain = replace(plain, step=Step.FINISH, model=ends[-1].model if ends else None)
-    if len(terms.folds) > 1:
-        return replace(plain, folds=tuple(ends))
+    if len(terms.trainings) > 1:
+        return replace(plain, folds=ends)
     return (
         plain
         if not ends
@@ -246,6 +253,23 @@ def _finish(
             best_round=ends[0].best_round,
         )
     )
+
+
+def _first_pass(terms: StudyTerms, record: StudyRecord, site: SiteName) -> tuple[FoldEnd, ...]:
+    """Return what the folds of a cascade's first pass leave a site; nothing unless it is all of them."""
+    ends = _ends(terms, record, site, len(terms.folds))
+    if len(ends) < len(terms.folds):
+        return ()
+    # The site needs their models; how they do is asked at the end.
+    return tuple(replace(end, score_wanted=False, best=None, best_round=0) for end in ends)
+
+
+def _ends(
+    terms: StudyTerms, record: StudyRecord, site: SiteName, count: int
+) -> tuple[FoldEnd, ...]:
+    """Return what the first `count` trainings leave a site, as far as it can have a model of them."""
+    found = (_end_of_fold(terms, record, site, index) for index in range(count))
+    return tuple(end for end in found if end is not None)
 
 
 def _end_of_fold(
@@ -261,10 +285,14 @@ def _end_of_fold(
     closed = record.closed_of_fold(index, terms)
     final = closed[-1]
     wanted = _is_scored(terms, final.model.round) and all(one.site != site for one in final.scores)
-    end = FoldEnd(fold=terms.folds[index], model=model, score_wanted=wanted)
+    training = terms.trainings[index]
+    end = FoldEnd(fold=training.fold, stage=training.stage, model=model, score_wanted=wanted)
     if terms.method is Method.ASYM:
         share = record.last_share(site, index)
         return replace(end, merged=None if share is None else share.part)
+    if training.stage + 1 < len(terms.passes):
+        # The second pass learned from what the last averages of the first made, and from no other.
+        return replace(end, best=model, best_round=final.model.round)
     best = best_round(closed, minimum_sites=terms.minimum_sites)
     # Before the last average is scored as well nobody knows which one is the best.
     if best is None or len(final.scores) < terms.minimum_sites:
@@ -273,11 +301,20 @@ def _end_of_fold(
 
 
 def best_of_folds(terms: StudyTerms, record: StudyRecord) -> tuple[ClosedRound | None, ...]:
-    """Return the round of each fold whose average does best, as far as it is known."""
+    """Return the round of each fold whose average does best, as far as it is known.
+
+    Of a cascade's first pass that is the last one: the second pass learned from what it made.
+    """
     return tuple(
-        best_round(record.closed_of_fold(index, terms), minimum_sites=terms.minimum_sites)
-        for index in range(len(terms.folds))
+        _last_of(record.closed_of_fold(index, terms), terms)
+        if training.stage + 1 < len(terms.passes)
+        else best_round(record.closed_of_fold(index, terms), minimum_sites=terms.minimum_sites)
+        for index, training in enumerate(terms.trainings)
     )
+
+
+def _last_of(closed: tuple[ClosedRound, ...], terms: StudyTerms) -> ClosedRound | None:
+    return closed[-1] if len(closed) == terms.rounds else None
 
 
 def status(terms: StudyTerms, record: StudyRecord, presence: Presences, now: float) -> StudyStatus:
@@ -314,6 +351,7 @@ def status(terms: StudyTerms, record: StudyRecord, presence: Presences, now: flo
         model=record.closed[-1].model.weights if record.closed else None,
         best_round=best[0] if len(best) == 1 else None,
         folds=len(terms.folds),
+        stages=len(terms.passes),
         best_rounds=tuple(best),
         opened_from=None
         if record.round is None or terms.place_of(record.round.number).begins
@@ -349,6 +387,8 @@ def _sentence(terms: StudyTerms, record: StudyRecord) -> str:
         return "The study was stopped."
     if record.state is StudyState.FINISHED:
         folds = f"{len(terms.folds)} folds, " if len(terms.folds) > 1 else ""
+        if len(terms.passes) > 1:
+            folds = f"{len(terms.passes)} passes of {folds}"
         return f"The study is finished: {folds}{terms.total_rounds} rounds are closed."
     if record.paused:
         return record.paused_because or "The coordinator has paused the study."

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from app.domain.folds import CASCADE
 from app.domain.rounds import TensorSpec
 from app.domain.study import StudyTerms, Transfer
 from app.federation.network import Architecture, NetworkPlan, manifest
+from app.federation.plan_rules import first_pass_names
 from app.federation.transfer import change_bytes
 
 _IGNORE: Final = "ignore"
@@ -55,25 +57,28 @@ def largest_network(terms: StudyTerms) -> NetworkPlan:
         decoder_depth=((1,) if residual else (2,)) * (stages - 1),
         bias=True,
         affine=True,
-        inputs=len(terms.channel_names),
+        inputs=len(terms.channel_names)
+        + (len(first_pass_names(terms.labels)) if terms.configuration == CASCADE else 0),
         outputs=len(names) + (0 if regions else 1),
     )
 
 
-def traffic(terms: StudyTerms, tensors: Sequence[TensorSpec] | None = None) -> Traffic:
+def traffic(terms: StudyTerms, *passes: Sequence[TensorSpec]) -> Traffic:
     """Return what a site moves when it takes part in every round of every fold.
 
-    `tensors` are the plan's; before there is a plan, those of the largest network. A fold's first
-    model and, where changes travel, its last average are fetched whole.
+    `passes` are the tensors of the plan's network, in a cascade those of each pass; before there is a
+    plan, none, and those of the largest network count. A fold's first model and, where changes
+    travel, its last average are fetched whole. `round_up` and `round_down` are of the larger pass.
     """
-    known = manifest(largest_network(terms)) if tensors is None else tuple(tensors)
-    whole = change_bytes(known, Transfer.FP32)
-    change = change_bytes(known, terms.transfer)
+    known = passes or (manifest(largest_network(terms)),) * len(terms.passes)
+    whole = [change_bytes(tensors, Transfer.FP32) for tensors in known]
+    change = [change_bytes(tensors, terms.transfer) for tensors in known]
+    folds, rounds = len(terms.folds), terms.rounds
     return Traffic(
-        round_up=change,
-        round_down=change,
-        study_up=terms.total_rounds * change,
-        study_down=len(terms.folds) * ((terms.rounds - 1) * change + 2 * whole),
+        round_up=max(change),
+        round_down=max(change),
+        study_up=folds * rounds * sum(change),
+        study_down=folds * ((rounds - 1) * sum(change) + 2 * sum(whole)),
     )
 
 

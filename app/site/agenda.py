@@ -40,6 +40,7 @@ class WorkKind(enum.Enum):
     TELL_REFUSED = "tell refused"
     PREPARE = "prepare"
     TELL_ACCEPTED = "tell accepted"
+    SEGMENT_COARSELY = "segment coarsely"
     OPEN_SESSION = "open session"
     CLOSE_SESSION = "close session"
     TRAIN = "train"
@@ -123,7 +124,9 @@ class StudyFacts:
 
     `allowed` is an allowance that holds now; `fingerprint_unheard` that the coordinator still
     asks though it was sent, `score_unheard` that a score was not told just now. `session_stands`
-    is True while a worker waits for rounds of the fold at position `fold`, the one that comes next.
+    is True while a worker waits for rounds of the training at position `fold`, the one that comes
+    next. `second_pass` is True where that one learns from what a cascade's first pass made of the
+    training cases; `first_pass` names the models that segmented them, empty before that is done.
     """
 
     directive: Directive | None
@@ -138,6 +141,8 @@ class StudyFacts:
     has_update: bool
     score_unheard: bool = False
     fold: int = 0
+    second_pass: bool = False
+    first_pass: str = ""
 
 
 def next_study_work(facts: StudyFacts) -> Work | None:
@@ -218,6 +223,14 @@ def _train(facts: StudyFacts, directive: Directive) -> Work | None:
         return Work(kind=WorkKind.PREPARE, key=plan.sha256)
     if not plan.told:
         return Work(kind=WorkKind.TELL_ACCEPTED, key=plan.sha256)
+    if facts.second_pass:
+        models = name_of([end.model for end in directive.folds]) if directive.folds else ""
+        if not models:
+            # The coordinator's sentence says why this site has no part in the second pass.
+            return _close(facts)
+        if facts.first_pass != models:
+            # Not beside a session of the first pass, which would hold memory for nothing.
+            return _close(facts) or Work(kind=WorkKind.SEGMENT_COARSELY, key=models)
     if asked is not None and asked.state in (RoundState.WANTED, RoundState.TRAINING):
         return Work(kind=WorkKind.TRAIN, key=f"{asked.round} {asked.base} {asked.start_epoch}")
     if not facts.session_stands:
@@ -238,7 +251,12 @@ def phase_of(
             return SitePhase.TRAINING
         case WorkKind.DELIVER | WorkKind.TELL_SPOILT | WorkKind.SEND_FINGERPRINT:
             return SitePhase.UPLOADING
-        case WorkKind.TAKE_PLAN | WorkKind.PREPARE | WorkKind.TELL_ACCEPTED:
+        case (
+            WorkKind.TAKE_PLAN
+            | WorkKind.PREPARE
+            | WorkKind.TELL_ACCEPTED
+            | WorkKind.SEGMENT_COARSELY
+        ):
             return SitePhase.PREPARING
         case _:
             pass

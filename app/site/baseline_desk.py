@@ -147,6 +147,11 @@ class BaselineDesk:
         plan, kept = self._site.store.get(Plan), self._site.store.get(Baseline)
         if self._site.joined is None:
             return "this site takes part in no study, so there is no plan to train by"
+        if len(self._site.joined.terms.passes) > 1:
+            return (
+                "a study of two passes trains ten networks in turn; this site alone would need as long "
+                "again"
+            )
         if plan is None or not plan.prepared:
             return "the study's plan has not arrived yet"
         if kept is not None and kept.exported and kept.sha256 == plan.sha256:
@@ -259,9 +264,7 @@ class BaselineDesk:
         output = site.home.models / f"baseline-{plan.sha256[:12]}.zip"
         done = await run_for(
             site,
-            export_job(
-                site, joined, plan=plan, folds={joined.terms.folds[0]: weights}, output=output
-            ),
+            export_job(site, joined, plan=plan, weights={0: weights}, output=output),
             Exported,
             kind=KIND,
             show=self._show,

@@ -22,17 +22,20 @@ _PRECISION: Final = {
 def traffic_view(
     terms: StudyTerms,
     *,
-    tensors: Sequence[TensorSpec] | None,
+    tensors: Sequence[Sequence[TensorSpec]] | None,
     pace: MeasuredPace | None,
     now: float,
     rounds_left: int | None = None,
 ) -> TrafficView:
     """Return what a study moves over this site's line and when it would end.
 
-    `tensors` are the plan's, None before there is one; `pace` is this computer's.
+    `tensors` are those of the plan's network, or of each pass's; None before there is a plan. `pace`
+    is this computer's.
     """
-    moved = traffic(terms, tensors)
+    moved = traffic(terms, *(tensors or ()))
     folds = f"{len(terms.folds)} folds of " if len(terms.folds) > 1 else ""
+    if len(terms.passes) > 1:
+        folds = f"{len(terms.passes)} passes of {folds}"
     rounds = f"{folds}{terms.rounds} round{'s' if terms.rounds > 1 else ''}"
     upto = "up to " if tensors is None else ""
     sentence = (

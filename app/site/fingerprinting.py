@@ -29,6 +29,7 @@ from app.domain.shared import (
 from app.domain.study import Method, StudyTerms
 from app.federation import shared_codec, shared_network
 from app.federation.merging import MergedFingerprint
+from app.federation.network import NetworkPlan
 
 AGGREGATE: Final = "aggregate"
 COUNT_OF_ONE: Final = "count of one"
@@ -73,21 +74,14 @@ def show_network(document: bytes) -> ShownOutgoing:
         PeerMistake: the bytes are no such statement (then nothing may be shared).
     """
     shared = shared_network.decode(document)
-    network = shared.network
     rows = [
         _row("format", "1", "version of this document"),
         _row("cases", str(shared.cases), "weighs this site's updates"),
         _row("channel_names", ", ".join(shared.channel_names), "whose first layers are alike"),
         _row("labels", ", ".join(name for name, _ in shared.labels), "whose last layers are alike"),
         _row("configuration", shared.configuration, "must be the study's"),
-        _row("architecture", network.architecture.value, "must be the study's"),
-        _row("features", _each(network.features), "size of the layers of each stage"),
-        _row("kernels", _each(network.kernels), "size of the layers of each stage"),
-        _row("strides", _each(network.strides), "which stages see images equally fine"),
-        _row("encoder_depth", _each(network.encoder_depth), "number of layers of each stage"),
-        _row("decoder_depth", _each(network.decoder_depth), "number of layers of each stage"),
-        _row("affine", str(network.affine).lower(), "whether layers have these weights"),
-        _row("bias", str(network.bias).lower(), "whether layers have these weights"),
+        *_network_rows(shared.network),
+        *(() if shared.first_pass is None else _network_rows(shared.first_pass, "first_pass.")),
         _row(
             "versions",
             ", ".join(f"{name} {version}" for name, version in shared.versions),
@@ -95,6 +89,27 @@ def show_network(document: bytes) -> ShownOutgoing:
         ),
     ]
     return ShownOutgoing(text=document.decode(), fields=tuple(rows), pictures=())
+
+
+def _network_rows(network: NetworkPlan, within: str = "") -> list[OutgoingField]:
+    return [
+        _row(f"{within}architecture", network.architecture.value, "must be the study's"),
+        _row(f"{within}features", _each(network.features), "size of the layers of each stage"),
+        _row(f"{within}kernels", _each(network.kernels), "size of the layers of each stage"),
+        _row(f"{within}strides", _each(network.strides), "which stages see images equally fine"),
+        _row(
+            f"{within}encoder_depth",
+            _each(network.encoder_depth),
+            "number of layers of each stage",
+        ),
+        _row(
+            f"{within}decoder_depth",
+            _each(network.decoder_depth),
+            "number of layers of each stage",
+        ),
+        _row(f"{within}affine", str(network.affine).lower(), "whether layers have these weights"),
+        _row(f"{within}bias", str(network.bias).lower(), "whether layers have these weights"),
+    ]
 
 
 def _each(values: Sequence[int] | Sequence[tuple[int, ...]]) -> str:

@@ -83,6 +83,7 @@ def invitation_view(
         expires_at=float(invitation.not_after),
         rounds=terms.total_rounds,
         folds=len(terms.folds),
+        stages=len(terms.passes),
         method=terms.method.value,
         problem="" if problem is None else str(problem),
         remedy="" if problem is None else problem.remedy,

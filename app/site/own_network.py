@@ -16,7 +16,14 @@ from pathlib import Path
 
 from app.control.messages import JobView
 from app.domain.dataset import BACKGROUND
-from app.domain.errors import DataProblem, ErrorCode, OurMistake, PeerMistake, safe_text
+from app.domain.errors import (
+    DataProblem,
+    ErrorCode,
+    JobFailed,
+    OurMistake,
+    PeerMistake,
+    safe_text,
+)
 from app.domain.ids import digest_of
 from app.domain.rounds import TensorSpec
 from app.domain.shared import SharedFingerprint
@@ -50,6 +57,7 @@ async def plan_at_home(
 
     Raises:
         DataProblem: the images' channels or labels are not of the study.
+            Or nnU-Net plans none of the study's configuration for images such as these.
         JobFailed: the planner cannot plan for these images.
     """
     checked = site.store.get(CheckedFolder)
@@ -65,14 +73,23 @@ async def plan_at_home(
     alone = merge([shared], rule=Aggregation.CASES)
     await asyncio.to_thread(write_atomic, merged, encode_merged(alone))
     output = folder / "plan.json"
-    await run_for(
-        site,
-        PlanJob(terms=own, merged=str(merged), workspace=str(folder), output=str(output)),
-        Planned,
-        kind="plan",
-        show=show,
-        done=lambda planned: f"planned a network of {planned.summary.stages} stages",
-    )
+    try:
+        await run_for(
+            site,
+            PlanJob(terms=own, merged=str(merged), workspace=str(folder), output=str(output)),
+            Planned,
+            kind="plan",
+            show=show,
+            done=lambda planned: f"planned a network of {planned.summary.stages} stages",
+        )
+    except JobFailed as exc:
+        if exc.code is not ErrorCode.STUDY_FILE:
+            raise
+        raise DataProblem(
+            f"{exc}; in this study every site trains by its own plan, so this one cannot take part: "
+            "ask the coordinator for a study of another configuration",
+            code=ErrorCode.DATA_BLOCKS,
+        ) from exc
     document = await asyncio.to_thread(output.read_bytes)
     check_plan(document, own)
     await asyncio.to_thread(write_atomic, site.home.own_plan, document)
@@ -109,18 +126,21 @@ async def first_weights(
     joined: JoinedStudy,
     plan: Path,
     *,
-    fold: int,
+    index: int,
     show: Callable[[JobView], None],
 ) -> Path:
-    """Return the weights that this site's own network begins a fold with; a worker draws them once."""
-    target = site.home.first_weights(fold)
+    """Return the weights that this site's own network begins a training with, drawn once by a worker.
+
+    `index` is the training's position in the study.
+    """
+    target = site.home.first_weights(index)
     if not target.exists():
         await run_for(
             site,
             InitialModelJob(
                 plan=str(plan),
-                configuration=joined.terms.configuration,
-                seed=joined.terms.seed_of(fold),
+                configuration=joined.terms.trainings[index].configuration,
+                seed=joined.terms.seed_of(index),
                 output=str(target),
             ),
             ModelDrawn,
@@ -142,16 +162,18 @@ class Leaving:
 class OwnNetwork:
     """This site's own network by its plan, and what of it is shared once that is told.
 
+    `stage` is the pass, from 0, whose network it is.
+
     Raises:
         PeerMistake: the plan on disk was changed: it is none that stock nnU-Net makes for the study.
     """
 
-    def __init__(self, document: bytes, joined: JoinedStudy) -> None:
+    def __init__(self, document: bytes, joined: JoinedStudy, *, stage: int = 0) -> None:
         terms = joined.terms
         check_plan(document, shared_network.terms_of_plan(document, terms))
-        self.summary = summarise(document, terms.configuration)
+        self.summary = summarise(document, terms.passes[stage])
         self._site = joined.membership.site
-        self._network = network_of(document, terms.configuration)
+        self._network = network_of(document, terms.passes[stage])
         self._manifest = manifest(self._network)
         self._part: SharedPart | None = None
         self._marks = _structures(self._network.output_names)

@@ -39,12 +39,14 @@ from app.jobs.events import (
     Segmented,
 )
 from app.jobs.spec import InspectModelJob, ScoreJob, SegmentJob
-from app.site.context import SiteContext
+from app.site.context import JoinedStudy, SiteContext
 from app.site.segmenting import (
+    RoundAverage,
     averages,
     cases_of,
     dataset_here,
     export_job,
+    first_pass_weights,
     models_here,
     validation_cases,
 )
@@ -256,7 +258,7 @@ class ReviewDesk:
                 site,
                 joined,
                 plan=plan,
-                folds={joined.terms.fold_at(average.view.round): average.weights},
+                weights=self._with_first_pass(joined, average),
                 output=output,
             ),
             Exported,
@@ -269,6 +271,12 @@ class ReviewDesk:
         # Before the others: the final model stays last, it is offered first.
         site.store.put(Models(models=(made, *(m for m in known.models if m.path != made.path))))
         return made
+
+    def _with_first_pass(self, joined: JoinedStudy, average: RoundAverage) -> dict[int, Path]:
+        """Return an average by its position in the study, with what it reads in a second pass."""
+        place = joined.terms.place_of(average.view.round)
+        first = first_pass_weights(self._site, joined) if place.stage > 1 else {}
+        return {**first, place.index: average.weights}
 
     async def _score(
         self,

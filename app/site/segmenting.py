@@ -23,6 +23,7 @@ from app.site.state import (
     BestAverage,
     CheckedFolder,
     FinalModel,
+    FirstPass,
     LocalFingerprint,
     Models,
     Plan,
@@ -80,7 +81,7 @@ def keep_if_best(
     if dice is None or joined is None:
         return
     place = joined.terms.place_of(task.round)
-    same_fold = best is not None and joined.terms.place_of(best.round).number == place.number
+    same_fold = best is not None and joined.terms.place_of(best.round).index == place.index
     if place.begins or (best is not None and same_fold and best.dice >= dice):
         return
     kept = site.home.models / f"best-{task.round - 1:04d}-{task.base[:12]}.safetensors"
@@ -146,17 +147,37 @@ def models_here(site: SiteContext) -> tuple[ModelView, ...]:
 
 
 def export_job(
-    site: SiteContext, joined: JoinedStudy, *, plan: Plan, folds: Mapping[str, Path], output: Path
+    site: SiteContext, joined: JoinedStudy, *, plan: Plan, weights: Mapping[int, Path], output: Path
 ) -> ExportJob:
-    """Return the job that makes a model zip of one or several folds' weights by the study's plan."""
+    """Return the job that makes a model zip by the study's plan.
+
+    `weights` are of one or several trainings, by their position in the study. Those of a cascade's
+    first pass alone make a model of their own; beside the second pass they are what that one reads.
+    """
+    trainings = joined.terms.trainings
+    last = max(trainings[index].stage for index in weights)
+    found = [(trainings[index], str(path)) for index, path in sorted(weights.items())]
     return ExportJob(
         plan=str(site.home.plan(plan.sha256)),
-        folds={fold: str(weights) for fold, weights in folds.items()},
-        configuration=joined.terms.configuration,
+        folds={one.fold: path for one, path in found if one.stage == last},
+        first_pass={one.fold: path for one, path in found if one.stage < last},
+        configuration=joined.terms.passes[last],
         model_name=joined.terms.name,
         output=str(output),
         threads=site.settings.worker_threads,
     )
+
+
+def first_pass_weights(site: SiteContext, joined: JoinedStudy) -> dict[int, Path]:
+    """Return the models that segmented the training cases for the second pass, by their position.
+
+    Empty before they did, and where the study is no cascade.
+    """
+    done = site.store.get(FirstPass)
+    if done is None:
+        return {}
+    files = site.home.own_model if site.asymmetric else site.home.weights
+    return {joined.terms.folds.index(fold): files(sha256) for fold, sha256 in done.models}
 
 
 def dataset_here(site: SiteContext) -> DatasetFolder | None:

@@ -741,6 +741,7 @@ class SiteService:
                     round=0 if task is None else task.round,
                     rounds=0 if joined is None else joined.terms.total_rounds,
                     folds=1 if joined is None else len(joined.terms.folds),
+                    stages=1 if joined is None else len(joined.terms.passes),
                     epoch=last if step is None else step.epoch,
                     total_epochs=0 if joined is None else joined.terms.total_epochs,
                     step=(iterations if last else 0) if step is None else step.step,
@@ -822,6 +823,9 @@ class SiteService:
         plan, task, step = self._site.store.get(Plan), self.study.task, self.study.step
         phase = self._phase(problem)
         ready = plan is not None and plan.prepared and not plan.refused_code
+        work, job = self._study_lane.work, self.study.job
+        # Cases that are segmented for the second pass are a sign of progress, too.
+        segmenting = job if work is not None and work.kind is WorkKind.SEGMENT_COARSELY else None
         return Report(
             phase=phase,
             plan=plan.sha256 if plan is not None and ready else None,
@@ -830,8 +834,8 @@ class SiteService:
             round=0 if task is None else task.round,
             attempt=0 if task is None else task.attempt,
             epoch=0 if step is None else step.epoch,
-            step=0 if step is None else step.step,
-            steps=0 if step is None else step.steps_per_epoch,
+            step=segmenting.done if segmenting else 0 if step is None else step.step,
+            steps=segmenting.total if segmenting else 0 if step is None else step.steps_per_epoch,
             problem=None if problem is None else problem.code.value,
             audit_head=self._site.audit.head,
             identity=plan.identity if plan is not None and ready else None,

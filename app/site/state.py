@@ -117,7 +117,8 @@ class StandingAllowance(Record, frozen=True):
 class Plan(Record, frozen=True):
     """The study's plan as this site has it; `identity` proves that it trains what others train.
 
-    `fold_cases` are the training cases of each fold, in a study of several.
+    `fold_cases` are the training cases of each fold, in a study of several. `merged` is what this
+    site shares in asymmetric averaging, of the network of the pass `merged_stage`.
     """
 
     sha256: str
@@ -130,6 +131,7 @@ class Plan(Record, frozen=True):
     refused_code: str = ""
     refused_sentence: str = ""
     identity: str | None = None
+    merged_stage: int = 0
 
 
 class Task(Record, frozen=True):
@@ -175,6 +177,16 @@ class OwnWeights(Record, frozen=True):
         """Return the list with newer weights, of a fold whose first round is `fold_begins`."""
         kept = {number: name for number, name in self.files.items() if number < fold_begins}
         return OwnWeights(file=file, round=round_number, earlier=tuple(sorted(kept.items())))
+
+
+class FirstPass(Record, frozen=True):
+    """The training cases are segmented for a cascade's second pass.
+
+    `models` are (fold, digest) of the last averages that did it; `name` names all of them.
+    """
+
+    name: str
+    models: tuple[tuple[str, str], ...]
 
 
 class Wish(Record, frozen=True):
@@ -356,6 +368,7 @@ STUDY_RECORDS: Final[tuple[type[Record], ...]] = (
     Remainders,
     MemoryFailure,
     OwnWeights,
+    FirstPass,
     Wish,
     OperatorPause,
     ClosedRounds,

@@ -51,6 +51,7 @@ from app.jobs.events import (
     Checkpointed,
     EpochEnded,
     Exported,
+    FirstPassSegmented,
     HeldOutScored,
     Noted,
     Preprocessed,
@@ -59,7 +60,7 @@ from app.jobs.events import (
     Stepped,
     UpdateWritten,
 )
-from app.jobs.spec import HeldOutJob, PreprocessJob, TrainJob, TrainRound
+from app.jobs.spec import FirstPassJob, HeldOutJob, PreprocessJob, TrainJob, TrainRound
 from app.site import fingerprinting
 from app.site.agenda import StudyFacts, Work, WorkKind
 from app.site.audit import AuditKind
@@ -71,7 +72,7 @@ from app.site.own_network import OwnNetwork, first_weights, keep_plan
 from app.site.pace import Pace
 from app.site.rounds import RoundEvent, RoundState, RoundTask, TrainedUpdate
 from app.site.schedule import Rest
-from app.site.segmenting import export_job, keep_if_best
+from app.site.segmenting import export_job, first_pass_weights, keep_if_best
 from app.site.session import TrainingSession
 from app.site.state import (
     Allowance,
@@ -79,6 +80,7 @@ from app.site.state import (
     CheckedFolder,
     ClosedRounds,
     FinalModel,
+    FirstPass,
     Folder,
     LastCheckpoint,
     LocalFingerprint,
@@ -156,10 +158,10 @@ class StudyDesk:
         """When the directive came; None for one that was kept from before a restart."""
         self.session: TrainingSession | None = None
         self.device = ""
-        self.plan_summary: PlanSummary | None = None
-        self.tensors: tuple[TensorSpec, ...] | None = None
-        """The plan's, once there is one."""
-        self.network: OwnNetwork | None = None
+        self.tensors: tuple[tuple[TensorSpec, ...], ...] | None = None
+        """Those that go round, of each pass; None before there is a plan."""
+        self._summaries: tuple[PlanSummary, ...] = ()
+        self._networks: tuple[OwnNetwork, ...] = ()
         self.job: JobView | None = None
         self.step: StepRecord | None = None
         self.seconds_left: float | None = None
@@ -239,8 +241,8 @@ class StudyDesk:
 
     def forget(self) -> None:
         """Forget the study in memory; the service has removed what was on disk."""
-        self.directive, self.link, self.plan_summary, self.tensors = None, None, None, None
-        self.network = None
+        self.directive, self.link, self.tensors = None, None, None
+        self._summaries, self._networks = (), ()
         self.job, self.step, self.seconds_left, self.device = None, None, None, ""
         self.pace = Pace()
         self.risk.ended()
@@ -253,7 +255,7 @@ class StudyDesk:
     def facts(self) -> StudyFacts:
         """Return what the agenda decides from."""
         store = self._site.store
-        kept = store.get(Task)
+        kept, segmented = store.get(Task), store.get(FirstPass)
         return StudyFacts(
             directive=self.directive if self._site.joined is not None else None,
             allowed=self._data.allowed(),
@@ -269,11 +271,29 @@ class StudyDesk:
             has_update=bool(self._own_folds()),
             score_unheard=self._long_ago("score"),
             fold=self.fold,
+            second_pass=self.stage > 0,
+            first_pass="" if segmented is None else segmented.name,
         )
 
     @property
+    def plan_summary(self) -> PlanSummary | None:
+        """What a person reads of the plan of the network that is trained now, or next."""
+        return self._summaries[self.stage] if self._summaries else None
+
+    @property
+    def network(self) -> OwnNetwork | None:
+        """This site's own network that is trained now, or next, where it planned for itself."""
+        return self._networks[self.stage] if self._networks else None
+
+    @property
+    def stage(self) -> int:
+        """The pass, from 0, that is trained now, or next."""
+        joined = self._site.joined
+        return 0 if joined is None else joined.terms.trainings[self.fold].stage
+
+    @property
     def fold(self) -> int:
-        """Position of the fold that is trained now, or next."""
+        """Position in the study of the fold of a pass that is trained now, or next."""
         joined, directive, task = self._site.joined, self.directive, self.task
         if joined is None:
             return 0
@@ -393,6 +413,8 @@ class StudyDesk:
                 await self._prepare(joined)
             case WorkKind.TELL_ACCEPTED:
                 await self._tell_accepted(link)
+            case WorkKind.SEGMENT_COARSELY:
+                await self._segment_first_pass(joined, link, directive)
             case WorkKind.OPEN_SESSION:
                 await self._open_session(joined)
             case WorkKind.TRAIN:
@@ -462,7 +484,11 @@ class StudyDesk:
             await link.download(wanted, site.home.plan(wanted.sha256))
         if merged is not None:
             await link.download(merged, site.home.merged(merged.sha256))
-        plan = Plan(sha256=wanted.sha256, merged=None if merged is None else merged.sha256)
+        plan = Plan(
+            sha256=wanted.sha256,
+            merged=None if merged is None else merged.sha256,
+            merged_stage=self.stage if site.asymmetric else 0,
+        )
         try:
             plan = await self._identified(plan, joined)
             await self._look_at_plan(plan, joined)
@@ -507,14 +533,20 @@ class StudyDesk:
         """
         home = self._site.home
         document = await asyncio.to_thread(home.plan(plan.sha256).read_bytes)
+        passes = joined.terms.passes
         if self._site.asymmetric:
-            self.network = await asyncio.to_thread(OwnNetwork, document, joined)
-            self.plan_summary = self.network.summary
-            await self._look_at_part(plan.merged)
+            self._networks = tuple(
+                [
+                    await asyncio.to_thread(OwnNetwork, document, joined, stage=stage)
+                    for stage in range(len(passes))
+                ]
+            )
+            self._summaries = tuple(network.summary for network in self._networks)
+            await self._look_at_part(plan.merged, plan.merged_stage)
             return
         await asyncio.to_thread(check_plan, document, joined.terms)
-        self.plan_summary = summarise(document, joined.terms.configuration)
-        self.tensors = manifest(network_of(document, joined.terms.configuration))
+        self._summaries = tuple(summarise(document, one) for one in passes)
+        self.tensors = tuple(manifest(network_of(document, one)) for one in passes)
         pictures: tuple[HistogramView, ...] = ()
         sentence = ""
         if plan.merged is not None:
@@ -525,28 +557,29 @@ class StudyDesk:
                 local = await asyncio.to_thread(read_fingerprint, home.local_fingerprint)
                 sentence = fingerprinting.what_changes(
                     local,
-                    self.plan_summary,
+                    self._summaries[-1],
                     axes=_axes_of(document),
                     merged_cases=merged.cases,
                 )
         self._data.merged_pictures, self._data.merged_sentence = pictures, sentence
 
-    async def _look_at_part(self, sha256: str | None) -> None:
+    async def _look_at_part(self, sha256: str | None, stage: int) -> None:
         """Read what of this site's network is shared, where the coordinator has said it already."""
-        if self.network is not None and sha256 is not None:
+        if self._networks and sha256 is not None:
             document = await asyncio.to_thread(self._site.home.merged(sha256).read_bytes)
-            self.network.take_part(document)
-            self.tensors = self.network.shared
-            self._data.merged_sentence = str(self.network.coverage)
+            self._networks[stage].take_part(document)
+            # Of a pass that nobody has spoken of yet, all may be shared.
+            self.tensors = tuple(one.shared or one.tensors for one in self._networks)
+            self._data.merged_sentence = str(self._networks[stage].coverage)
 
-    async def _fetch_part(self, link: SiteLink, part: Blob | None) -> None:
+    async def _fetch_part(self, link: SiteLink, part: Blob | None, stage: int) -> None:
         if part is None:
             raise PeerMistake("the coordinator does not say what this site shares")
         site, plan = self._site, self._plan()
         await link.download(part, site.home.merged(part.sha256))
-        await self._look_at_part(part.sha256)
-        if plan.merged != part.sha256:
-            site.store.put(msgspec.structs.replace(plan, merged=part.sha256))
+        await self._look_at_part(part.sha256, stage)
+        if (plan.merged, plan.merged_stage) != (part.sha256, stage):
+            site.store.put(msgspec.structs.replace(plan, merged=part.sha256, merged_stage=stage))
 
     async def _tell_refused(self, link: SiteLink) -> None:
         plan = self._plan()
@@ -585,6 +618,8 @@ class StudyDesk:
             show=self._show_job,
             done=lambda result: f"{result.training_cases} cases prepared for training",
         )
+        # What the first pass made of other prepared images would be stale.
+        site.store.drop(FirstPass)
         site.store.put(
             msgspec.structs.replace(
                 plan,
@@ -614,6 +649,47 @@ class StudyDesk:
             )
         self._told("plan")
         self._site.store.put(msgspec.structs.replace(plan, told=True))
+
+    async def _segment_first_pass(
+        self, joined: JoinedStudy, link: SiteLink, directive: Directive
+    ) -> None:
+        """Segment each training case with the model of the first pass's fold that held it out.
+
+        What comes out is written where nnU-Net's second pass reads it, and stays here. A kill costs
+        the case in hand: the worker goes on with what is missing.
+        """
+        site, plan, ends = self._site, self._plan(), directive.folds
+        await asyncio.to_thread(make_folder, site.home.study)
+        for end in ends:
+            await self._take_end(joined, link, end)
+        untrained = [end for end in ends if not self._can_use(joined, end)]
+        if untrained:
+            raise DataProblem(
+                f"this site trained nothing in fold {untrained[0].fold} of the first pass, so layers "
+                "of its own network are as they were drawn and cannot segment the cases that this "
+                "fold held out; this site has no part in the second pass",
+                code=ErrorCode.STUDY_STATE,
+            )
+        await run_for(
+            site,
+            FirstPassJob(
+                plan=str(site.home.plan(plan.sha256)),
+                workspace=str(site.home.workspace),
+                folds={end.fold: str(self._final_weights(end.model.sha256)) for end in ends},
+                device=site.settings.device,
+                threads=site.settings.worker_threads,
+            ),
+            FirstPassSegmented,
+            kind="prepare",
+            show=self._show_job,
+            done=lambda made: f"{made.cases} training cases segmented for the second pass",
+        )
+        site.store.put(
+            FirstPass(
+                name=name_of([end.model for end in ends]),
+                models=tuple((end.fold, end.model.sha256) for end in ends),
+            )
+        )
 
     # --- the training session ------------------------------------------------------------------
 
@@ -660,6 +736,7 @@ class StudyDesk:
         await asyncio.to_thread(make_folder, site.home.training)
         self._computes_with, self._session_fold = self._chosen(), self.fold
         fold = self._session_fold
+        training = terms.trainings[fold]
         await asyncio.to_thread(self._drop_checkpoints, keep=fold)
         session = self.session = TrainingSession(self._heard)
         self._show_job(JobView(kind="train", running=True, what="starting the training worker"))
@@ -668,8 +745,8 @@ class StudyDesk:
             TrainJob(
                 plan=str(site.home.plan(plan.sha256)),
                 workspace=str(site.home.workspace),
-                configuration=terms.configuration,
-                fold=terms.folds[fold],
+                configuration=training.configuration,
+                fold=training.fold,
                 total_epochs=terms.fold_epochs,
                 epochs_before=fold * terms.fold_epochs,
                 iterations_per_epoch=terms.iterations_per_epoch,
@@ -693,7 +770,7 @@ class StudyDesk:
     def _drop_checkpoints(self, *, keep: int | None) -> None:
         """Remove the checkpoints of all folds but one: no round of an earlier one comes again."""
         joined, home = self._site.joined, self._site.home
-        folds = 0 if joined is None else len(joined.terms.folds)
+        folds = 0 if joined is None else len(joined.terms.trainings)
         for fold in range(folds):
             if fold != keep:
                 home.checkpoint(fold).unlink(missing_ok=True)
@@ -905,7 +982,7 @@ class StudyDesk:
         site, network = self._site, self._own_network()
         base = site.home.weights(task.base)
         part = Blob(sha256=task.part, size=task.part_size) if task.part else None
-        await self._fetch_part(link, part)
+        await self._fetch_part(link, part, self.stage)
         whole = site.home.own_base(task.round, task.base)
         if not whole.exists():
             own = await self._last_own(joined, joined.terms.place_of(task.round).index)
@@ -923,7 +1000,7 @@ class StudyDesk:
             return trained
         plan = site.home.plan(self._plan().sha256)
         await asyncio.to_thread(make_folder, site.home.training)
-        return await first_weights(site, joined, plan, fold=fold, show=self._show_job)
+        return await first_weights(site, joined, plan, index=fold, show=self._show_job)
 
     def _own_after(self, joined: JoinedStudy, task: RoundTask) -> OwnWeights:
         """Return what is kept of this site's own weights now that a round is trained."""
@@ -1079,11 +1156,12 @@ class StudyDesk:
         site, blob = self._site, end.model
         shared = site.home.weights(blob.sha256)
         await link.download(blob, shared)
-        if self.network is not None:
-            await self._fetch_part(link, end.merged)
-            own = await self._last_own(joined, self._fold_of(joined, end))
+        index = self._index_of(joined, end)
+        if self._networks:
+            await self._fetch_part(link, end.merged, end.stage)
+            own = await self._last_own(joined, index)
             whole = site.home.own_model(blob.sha256)
-            await asyncio.to_thread(self.network.add_own, shared, own, whole)
+            await asyncio.to_thread(self._networks[end.stage].add_own, shared, own, whole)
         site.audit.append(
             AuditKind.MODEL_RECEIVED,
             now=site.clock.now(),
@@ -1092,26 +1170,24 @@ class StudyDesk:
             **self._witness(),
         )
 
-    def _fold_of(self, joined: JoinedStudy, end: FoldEnd) -> int:
-        """Return the position of a fold; raises PeerMistake where the study has no such one."""
-        if not end.fold:
-            return 0
-        try:
-            return joined.terms.folds.index(end.fold)
-        except ValueError as exc:
-            raise PeerMistake("the coordinator names a fold that the study does not have") from exc
+    def _index_of(self, joined: JoinedStudy, end: FoldEnd) -> int:
+        """Return a fold's position in the study; raises PeerMistake where it has no such one."""
+        folds = joined.terms.folds
+        fold = end.fold or folds[0]
+        if fold not in folds or end.stage >= len(joined.terms.passes):
+            raise PeerMistake("the coordinator names a fold that the study does not have")
+        return end.stage * len(folds) + folds.index(fold)
 
     async def _export(self, joined: JoinedStudy, directive: Directive) -> None:
         model = self._site.store.get(FinalModel)
         if model is None:
             return
-        trained = set(self._own_folds())
         folds = {
-            fold: self._final_weights(end.model.sha256)
+            self._index_of(joined, end): self._final_weights(end.model.sha256)
             for end in ends_of(directive)
-            if (fold := self._fold_of(joined, end)) in trained or not self._needs_own_layers()
+            if self._can_use(joined, end)
         }
-        if not folds:
+        if not _is_whole(joined, folds):
             logger.info(
                 "nothing was trained here: this network's own layers are as they were drawn"
             )
@@ -1134,18 +1210,25 @@ class StudyDesk:
     def _final_weights(self, sha256: str) -> Path:
         """Return the file of a last average: as it came, or with this site's own layers added."""
         home = self._site.home
-        return home.weights(sha256) if self.network is None else home.own_model(sha256)
+        return home.own_model(sha256) if self._networks else home.weights(sha256)
 
-    def _needs_own_layers(self) -> bool:
-        """Tell whether an average lacks layers of this site's network, so that it must train them."""
-        coverage = None if self.network is None else self.network.coverage
-        return coverage is not None and coverage.shared != coverage.weights
+    def _can_use(self, joined: JoinedStudy, end: FoldEnd) -> bool:
+        """Tell whether a last average makes a model here: what it lacks must have been trained."""
+        coverage = self._networks[end.stage].coverage if self._networks else None
+        if coverage is None or coverage.shared == coverage.weights:
+            return True
+        return self._index_of(joined, end) in self._own_folds()
 
     async def _export_personal(self, joined: JoinedStudy) -> None:
         """Keep this site's own last weights as a model too: trained on from the last average."""
         model, own = self._site.store.get(FinalModel), self._own_folds()
         newest = self._site.store.get(OwnWeights)
-        if model is None or newest is None or not own:
+        # The second pass was trained on what the last averages of the first one made.
+        own |= first_pass_weights(self._site, joined)
+        if model is None or newest is None:
+            return
+        if not _is_whole(joined, own):
+            self._site.store.put(msgspec.structs.replace(model, personal_exported=True))
             return
         view = await self._export_zip(
             joined,
@@ -1171,14 +1254,14 @@ class StudyDesk:
         end = next((end for end in wished if model.score_of(end.model.sha256) is None), None)
         if end is None:
             return
-        sha256 = end.model.sha256
+        sha256, training = end.model.sha256, joined.terms.trainings[self._index_of(joined, end)]
         done = await run_for(
             site,
             HeldOutJob(
                 plan=str(site.home.plan(plan.sha256)),
                 workspace=str(site.home.workspace),
-                configuration=joined.terms.configuration,
-                fold=joined.terms.folds[self._fold_of(joined, end)],
+                configuration=training.configuration,
+                fold=training.fold,
                 weights=str(self._final_weights(sha256)),
                 device=site.settings.device,
                 threads=site.settings.worker_threads,
@@ -1210,7 +1293,7 @@ class StudyDesk:
         site, folds = self._site, {}
         await asyncio.to_thread(make_folder, site.home.study)
         for end, blob in zip(ends, best, strict=True):
-            weights = folds[self._fold_of(joined, end)] = site.home.weights(blob.sha256)
+            weights = folds[self._index_of(joined, end)] = site.home.weights(blob.sha256)
             await link.download(blob, weights)
             site.audit.append(
                 AuditKind.MODEL_RECEIVED,
@@ -1254,7 +1337,7 @@ class StudyDesk:
                 site,
                 joined,
                 plan=plan,
-                folds={joined.terms.folds[fold]: path for fold, path in sorted(folds.items())},
+                weights=folds,
                 output=output,
             ),
             Exported,
@@ -1355,10 +1438,13 @@ class StudyDesk:
             return None
 
     def _clear_weights(self, *, keep: str) -> None:
-        """Remove the bases of earlier rounds."""
-        kept = self._site.home.weights(keep)
-        for path in self._site.home.study.glob("weights-*.safetensors"):
-            if path != kept:
+        """Remove the bases of earlier rounds; what segmented for a second pass goes into its models."""
+        home, segmented = self._site.home, self._site.store.get(FirstPass)
+        kept = {home.weights(keep)}
+        if segmented is not None:
+            kept |= {home.weights(sha256) for _, sha256 in segmented.models}
+        for path in home.study.glob("weights-*.safetensors"):
+            if path not in kept:
                 path.unlink(missing_ok=True)
 
     def _clear_updates(self, task: RoundTask, remainders: Remainders) -> None:
@@ -1392,6 +1478,12 @@ def _essence(directive: Directive) -> tuple[object, ...]:
         directive.folds,
         len(directive.closed_rounds),
     )
+
+
+def _is_whole(joined: JoinedStudy, weights: Mapping[int, Path]) -> bool:
+    """Tell whether weights make a model: of a cascade, some fold of either pass must be there."""
+    stages = {joined.terms.trainings[index].stage for index in weights}
+    return len(stages) == len(joined.terms.passes)
 
 
 def _axes_of(document: bytes) -> tuple[int, ...]:

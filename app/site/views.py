@@ -45,6 +45,7 @@ def study_view(joined: JoinedStudy, traffic: TrafficView | None = None) -> Study
         policy=terms.discloses,
         rounds=terms.total_rounds,
         folds=len(terms.folds),
+        stages=len(terms.passes),
         epochs_per_round=terms.epochs_per_round,
         iterations_per_epoch=terms.iterations_per_epoch,
         validation_iterations=terms.validation_iterations,
@@ -253,6 +254,8 @@ _DOING: dict[WorkKind | None, str] = {
     WorkKind.SEND_FINGERPRINT: "Sending the allowed fingerprint.",
     WorkKind.TAKE_PLAN: "Fetching the study's plan.",
     WorkKind.PREPARE: "Preparing the images by the study's plan.",
+    WorkKind.SEGMENT_COARSELY: "Segmenting this site's training cases for the second pass; what "
+    "comes out stays here.",
     WorkKind.TELL_ACCEPTED: "Telling the coordinator that this site is ready.",
     WorkKind.DELIVER: "Sending this site's update.",
     WorkKind.TELL_SPOILT: "Telling the coordinator that this round gave nothing that counts.",

@@ -129,11 +129,14 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else many}".replace(",", "\N{NO-BREAK SPACE}")
 
 
-def length(rounds: int, folds: int) -> str:
-    """Return “50 rounds”, and “5 folds of 50 rounds” for a study of several folds."""
-    if folds == 1:
-        return count(rounds, "round")
-    return f"{count(folds, 'fold')} of {count(rounds // folds, 'round')}"
+def length(rounds: int, folds: int, stages: int = 1) -> str:
+    """Return “50 rounds”, “5 folds of 50 rounds”, or “2 passes of 5 folds of 50 rounds”."""
+    words = [count(rounds // (folds * stages), "round")]
+    if folds > 1:
+        words.insert(0, count(folds, "fold"))
+    if stages > 1:
+        words.insert(0, count(stages, "pass", "passes"))
+    return " of ".join(words)
 
 
 def duration(seconds: float | None) -> str:

@@ -244,10 +244,14 @@ class RoundSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class FoldEnd(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a finished study of several folds leaves of one; fields as in `Directive` with FINISH."""
+    """What a fold that has ended leaves; fields as in `Directive` with FINISH.
+
+    `stage` is the pass, from 0: a cascade trains every fold in each of two.
+    """
 
     fold: Annotated[str, Meta(pattern=r"^[0-4]\Z")]
     model: Blob
+    stage: Annotated[int, Meta(ge=0, le=1)] = 0
     merged: Blob | None = None
     score_wanted: bool = False
     best: Blob | None = None
@@ -265,6 +269,7 @@ class Directive(Message, frozen=True):
 
     Rounds count over the whole study: which fold one trains follows from its number and the terms.
     A finished study of several folds says in `folds` what each of them leaves, `model` is the last.
+    While a cascade's second pass is prepared and trained, `folds` are those of the first.
     """
 
     serial: Annotated[int, Meta(ge=0)]
@@ -287,7 +292,7 @@ class Directive(Message, frozen=True):
     score_wanted: bool = False
     best: Blob | None = None
     best_round: Small = 0
-    folds: Annotated[tuple[FoldEnd, ...], Meta(max_length=5)] = ()
+    folds: Annotated[tuple[FoldEnd, ...], Meta(max_length=10)] = ()
     audit_head: Sha256 | None = None
 
 

@@ -8,6 +8,7 @@ from helpers.studies import TERMS, Bench
 from app.cli import DONE, FAILED, run
 from app.coordinator.store import StudyStore
 from app.coordinator.workspace import CoordinatorHome
+from app.domain.folds import CASCADE
 from app.federation.study_file import EXAMPLE, parse_study
 from app.wire.invitation import unseal
 
@@ -67,6 +68,21 @@ def test_a_folder_without_a_study_is_said(tmp_path, command, capsys):
     assert run(["coordinator", command, "--home", str(tmp_path / "none"), *extra]) == FAILED
     assert "coordinator create" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
+
+
+def test_the_status_of_a_cascade_says_which_pass(home, capsys):
+    terms = replace(TERMS, configuration=CASCADE, fold="0-4", rounds=1)
+    bench = Bench(terms)
+    bench.train("a", "b")
+    for _ in range(6):
+        bench.average(bench.deliver("a", "b"))
+    store = StudyStore.open(CoordinatorHome(folder=Path(home)).database)
+    store.save(bench.study.save(), 1.0)
+    store.close()
+    assert run(["coordinator", "status", "--home", home]) == DONE
+    told = capsys.readouterr().out
+    assert "Second pass, fold 2 of 5, round 1 of 1: waiting for 2 of 2" in " ".join(told.split())
+    assert "first pass, fold 5 of 5, round 1 of 1: a, b; training loss" in told
 
 
 def test_the_status_of_a_study_of_folds_says_which_round_of_which_fold(home, capsys):

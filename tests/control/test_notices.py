@@ -97,3 +97,12 @@ def test_in_a_study_of_folds_the_round_is_told_with_its_fold():
     (notice,) = notices(before, after)
     assert notice.title == "Round 1 is done"
     assert notice.sentence.startswith("Fold 2 of 3, round 1 of 2 is closed")
+
+
+def test_in_a_cascade_the_round_is_told_with_its_pass():
+    study = replace(BEFORE.federation.study, folds=3, stages=2)
+    before, after = (
+        replace(one, federation=replace(one.federation, study=study)) for one in (BEFORE, ROUND)
+    )
+    (notice,) = notices(before, after)
+    assert notice.sentence.startswith("First pass, fold 3 of 3, round 1 of 1 is closed")

@@ -29,6 +29,7 @@ from app.coordinator.workspace import (
     write_invitation,
 )
 from app.domain.errors import ErrorCode, LinkProblem
+from app.domain.folds import CASCADE
 from app.domain.ids import SiteName, study_id
 from app.domain.rounds import ModelUpdate
 from app.domain.study import Aggregation, Transfer
@@ -68,6 +69,7 @@ method = "asymfedavg"
 aggregation = "{rule}"
 rounds = {rounds}
 fold = "{fold}"
+configuration = "{configuration}"
 server_optimiser = "{optimiser}"
 server_learning_rate = 0.5
 transfer = "{transfer}"
@@ -113,11 +115,12 @@ def networks(names=tuple(CASES)) -> dict[SiteName, NetworkPlan]:
 
 
 class OwnNetworkSite(PlayedSite):
-    """A site with a network of its own: training adds its number of cases."""
+    """A site with a network of its own, or two in a cascade: training adds its number of cases."""
 
-    def __init__(self, name: str, folder: Path) -> None:
+    def __init__(self, name: str, folder: Path, stated: SharedNetwork | None = None) -> None:
         super().__init__(name, folder)
-        self.statement = shared_network.encode(STATEMENTS[name])
+        self.statement = shared_network.encode(stated or STATEMENTS[name])
+        self.first_pass: list[str] = []
         self.part: SharedPart | None = None
         self.transfer = Transfer.FP32
         self.step = np.float32(CASES[name])
@@ -149,8 +152,9 @@ class OwnNetworkSite(PlayedSite):
             await self._train(wish, wish.base, wish.merged)
         elif wish.step is Step.FINISH and wish.model is not None:
             for end in wish.folds:
-                await self.link.download(end.model, self.folder / f"fold-{end.fold}.safetensors")
-                await self.fetch(end.merged, f"part-of-fold-{end.fold}")
+                name = f"fold-{end.fold}" if not end.stage else f"fold-{end.fold}-of-second-pass"
+                await self.link.download(end.model, self.folder / f"{name}.safetensors")
+                await self.fetch(end.merged, f"part-of-{name}")
             await self.link.download(wish.model, self.folder / "model.safetensors")
 
     async def fetch(self, blob: Blob, name: str) -> Path:
@@ -160,9 +164,17 @@ class OwnNetworkSite(PlayedSite):
 
     async def _train(self, wish: Directive, base: Blob, part: Blob) -> None:
         document = (await self.fetch(part, "part")).read_bytes()
-        network = shared_network.decode(self.statement).network
+        networks = shared_network.decode(self.statement).networks
+        # A directive of a second pass says what the folds of the first one ended with.
+        network = networks[-1] if wish.folds else networks[0]
+        for end in wish.folds:
+            await self.fetch(end.model, "coarse")
+            await self.fetch(end.merged, "part-of-coarse")
+        if wish.folds and not self.first_pass:
+            self.owed = {}  # another network's rounding is no part of this one's
+        self.first_pass = [end.model.sha256 for end in wish.folds]
         self.part = decode_part(document, site=SiteName(self.name), network=network)
-        await self._make(wish, base)
+        await self._make(wish, base, network)
         shared = self.bases[wish.round] = load_file(await self.fetch(base, "base"))
         before = {
             spec.name: shared.get(spec.name, np.zeros(spec.shape, np.float32))
@@ -204,15 +216,14 @@ class OwnNetworkSite(PlayedSite):
         self.owed = owed
         return sent
 
-    async def _make(self, wish: Directive, base: Blob) -> None:
+    async def _make(self, wish: Directive, base: Blob, network: NetworkPlan) -> None:
         """Make the base of the one before, as a site does; it must come out to the bit."""
         if wish.delta is None:
             return
         path = self.folder / f"base-{base.sha256[:8]}"
         before = self.folder / f"base-{wish.delta_from[:8]}"
         change = await self.fetch(wish.delta, "change")
-        network = manifest(shared_network.decode(self.statement).network)
-        apply_change(before, change, self.transfer, path, network=network)
+        apply_change(before, change, self.transfer, path, network=manifest(network))
         assert hashlib.sha256(path.read_bytes()).hexdigest() == base.sha256
         self.made.append(wish.round)
 
@@ -232,10 +243,11 @@ def make_study(
     least: int = 2,
     fold: str = "0",
     transfer: Transfer = Transfer.FP32,
+    configuration: str = "3d_fullres",
 ) -> Path:
     text = STUDY.format(
         rule=rule, rounds=rounds, optimiser=optimiser, least=least, fold=fold,
-        transfer=transfer.value,
+        transfer=transfer.value, configuration=configuration,
     )  # fmt: skip
     tmp_path.mkdir(exist_ok=True)
     (tmp_path / "study.toml").write_text(text, encoding="utf-8")
@@ -370,6 +382,70 @@ async def test_folds_begin_anew_and_without_momentum_and_leave_every_site_its_mo
 
 def model_names(site: OwnNetworkSite) -> set[str]:
     return set(load_file(site.model))
+
+
+def cascade_of(name: str) -> SharedNetwork:
+    """A site's two networks: north's and valley's are alike but for valley's deeper second one."""
+    deep = 4 if name == "valley" else 3
+    return dataclasses.replace(
+        statement(unet(deep, width=4, inputs=3), CASES[name]),
+        configuration=CASCADE,
+        first_pass=unet(2, width=4),
+    )
+
+
+@pytest.mark.parametrize("transfer", [Transfer.FP32, Transfer.INT8])
+async def test_both_networks_of_a_cascade_are_aligned(tmp_path, unused_tcp_port, transfer):
+    folder = make_study(
+        tmp_path, unused_tcp_port, rounds=2, fold="0-4", configuration=CASCADE,
+        invited=("north", "valley"), transfer=transfer,
+    )  # fmt: skip
+    sites = {
+        name: OwnNetworkSite(name, tmp_path / name, cascade_of(name))
+        for name in ("north", "valley")
+    }
+    async with serving(folder, unused_tcp_port, PlayedRunner(pytest.fail)):
+        for name, site in sites.items():
+            site.transfer = transfer
+            site.fold_cases = (CASES[name],) * 5
+            await site.join(tmp_path / f"{name}.fedjoin")
+        async with living(*sites.values()):
+            await until(lambda: all(s.model.exists() for s in sites.values()), within_s=120)
+        status = await study_status(folder)
+    assert (status.state, status.folds, status.stages) == ("finished", 5, 2)
+    stem = "encoder.stages.0.0.convs.0.conv.weight"
+    for name, site in sites.items():
+        assert site.delivered == list(range(1, 21))
+        # The first pass is shared whole; of the second the layers that both have.
+        coarse = manifest(cascade_of(name).first_pass)
+        assert set(site.bases[1]) == {spec.name for spec in coarse}
+        assert site.bases[1][stem].shape[1] == 1
+        assert site.bases[11][stem].shape[1] == 3
+        ends = [load_file(site.folder / f"fold-{fold}.safetensors") for fold in range(5)]
+        digests = [
+            hashlib.sha256((site.folder / f"fold-{fold}.safetensors").read_bytes()).hexdigest()
+            for fold in range(5)
+        ]
+        # What segments for the second pass is what the folds of the first one ended with.
+        assert site.first_pass == digests
+        assert all(set(end) == {spec.name for spec in coarse} for end in ends)
+    north, valley = sites["north"], sites["valley"]
+    assert set(north.bases[11]) != {spec.name for spec in manifest(cascade_of("north").network)}
+    assert set(north.bases[11]) & set(valley.bases[11]) >= {stem}
+    for number in (1, 3, 11, 13):
+        # Layers are called by their place in each network: only these are the same in both.
+        alike = [name for name in north.bases[number] if name.startswith("encoder.stages.0")]
+        assert stem in alike
+        for tensor in alike:
+            np.testing.assert_array_equal(
+                north.bases[number][tensor], valley.bases[number][tensor], err_msg=tensor
+            )
+    # Every network begins from values of its own.
+    firsts = [north.bases[number][stem] for number in (*range(1, 11, 2), *range(11, 21, 2))]
+    assert len({first.tobytes() for first in firsts}) == 10
+    if transfer is not Transfer.FP32:
+        # The second round of each fold came as a change, the first one whole.
+        assert north.made == list(range(2, 21, 2))
 
 
 async def models_of(folder: Path) -> list[str]:
@@ -575,7 +651,13 @@ async def test_all_who_hold_a_tensor_train_from_the_same_bits_of_it_whoever_take
 def walk(folder: Path, transfer: Transfer, comes: int, deliveries: list[set[str]]) -> None:
     """Play one study by the coordinator's own files, and hold each round against its definition."""
     text = STUDY.format(
-        rule="cases", rounds=ROUNDS, optimiser="none", least=2, fold="0", transfer=transfer.value
+        rule="cases",
+        rounds=ROUNDS,
+        optimiser="none",
+        least=2,
+        fold="0",
+        transfer=transfer.value,
+        configuration="3d_fullres",
     )
     terms = parse_study(text)
     spool = Spool(folder / "spool", study=study_id("0" * 32), clock=SystemClock(), reserve_bytes=0)
@@ -652,7 +734,13 @@ async def test_sites_of_equal_networks_are_cut_one_base(tmp_path, monkeypatch):
     """A base of a large network is hundreds of megabytes: written once, not once for each site."""
     spool = Spool(tmp_path / "spool", study=study_id("0" * 32), clock=SystemClock())
     text = STUDY.format(
-        rule="cases", rounds=3, optimiser="none", least=2, fold="0", transfer="int8"
+        rule="cases",
+        rounds=3,
+        optimiser="none",
+        least=2,
+        fold="0",
+        transfer="int8",
+        configuration="3d_fullres",
     )
     layers = SharedLayers(parse_study(text), spool=spool, folder=tmp_path)
     statements = [

@@ -78,7 +78,7 @@ def scored_study(folder, terms, dices) -> None:
             score = None if before is None else HeldOutScore(cases=2, dice=(before, before))
             effects = bench.tell(UpdateArrived(update=bench.update(site, base_score=score)))
         bench.average(effects)
-    ends = [terms.rounds * (index + 1) for index in range(len(terms.folds))]
+    ends = [terms.rounds * (index + 1) for index in range(len(terms.trainings))]
     for site in ("a", "b"):
         told = bench.told(site)
         for number, model in zip(
@@ -129,6 +129,42 @@ def test_the_folds_of_a_study_are_exported_together_and_one_by_one(folder, tmp_p
         export(folder, tmp_path, fold="0")
     with pytest.raises(DataProblem, match="round 3 of the study is not closed"):
         export(folder, tmp_path, round_number=3)
+
+
+CASCADE_OF_TWO = (
+    EXAMPLE.replace('fold = "0" ', 'fold = "0-4" ')
+    .replace("rounds = 50", "rounds = 2")
+    .replace('configuration = "3d_fullres"', 'configuration = "3d_cascade_fullres"')
+)
+
+
+def content(job) -> tuple[str, list[bytes], list[bytes]]:
+    """Return what a job exports: the configuration, the folds of the first pass, and the others."""
+    first, last = (
+        [Path(file).read_bytes() for file in folds.values()]
+        for folds in (job.first_pass, job.folds)
+    )
+    return job.configuration, first, last
+
+
+@pytest.mark.parametrize("text", [CASCADE_OF_TWO], ids=["cascade"])
+def test_a_cascade_is_exported_with_what_its_first_pass_ended_with(folder, tmp_path, exported):
+    keep(folder, "plan", b"{}")
+    for number in range(1, 11):
+        keep(folder, f"model-{number}", b"%d" % number)
+    # Before the second pass has an average the first one is a model by itself.
+    export(folder, tmp_path)
+    assert content(exported[-1]) == ("3d_lowres", [], [b"2", b"4", b"6", b"8", b"10"])
+    # Even rounds do worse than odd ones.
+    scored_study(folder, parse_study(CASCADE_OF_TWO), [0.7, 0.5] * 10)
+    ended = [b"2", b"4", b"6", b"8", b"10"]
+    fine = "3d_cascade_fullres"
+    export(folder, tmp_path)
+    assert content(exported[-1]) == (fine, ended, [b"12", b"14", b"16", b"18", b"20"])
+    export(folder, tmp_path, best=True)
+    assert content(exported[-1]) == (fine, ended, [b"11", b"13", b"15", b"17", b"19"])
+    export(folder, tmp_path, round_number=1, fold="3")
+    assert content(exported[-1]) == (fine, ended, [b"17"])
 
 
 @pytest.mark.parametrize("options", [{}, {"round_number": 3}])

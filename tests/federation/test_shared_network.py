@@ -25,7 +25,6 @@ CASES = [
     (entry, configuration)
     for entry in ENTRIES
     for configuration in entry["plans"]["configurations"]
-    if configuration != "3d_cascade_fullres"
 ]
 ENTRY = stock_plan("ExperimentPlanner", "liver")
 TERMS = replace(terms_of(ENTRY), configuration="3d_fullres")
@@ -36,7 +35,7 @@ STATEMENT = statement_of(document_of(ENTRY), "3d_fullres")
     ("entry", "configuration"), CASES, ids=lambda v: v if isinstance(v, str) else name_of(v)
 )
 def test_every_planner_and_configuration_makes_a_statement_that_is_taken(entry, configuration):
-    """2d, 3d_lowres and 3d_fullres; regions, an ignore label, several channels."""
+    """Cascades, too; regions, an ignore label, several channels."""
     terms = replace(terms_of(entry), configuration=configuration)
     document = document_of(entry)
     shared = statement_of(document, configuration)
@@ -44,6 +43,27 @@ def test_every_planner_and_configuration_makes_a_statement_that_is_taken(entry, 
     check_terms(decode(encode(shared)), terms)
     assert shared.network == network_of(document, configuration)
     assert terms_of_plan(document, terms) == terms
+    assert shared.networks == tuple(network_of(document, one) for one in terms.passes)
+
+
+def test_a_cascade_states_both_of_its_networks():
+    terms = replace(TERMS, configuration="3d_cascade_fullres")
+    shared = decode(encode(statement_of(document_of(ENTRY), "3d_cascade_fullres")))
+    coarse, fine = shared.networks
+    assert coarse == network_of(document_of(ENTRY), "3d_lowres")
+    names = tuple(name for name in terms.labels if name not in ("background", "ignore"))
+    assert fine.input_names == (
+        *coarse.input_names,
+        *(f"first pass: {name}" for name in names),
+    )
+    with pytest.raises(NetworkRefused, match="first_pass is missing"):
+        check_terms(replace(shared, first_pass=None), terms)
+    alone = replace(shared, configuration="3d_fullres")
+    with pytest.raises(NetworkRefused, match="first_pass is none of 3d_fullres"):
+        check_terms(alone, TERMS)
+    strange = replace(coarse, strides=((2, 2, 2), *coarse.strides[1:]))
+    with pytest.raises(NetworkRefused, match="must begin at full resolution"):
+        check_terms(replace(shared, first_pass=strange), terms)
 
 
 def test_nothing_measured_is_in_it():

@@ -94,7 +94,16 @@ def test_channels_may_be_spelt_as_in_dataset_json():
         ('admission = "open"', "admission", "allowed are 'invitation', 'approval'"),
         ('configuration = "3d"', "configuration", "'3d_fullres'"),
         ('planner = "nnUNetPlannerResEncS"', "planner", "did you mean 'nnUNetPlannerResEnc"),
-        ('configuration = "3d_cascade_fullres"', "configuration", "cannot train yet"),
+        (
+            'configuration = "3d_cascade_fullres"',
+            "fold",
+            "is '0'; with '3d_cascade_fullres' it must be '0-4'",
+        ),
+        (
+            'configuration = "3d_cascade_fullres"\nfold = "0-3"',
+            "fold",
+            "a fold of the first that was not trained on it",
+        ),
         ("proximal_mu = -1", "proximal_mu", "a number from 0 to 100"),
         ('server_optimiser = "adam"', "server_optimiser", "did you mean 'fedadam'"),
         ('server_optimiser = "fedadam"', "server_learning_rate", "0.001 is where to begin"),

@@ -12,12 +12,14 @@ from helpers.studies import (
     average_of,
     blob,
     first_of,
+    later_firsts,
     only,
     planned,
     refusals,
 )
 
 from app.domain.errors import ErrorCode
+from app.domain.folds import CASCADE
 from app.domain.ids import SiteName
 from app.domain.rounds import BlobRef, GlobalModel
 from app.domain.study import Method
@@ -53,7 +55,7 @@ from app.federation.study_events import (
 )
 from app.federation.study_machine import StudyState
 from app.federation.study_turn import MAXIMUM_TRIES, UnexpectedStudyEvent
-from app.federation.study_views import Step
+from app.federation.study_views import Step, best_of_folds
 
 # --- enrolment and planning --------------------------------------------------------------------
 
@@ -900,3 +902,133 @@ def test_where_networks_differ_each_fold_is_cut_anew_and_its_last_shares_are_kep
         blob(f"a of {last.sha256}"),
     ]
     assert [end.merged for end in bench.told("b").folds] == [blob("part of b")] * 2
+
+
+# --- a cascade ---------------------------------------------------------------------------------
+
+CASCADE_TERMS = replace(TERMS, configuration=CASCADE, fold="0-4", rounds=1, epochs_per_round=3)
+
+
+def test_a_cascade_trains_all_folds_of_the_first_pass_and_then_tells_what_they_ended_with():
+    bench = Bench(CASCADE_TERMS)
+    bench.train("a", "b")
+    seen = []
+    for _ in range(10):
+        told = bench.told("a")
+        first = told.base == first_of(CASCADE_TERMS, told.round - 1)
+        seen.append((told.round, told.start_epoch, first, len(told.folds)))
+        run_folds(bench, 1)
+    assert seen == [
+        (number, 3 * (number - 1), True, 0 if number <= 5 else 5) for number in range(1, 11)
+    ]
+    told = bench.told("a")
+    assert told.step is Step.FINISH
+    assert told.sentence == "The study is finished: 2 passes of 5 folds, 10 rounds are closed."
+    closed = bench.study.record.closed
+    assert [(end.stage, end.fold, end.model) for end in told.folds] == [
+        (number // 5, str(number % 5), closed[number].model.weights) for number in range(10)
+    ]
+
+
+def test_the_models_of_the_first_pass_are_told_before_a_round_of_the_second_opens():
+    """A site may segment its cases while others are late; a restart changes nothing."""
+    bench = Bench(CASCADE_TERMS)
+    bench.train("a", "b")
+    run_folds(bench, 4)
+    assert bench.told("a").folds == ()
+    bench.average(bench.deliver("a", "b"))
+    told = bench.told("a")
+    assert told.sentence == "Second pass, fold 1 of 5, round 1 of 1: waiting for 2 of 2 sites."
+    closed = bench.study.record.closed
+    assert [end.model for end in told.folds] == [one.model.weights for one in closed]
+    # How they do is asked when the study is over, and nobody looks for a better one.
+    assert not any(end.score_wanted or end.best for end in told.folds)
+    bench.restart()
+    assert bench.told("a").folds == told.folds
+    bench.join("late")
+    bench.accept("late")
+    assert bench.told("late").folds == told.folds
+
+
+def test_an_update_of_the_second_pass_is_weighed_by_the_cases_of_its_fold():
+    bench = Bench(CASCADE_TERMS)
+    bench.train("a", "b")
+    run_folds(bench, 6)
+    effects = bench.tell(UpdateArrived(update=bench.update("a", cases=16)))
+    assert refusals(effects) == ["the update of round 7 claims 16 cases, the site declared 11"]
+    run_folds(bench, 1)
+    assert bench.study.record.closed[6].model.contributors == (("a", 11), ("b", 21))
+
+
+def test_the_best_of_a_first_pass_is_its_last_for_the_second_learned_from_it():
+    terms = replace(CASCADE_TERMS, rounds=2)
+    bench = Bench(terms)
+    bench.train("a", "b")
+    run_folds(bench, 20)
+    best = best_of_folds(terms, bench.study.record)
+    assert [one and one.model.round for one in best] == [2, 4, 6, 8, 10, *[None] * 5]
+    ends = bench.told("a").folds
+    assert [end.best == end.model for end in ends] == [True] * 5 + [False] * 5
+    assert all(end.best is None for end in ends[5:])
+    assert all(end.score_wanted for end in ends)
+
+
+def test_where_networks_differ_who_comes_after_a_fold_of_the_first_pass_has_no_part_in_the_second():
+    terms = replace(CASCADE_TERMS, method=Method.ASYM)
+    bench = Bench(terms)
+    bench.join("a", "b")
+    bench.share("a", "b")
+    bench.tell(Begin())
+
+    def shares(model: BlobRef, *sites: str) -> tuple[SiteShare, ...]:
+        return tuple(
+            SiteShare(
+                site=SiteName(site),
+                network=blob(f"fingerprint of {site}"),
+                part=blob(f"part of {site}"),
+                base=blob(f"{site} of {model.sha256}"),
+            )
+            for site in sites
+        )
+
+    bench.tell(
+        PlanMade(
+            attempt=1, plan=PLAN, merged=MERGED, base=FIRST,
+            later_bases=later_firsts(terms), shares=shares(FIRST, "a", "b"),
+        )
+    )  # fmt: skip
+
+    def accept(site: str) -> None:
+        own = blob(f"fingerprint of {site}").sha256
+        bench.tell(
+            PlanAccepted(site=SiteName(site), plan=own, cases=10, fold_cases=(10, 11, 12, 13, 14))
+        )
+
+    accept("a")
+    accept("b")
+    sites = ["a", "b"]
+    for number in range(1, 6):
+        if number == 2:
+            bench.join("late")
+            bench.share("late")
+            accept("late")
+            sites.append("late")
+        asked = only(bench.deliver("a", "b"), AverageRound)
+        model = average_of(asked.updates)
+        effects = bench.tell(
+            RoundAveraged(round=number, attempt=1, model=model, shares=shares(model, *sites))
+        )
+        align = only(effects, AlignSites)
+        assert align.stage == (0 if number < 5 else 1)
+        bench.tell(SitesAligned(model=align.model, shares=shares(align.model, *align.newcomers)))
+        if number in (2, 3, 4):
+            bench.tell(UpdateArrived(update=bench.update("late")))
+    told = bench.told("late")
+    assert (told.step, told.folds) == (Step.WAIT, ())
+    assert "has no model that could segment its images for the second pass" in told.sentence
+    told = bench.told("a")
+    assert told.step is Step.TRAIN
+    assert [end.merged for end in told.folds] == [blob("part of a")] * 5
+    # The round closes without it.
+    asked = only(bench.deliver("a", "b"), AverageRound)
+    assert [update.site for update in asked.updates] == ["a", "b"]

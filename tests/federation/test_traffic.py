@@ -71,3 +71,18 @@ def test_five_folds_cost_five_times_as_much():
             duration(terms, step_s=0.2, validation_step_s=0.1).study_s for terms in (one, five)
         ]
         assert spent[1] == pytest.approx(5 * spent[0])
+
+
+def test_a_cascade_moves_both_of_its_networks():
+    coarse = (TensorSpec(name="w", shape=(100, 10)),)
+    fine = (TensorSpec(name="w", shape=(100, 30)),)
+    one = dataclasses.replace(BASE, fold="0-4")
+    cascade = dataclasses.replace(one, configuration="3d_cascade_fullres")
+    moved, first, second = traffic(cascade, coarse, fine), traffic(one, coarse), traffic(one, fine)
+    assert moved.study_up == first.study_up + second.study_up
+    assert moved.study_down == first.study_down + second.study_down
+    assert (moved.round_up, moved.round_down) == (second.round_up, second.round_down)
+    # Before there is a plan: the second pass also reads a channel for each label of the first.
+    foreground = len(cascade.labels) - 1
+    assert largest_network(cascade).inputs == largest_network(one).inputs + foreground
+    assert traffic(cascade).study_up > 2 * traffic(one).study_up

@@ -159,7 +159,7 @@ class Site:
     def cases_in(self, round_number: int) -> int:
         """How many cases this site trains with in a round: its fold decides."""
         cases = fold_cases_of(self.terms, self.cases) or (self.cases,)
-        return cases[self.terms.place_of(round_number).index]
+        return cases[self.terms.place_of(round_number).fold]
 
     def _train(self, told: Instruction) -> ModelUpdate:
         assert told.base is not None
@@ -408,28 +408,41 @@ class World:
                 assert told.base == self.base_of(name, base)
                 assert told.start_epoch == len(record.closed) * self.terms.epochs_per_round
                 assert not (told.score_base and following.begins)
-        if record.state is StudyState.FINISHED and len(self.terms.folds) > 1:
+                self._check_first_pass(record, told, second=following.stage > 1)
+        if record.state is StudyState.FINISHED and len(self.terms.trainings) > 1:
             self._check_ends(record)
         assert self.finished <= 1
         self.highest_serial = max(self.highest_serial, self.study.serial)
 
+    def _last_averages(self, record: StudyRecord, count: int) -> list[BlobRef]:
+        ends = range(self.terms.rounds - 1, count * self.terms.rounds, self.terms.rounds)
+        return [record.closed[index].model.weights for index in ends]
+
+    def _check_first_pass(self, record: StudyRecord, told: Instruction, *, second: bool) -> None:
+        """A site that trains a second pass is told what every fold of the first one ended with."""
+        ends = [end.model for end in told.folds]
+        if not second:
+            assert ends == []
+        elif not self.asymmetric:
+            assert ends == self._last_averages(record, len(self.terms.folds))
+        else:
+            assert len(ends) == len(self.terms.folds)
+
     def _check_ends(self, record: StudyRecord) -> None:
         """Every site is told the last average of every fold, as it gets it itself."""
-        last = [
-            record.closed[(index + 1) * self.terms.rounds - 1].model.weights
-            for index in range(len(self.terms.folds))
-        ]
+        trained = [(one.stage, one.fold) for one in self.terms.trainings]
+        last = self._last_averages(record, len(trained))
         for name in self.study.members():
             told = self.study.instruction_for(name, self.now)
-            ends = {end.fold: end.model for end in told.folds}
+            ends = {(end.stage, end.fold): end.model for end in told.folds}
             known = {
                 fold: self.base_of(name, model)
-                for fold, model in zip(self.terms.folds, last, strict=True)
+                for fold, model in zip(trained, last, strict=True)
                 if not self.asymmetric or fold in ends
             }
             assert ends == known
             # A site of an asymmetric study has none of the folds that ended before it came.
-            assert list(ends) == list(self.terms.folds[len(self.terms.folds) - len(ends) :])
+            assert list(ends) == trained[len(trained) - len(ends) :]
 
     # --- peace ---------------------------------------------------------------------------------
 

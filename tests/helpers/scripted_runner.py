@@ -41,6 +41,7 @@ from app.jobs.events import (
     Exported,
     Failed,
     Fingerprinted,
+    FirstPassSegmented,
     HeldOutScored,
     LayoutConfirmed,
     ModelDrawn,
@@ -58,7 +59,7 @@ from app.jobs.events import (
 )
 from app.jobs.machine import JobState
 from app.jobs.outcome import JobOutcome
-from app.jobs.spec import Finish, PlanJob, TrainRound
+from app.jobs.spec import Finish, InitialModelJob, PlanJob, TrainRound
 
 PID = 4_000_000  # above any real process
 
@@ -167,6 +168,7 @@ class ScriptedRunner:
         self.update_of: Callable[[int, bytes], bytes] = update_content
         self.plan_of: Callable[[PlanJob], bytes] | None = None
         self.drawn = b"first weights"
+        self.drawn_of: Callable[[InitialModelJob], bytes] = lambda _: self.drawn
 
     async def start(self, job, *, on_event):
         self.started.append(job)
@@ -255,11 +257,12 @@ class ScriptedRunner:
         running.tell(running.result)
 
     async def _initialmodel(self, running, job):
-        Path(job.output).write_bytes(self.drawn)
+        drawn = self.drawn_of(job)
+        Path(job.output).write_bytes(drawn)
         running.result = ModelDrawn(
             output=job.output,
-            sha256=hashlib.sha256(self.drawn).hexdigest(),
-            size=len(self.drawn),
+            sha256=hashlib.sha256(drawn).hexdigest(),
+            size=len(drawn),
             tensors=(),
         )
         running.tell(running.result)
@@ -350,9 +353,18 @@ class ScriptedRunner:
         running.result = HeldOutScored(score=held_out(0))
         running.tell(running.result)
 
+    async def _firstpass(self, running, job):
+        running.tell(Progressed(done=1, total=4, what="segmenting training cases"))
+        await self._gate("first pass")
+        if self._fails(running, "first pass"):
+            return
+        running.result = FirstPassSegmented(cases=4)
+        running.tell(running.result)
+
     async def _export(self, running, job):
         await self._gate("export")
-        weights = [Path(file).read_bytes() for file in job.folds.values()]
+        files = (*job.first_pass.values(), *job.folds.values())
+        weights = [Path(file).read_bytes() for file in files]
         content = b"zip of " + b" and ".join(weights)
         Path(job.output).write_bytes(content)
         running.result = Exported(output=job.output, sha256=hashlib.sha256(content).hexdigest())

@@ -778,6 +778,25 @@ def folds() -> Snapshot:
     )
 
 
+def cascade() -> Snapshot:
+    """As `training`, in a cascade of three folds of one round: the third round ends the first pass."""
+    base = training()
+    return replace(
+        base,
+        federation=replace(
+            base.federation,
+            study=replace(base.federation.study, folds=3, stages=2),
+            sentence="First pass, fold 3 of 3, round 1 of 1: waiting for 2 of 3 sites.",
+        ),
+        training=replace(
+            base.training,
+            folds=3,
+            stages=2,
+            sentence="First pass, fold 3 of 3, round 1 of 1: training, about 40 s left.",
+        ),
+    )
+
+
 def troubled() -> Snapshot:
     """Trains on two cards with this site alone as reference; slow, one site away, work was lost."""
     running = training()

@@ -41,8 +41,11 @@ PLAN, MERGED, FIRST = blob("plan"), blob("merged"), blob("first model")
 
 
 def later_firsts(terms: StudyTerms) -> tuple[BlobRef, ...]:
-    """The first models of the second and further folds."""
-    return tuple(blob(f"first model of fold {fold}") for fold in terms.folds[1:])
+    """The first models of the second and further folds, of every pass."""
+    return tuple(
+        blob(f"first model of fold {one.fold}" + (f" of pass {one.stage}" if one.stage else ""))
+        for one in terms.trainings[1:]
+    )
 
 
 def first_of(terms: StudyTerms, fold: int) -> BlobRef:
@@ -159,7 +162,7 @@ class Bench:
 
     def cases_in(self, site: str, round_number: int) -> int:
         fold_cases = self.fold_cases(site)
-        index = self.study.terms.place_of(round_number).index
+        index = self.study.terms.place_of(round_number).fold
         return fold_cases[index] if fold_cases else self.cases[SiteName(site)]
 
     def deliver(self, *sites: str) -> tuple[Effect, ...]:

@@ -14,6 +14,7 @@ from helpers.studies import TERMS
 from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from app.domain.folds import CASCADE
 from app.domain.study import Method
 from app.federation.study_events import Begin, Left, Pause, Resume, Revoked, Tick
 from app.federation.study_machine import StudyState
@@ -37,12 +38,17 @@ class Federation(RuleBasedStateMachine):
         joined=st.integers(4, 6),
         training=st.booleans(),
         method=st.sampled_from(Method),
-        fold=st.sampled_from(["0", "1-4"]),
+        length=st.sampled_from(["0", "1-4", CASCADE]),
     )
-    def open(self, minimum, joined, training, method, fold):
+    def open(self, minimum, joined, training, method, length):
         each = len(self.names) // GROUPS
-        terms = replace(TERMS, minimum_cases=1, method=method, fold=fold)
-        terms = with_rounds(terms, ROUNDS // len(terms.folds), minimum * each)
+        if length == CASCADE:
+            # Where networks differ, who comes again late has no part in the second pass: that such a
+            # study may wait for ever is meant (decision 0058).
+            terms = replace(TERMS, minimum_cases=1, configuration=CASCADE, fold="0-4")
+        else:
+            terms = replace(TERMS, minimum_cases=1, method=method, fold=length)
+        terms = with_rounds(terms, max(1, ROUNDS // len(terms.trainings)), minimum * each)
         self.world = World(terms, self.names)
         for name in self.names[: joined * each]:
             self.world.admit(name)
@@ -186,7 +192,7 @@ class Federation(RuleBasedStateMachine):
         assert self.world.study.record.state is StudyState.FINISHED, self.world.study.view(
             self.world.now
         )
-        assert len(self.world.study.record.closed) == ROUNDS
+        assert len(self.world.study.record.closed) == self.world.terms.total_rounds
 
 
 TestFederation = Federation.TestCase
@@ -221,13 +227,18 @@ class TestFiftySites(FiftySites.TestCase):
 
 
 def storm(
-    seed: int, sites: int, rounds: int, method: Method = Method.FFE, fold: str = "0"
+    seed: int,
+    sites: int,
+    rounds: int,
+    method: Method = Method.FFE,
+    fold: str = "0",
+    configuration: str = "3d_fullres",
 ) -> World:
     """Run a federation through a storm that ends, and return it finished."""
     chance = random.Random(seed)
     names = [f"site-{number:02d}" for number in range(sites)]
-    terms = replace(TERMS, minimum_cases=1, method=method, fold=fold)
-    terms = with_rounds(terms, rounds // len(terms.folds), sites // 2)
+    terms = replace(TERMS, minimum_cases=1, method=method, fold=fold, configuration=configuration)
+    terms = with_rounds(terms, rounds // len(terms.trainings), sites // 2)
     world = World(terms, names)
     for name in names:
         world.admit(name)
@@ -290,6 +301,15 @@ def test_a_study_of_five_folds_comes_through_a_storm(method):
     world = storm(3, sites=10, rounds=15, method=method, fold="0-4")
     record = world.study.record
     assert [one.model.round for one in record.closed] == list(range(1, 16))
+    assert world.finished == 1
+
+
+@pytest.mark.parametrize("method", Method)
+def test_a_cascade_comes_through_a_storm(method):
+    """No site trains the second pass before it is told what every fold of the first one ended with."""
+    world = storm(5, sites=10, rounds=20, method=method, fold="0-4", configuration=CASCADE)
+    record = world.study.record
+    assert [one.model.round for one in record.closed] == list(range(1, 21))
     assert world.finished == 1
 
 

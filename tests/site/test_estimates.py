@@ -40,6 +40,14 @@ def test_all_folds_are_counted_before_joining():
     assert "All 5 folds of 50 rounds move up to 17 GB." in view.sentence
 
 
+def test_both_passes_of_a_cascade_are_counted_before_joining():
+    cascade = dataclasses.replace(STUDY, fold="0-4", configuration="3d_cascade_fullres")
+    pace = changed(PACE, configuration="3d_cascade_fullres")
+    view = traffic_view(cascade, tensors=None, pace=pace, now=1_000_000.0)
+    assert view.finish_at == pytest.approx(1_000_000.0 + 10 * 50 * (250 * 0.3 + 50 * 0.1))
+    assert "All 2 passes of 5 folds of 50 rounds move up to 33 GB." in view.sentence
+
+
 def test_without_a_measurement_no_date_is_invented():
     for pace in (None, changed(PACE, configuration="2d")):
         view = traffic_view(STUDY, tensors=None, pace=pace, now=0.0)

@@ -15,6 +15,7 @@ from safetensors.numpy import load, save
 
 from app.datasets.fingerprint_file import read_fingerprint
 from app.domain.errors import ErrorCode
+from app.domain.folds import CASCADE
 from app.domain.ids import SiteName, digest_of
 from app.domain.rounds import TensorSpec
 from app.domain.study import Aggregation, Method, Transfer
@@ -25,13 +26,14 @@ from app.federation.plan_rules import network_of
 from app.federation.study_file import terms_to_json
 from app.federation.transfer import change_bytes, decode, encode
 from app.jobs.events import Failed
-from app.jobs.spec import InitialModelJob, PlanJob, PreprocessJob
+from app.jobs.spec import FirstPassJob, InitialModelJob, PlanJob, PreprocessJob
 from app.site.context import JoinedStudy
 from app.site.own_network import OwnNetwork
 from app.system.tensor_files import header_bytes
 from app.wire.messages import (
     Blob,
     FingerprintOffered,
+    FoldEnd,
     PlanAccepted,
     Step,
     UpdateFailed,
@@ -421,3 +423,137 @@ async def test_the_own_model_after_a_study_of_changes_holds_what_was_trained_her
     personal, shared = await asymmetric.models_of(stored(7.0, SHARED))
     assert shared == dict.fromkeys(SHARED, 7.0) | dict.fromkeys(LOCAL, 101.0)
     assert personal == dict.fromkeys(SHARED, 2.0) | dict.fromkeys(LOCAL, 101.0)
+
+
+# --- a cascade ---------------------------------------------------------------------------------
+
+
+def cascade_plan() -> bytes:
+    """The small plan with a coarse first pass."""
+    entry = json.loads(DOCUMENT)
+    configurations = entry["plans"]["configurations"]
+    configurations["3d_lowres"] = configurations["3d_fullres"] | {
+        "data_identifier": "nnUNetPlans_3d_lowres",
+        "next_stage": CASCADE,
+    }
+    configurations[CASCADE] = {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"}
+    return document_of(entry)
+
+
+CASCADE_DOCUMENT = cascade_plan()
+PASSES = [network_of(CASCADE_DOCUMENT, one) for one in ("3d_lowres", CASCADE)]
+PARTS = [
+    part_of(group_networks(one, minimum_sites=2, rule=Aggregation.CASES), one, ALPHA)
+    for one in ({ALPHA: network, BETA: deeper(network)} for network in PASSES)
+]
+
+
+def pass_weights(stage: int, value: float, *, shared: bool = False) -> bytes:
+    specs = PARTS[stage].tensors if shared else manifest(PASSES[stage])
+    return save({spec.name: np.full(spec.shape, value, np.float32) for spec in specs})
+
+
+class Cascade(Asymmetric):
+    """A site harness in an asymmetric study of two passes, of one round in each fold."""
+
+    def __init__(self, site):
+        super().__init__(site)
+        self.terms = {"configuration": CASCADE, "fold": "0-4", "rounds": 1}
+        site.runner.plan_of = lambda _: CASCADE_DOCUMENT
+        site.runner.drawn_of = lambda job: pass_weights(int(job.configuration == CASCADE), 100.0)
+        stated = shared_network.statement_of(CASCADE_DOCUMENT, CASCADE)
+        self.plan = site.coordinator.keep(shared_network.encode(stated))
+        del site.coordinator.blobs[self.plan.sha256]
+        self.parts = [site.coordinator.keep(encode_part(part)) for part in PARTS]
+        self.part = self.parts[0]
+
+    async def train_first_pass(self, *rounds: int) -> None:
+        await self.to_prepared()
+        for number in rounds:
+            self.train(number, pass_weights(0, float(number), shared=True))
+            await self.delivered(number)
+
+    def ends(self) -> tuple[FoldEnd, ...]:
+        """Each fold of the first pass ended with the values 50, 51, ..."""
+        return tuple(
+            FoldEnd(
+                fold=str(fold),
+                model=self.site.coordinator.keep(pass_weights(0, 50.0 + fold, shared=True)),
+                merged=self.parts[0],
+            )
+            for fold in range(5)
+        )
+
+    def train_second_pass(self) -> None:
+        self.part = self.parts[1]
+        self.train(6, pass_weights(1, 7.0, shared=True), folds=self.ends())
+
+
+@pytest.fixture
+def cascade(site):
+    return Cascade(site)
+
+
+async def test_each_pass_has_a_network_of_this_sites_own(site, cascade):
+    await cascade.train_first_pass(1, 2, 3, 4, 5)
+    cascade.train_second_pass()
+    sent = await cascade.delivered(6)
+    # Training adds the round's number; what leaves is of the second network, and shared.
+    assert sent == {spec.name: 13.0 for spec in PARTS[1].tensors}
+    stem = "encoder.stages.0.0.convs.0.conv.weight"
+    shapes = {name: tensor.shape for name, tensor in load(site.coordinator.uploads[-1][1]).items()}
+    assert shapes[stem][1] == 3
+    # The cases were segmented by whole networks: shared layers as they ended, the rest as it was
+    # trained here, fold by fold.
+    [job] = [one for one in site.runner.started if isinstance(one, FirstPassJob)]
+    shared = {spec.name for spec in PARTS[0].tensors}
+    for fold, file in job.folds.items():
+        number = int(fold)
+        assert values(Path(file).read_bytes()) == {
+            spec.name: 50.0 + number if spec.name in shared else 100.0 + number + 1
+            for spec in manifest(PASSES[0])
+        }
+    # The second pass began from its own first weights.
+    local = {spec.name for spec in manifest(PASSES[1])} - {spec.name for spec in PARTS[1].tensors}
+    assert local
+    assert cascade.base_of(6) == {spec.name: 7.0 for spec in PARTS[1].tensors} | dict.fromkeys(
+        local, 100.0
+    )
+    assert site.snapshot.fingerprint.merged_sentence == str(PARTS[1].coverage)
+    # After a restart the part that is shared now is read as that of the second network.
+    await site.crash()
+    await site.start()
+    await site.until(lambda: site.service.study.network is not None)
+    assert site.service.study.network.shared == PARTS[1].tensors
+
+
+async def test_a_site_that_missed_a_fold_of_the_first_pass_says_why_it_cannot_go_on(
+    site, cascade, expected_log
+):
+    expected_log("app.site", "trained nothing in fold 2|trying again|cannot go on")
+    await cascade.train_first_pass(1, 2, 4, 5)
+    cascade.train_second_pass()
+    await site.until(
+        lambda: (
+            "this site trained nothing in fold 2 of the first pass" in site.snapshot.service.problem
+        )
+    )
+    assert not any(isinstance(job, FirstPassJob) for job in site.runner.started)
+
+
+async def test_a_site_whose_images_need_no_first_pass_is_told_so(site, cascade, expected_log):
+    expected_log("app.site", "plans no|trying again|cannot go on")
+    sentence = "nnU-Net plans no '3d_cascade_fullres' for these images, but 2d, 3d_fullres"
+    site.runner.failures["plan"] = [
+        Failed(code=ErrorCode.STUDY_FILE.value, sentence=sentence) for _ in range(20)
+    ]
+    site.join(method=Method.ASYM, **cascade.terms)
+    await site.start()
+    site.coordinator.direct(Step.SEND_FINGERPRINT)
+    await site.until(
+        lambda: (
+            f"{sentence}; in this study every site trains by its own plan"
+            in site.snapshot.service.problem + site.snapshot.fingerprint.blocked
+        )
+    )
+    assert site.coordinator.uploads == []

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
+from helpers.plans import document_of, stock_plan
 from helpers.scripted_runner import update_content
 from helpers.site_home import study_terms
 
@@ -16,6 +18,7 @@ from app.control.messages import (
     StepTaken,
 )
 from app.domain.errors import REMEDIES, ErrorCode, LinkProblem, SetupProblem
+from app.domain.folds import CASCADE
 from app.domain.ids import digest_of
 from app.domain.rounds import TensorSpec
 from app.domain.segmentation import ModelKind
@@ -23,7 +26,8 @@ from app.domain.study import Transfer
 from app.federation import identity
 from app.federation.transfer import change_manifest, encode
 from app.jobs.events import Failed
-from app.jobs.spec import ExportJob, HeldOutJob, TrainJob
+from app.jobs.spec import ExportJob, FirstPassJob, HeldOutJob, TrainJob
+from app.site.segmenting import averages, first_pass_weights
 from app.system.tensor_files import TensorFileWriter, apply_change
 from app.wire.messages import (
     BlobKind,
@@ -33,6 +37,7 @@ from app.wire.messages import (
     PlanAccepted,
     PlanRefused,
     RoundSummary,
+    SitePhase,
     Step,
     UpdateFailed,
     UpdateOffered,
@@ -633,3 +638,151 @@ async def test_a_fold_that_the_study_does_not_have_is_the_coordinators_mistake(s
     site.coordinator.direct(Step.FINISH, plan=site.plan, model=site.base(3), folds=(stranger,))
     await site.until(lambda: "a fold that the study does not have" in site.snapshot.service.problem)
     assert site.snapshot.review.models == ()
+
+
+# --- a cascade ---------------------------------------------------------------------------------
+
+CASCADE_TERMS = {"configuration": CASCADE, "fold": "0-4", "rounds": 1}
+
+
+def cascade_plan() -> bytes:
+    """The harness's stock plan with a coarse first pass; the site only reads it."""
+    entry = stock_plan("ExperimentPlanner", "")
+    configurations = entry["plans"]["configurations"]
+    configurations["3d_lowres"] = copy.deepcopy(configurations["3d_fullres"]) | {
+        "data_identifier": "nnUNetPlans_3d_lowres",
+        "next_stage": CASCADE,
+    }
+    configurations[CASCADE] = {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"}
+    return document_of(entry)
+
+
+async def to_second_pass(site) -> tuple[FoldEnd, ...]:
+    """Train every fold of the first pass; return what it ended with."""
+    site.plan = site.coordinator.keep(cascade_plan())
+    await site.to_prepared(**CASCADE_TERMS)
+    await train_rounds(site, 1, 2, 3, 4, 5)
+    return tuple(FoldEnd(fold=str(fold), model=site.base(20 + fold)) for fold in range(5))
+
+
+def segmentations(site) -> list[FirstPassJob]:
+    return [job for job in site.runner.started if isinstance(job, FirstPassJob)]
+
+
+async def test_the_training_cases_are_segmented_by_the_first_pass_before_the_second_begins(site):
+    ends = await to_second_pass(site)
+    assert segmentations(site) == []
+    gate = site.runner.hold("first pass")
+    site.train(6, folds=ends)
+    await site.until(lambda: segmentations(site), "segmentation")
+    await site.until(
+        lambda: site.snapshot.training.sentence.startswith(
+            "Segmenting this site's training cases for the second pass"
+        )
+    )
+    site.clock.advance(3)
+    # Each case is a sign of progress for the coordinator, and the first pass's worker is gone.
+    await site.until(
+        lambda: (site.coordinator.reports[-1].step, site.coordinator.reports[-1].steps) == (1, 4)
+    )
+    assert site.coordinator.reports[-1].phase is SitePhase.PREPARING
+    assert len(sessions(site)) == 5
+    gate.set()
+    await train_rounds(site, 6, folds=ends)
+    [job] = segmentations(site)
+    content = [site.coordinator.blobs[end.model.sha256] for end in ends]
+    assert [Path(file).read_bytes() for file in job.folds.values()] == content
+    assert list(job.folds) == ["0", "1", "2", "3", "4"]
+    assert [(one.configuration, one.fold, one.epochs_before) for one in sessions(site)] == [
+        *(("3d_lowres", str(fold), 2 * fold) for fold in range(5)),
+        (CASCADE, "0", 10),
+    ]
+    await site.until(
+        lambda: site.snapshot.training.sentence.startswith(
+            "Second pass, fold 1 of 5, round 1 of 1: "
+        )
+    )
+    training = site.snapshot.training
+    assert (training.rounds, training.folds, training.stages) == (10, 5, 2)
+    # The models of the first pass stay, for they go into every model of the second.
+    await train_rounds(site, 7, folds=ends)
+    assert all(Path(file).exists() for file in job.folds.values())
+    assert len(segmentations(site)) == 1
+
+
+async def test_the_cases_are_segmented_while_the_second_pass_waits_for_other_sites(site):
+    ends = await to_second_pass(site)
+    closed = tuple(
+        RoundSummary(
+            number=number, contributors=("alpha",), train_loss=0.5, validation_loss=None,
+            pseudo_dice=(),
+        )
+        for number in range(1, 6)
+    )  # fmt: skip
+    wait = {"plan": site.plan, "merged": site.merged, "closed_rounds": closed}
+    # A site that has no models of the first pass waits, and holds no worker meanwhile.
+    site.coordinator.direct(Step.WAIT, **wait)
+    await site.until(lambda: site.service.study.session is None, "session closed")
+    assert segmentations(site) == []
+    site.coordinator.direct(Step.WAIT, **wait, folds=ends)
+    await site.until(lambda: len(sessions(site)) == 6, "the second pass's session")
+    assert len(segmentations(site)) == 1
+
+
+async def test_a_kill_while_cases_are_segmented_goes_on_with_them(site):
+    ends = await to_second_pass(site)
+    gate = site.runner.hold("first pass")
+    site.train(6, folds=ends)
+    await site.until(lambda: segmentations(site), "segmentation")
+    await site.crash()
+    gate.set()
+    await site.start()
+    await site.until(lambda: site.coordinator.told(UpdateOffered)[-1].round == 6)
+    assert len(segmentations(site)) == 2
+    assert segmentations(site)[0] == segmentations(site)[1]
+    # Once it is done a restart does not do it again.
+    await site.crash()
+    await site.start()
+    await train_rounds(site, 7, folds=ends)
+    assert len(segmentations(site)) == 2
+
+
+async def test_a_finished_cascade_leaves_models_with_both_passes(site):
+    ends = await to_second_pass(site)
+    await train_rounds(site, 6, 7, 8, 9, 10, folds=ends)
+    fine = tuple(FoldEnd(fold=str(fold), stage=1, model=site.base(30 + fold)) for fold in range(5))
+    site.coordinator.direct(Step.FINISH, plan=site.plan, model=fine[-1].model, folds=(*ends, *fine))
+    await site.until(lambda: len(site.snapshot.review.models) == 2, "models")
+    baseline = site.snapshot.review.baseline
+    assert (baseline.offered, baseline.why_not[:23]) == (False, "a study of two passes t")
+    exported = [job for job in site.runner.started if isinstance(job, ExportJob)]
+    assert {job.configuration for job in exported} == {CASCADE}
+    content = {end.model.sha256: site.coordinator.blobs[end.model.sha256] for end in (*ends, *fine)}
+    coarse = [content[end.model.sha256] for end in ends]
+    for job in exported:
+        # Personal ones too: the second pass was trained on what these made.
+        assert [Path(file).read_bytes() for file in job.first_pass.values()] == coarse
+    final = next(job for job in exported if "global" in job.output)
+    assert [Path(file).read_bytes() for file in final.folds.values()] == [
+        content[end.model.sha256] for end in fine
+    ]
+    personal = next(job for job in exported if "personal" in job.output)
+    assert [Path(file).name.split("-")[1] for file in personal.folds.values()] == [
+        "6", "7", "8", "9", "10",
+    ]  # fmt: skip
+
+
+async def test_a_rounds_average_of_either_pass_can_segment(site):
+    site.plan = site.coordinator.keep(cascade_plan())
+    await site.to_prepared(**(CASCADE_TERMS | {"rounds": 2}))
+    await train_rounds(site, 1, 2)
+    joined = site.service.study._site.joined
+    context = site.service.study._site
+    [coarse] = [one for one in averages(context) if one.view.kind is ModelKind.ROUND]
+    assert "first pass, fold 1 of 5, round 1 of 2" in coarse.view.name
+    await train_rounds(site, 3, 4, 5, 6, 7, 8, 9, 10)
+    ends = tuple(FoldEnd(fold=str(fold), model=site.base(20 + fold)) for fold in range(5))
+    await train_rounds(site, 11, 12, folds=ends)
+    [fine] = [one for one in averages(context) if one.view.kind is ModelKind.ROUND]
+    assert "second pass, fold 1 of 5, round 1 of 2" in fine.view.name
+    assert list(first_pass_weights(context, joined)) == [0, 1, 2, 3, 4]

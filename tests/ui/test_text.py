@@ -85,3 +85,9 @@ def test_no_jargon_and_no_promise_of_diagnosis():
     )
     for word in ("diagnos", "tensor", "websocket", "json", "null", "epoch", "sha-"):
         assert word not in said, word
+
+
+def test_a_length_names_passes_and_folds_where_there_are_several():
+    assert text.length(1, 1) == "1 round"
+    assert text.length(50, 5) == "5 folds of 10 rounds"
+    assert text.length(100, 5, 2) == "2 passes of 5 folds of 10 rounds"

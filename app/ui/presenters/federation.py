@@ -111,7 +111,7 @@ def present_invitation(path: str, view: InvitationView, *, now: float) -> Invita
             Fact(name="Coordinator", value=view.coordinator),
             Fact(name="This site is called", value=site_title(view.site)),
             Fact(name="How it trains", value=method_words(view.method)),
-            Fact(name="Length", value=length(view.rounds, view.folds)),
+            Fact(name="Length", value=length(view.rounds, view.folds, view.stages)),
             *traffic_facts(view.traffic),
             Fact(name="Valid until", value=until),
         ),
@@ -195,7 +195,7 @@ def present_federation(snapshot: Snapshot | None) -> FederationState:
             Fact(name="How it trains", value=method_words(study.method)),
             Fact(
                 name="Length",
-                value=f"{length(study.rounds, study.folds)}, "
+                value=f"{length(study.rounds, study.folds, study.stages)}, "
                 f"{count(study.epochs_per_round, 'epoch')} each, "
                 f"{count(study.iterations_per_epoch, 'step')} per epoch",
             ),

@@ -305,7 +305,12 @@ def five_steps(snapshot: Snapshot | None, *, reviewed: int = 0) -> tuple[Step, .
             "Finished"
             if finished
             else (
-                place_of(max(training.round, closed), rounds=study.rounds, folds=study.folds).title
+                place_of(
+                    max(training.round, closed),
+                    rounds=study.rounds,
+                    folds=study.folds,
+                    stages=study.stages,
+                ).title
                 if study and training.round
                 else "Not begun"
             )
@@ -349,7 +354,7 @@ def present_home(snapshot: Snapshot | None, *, reviewed: int = 0) -> HomeState:
             Fact(name="Sites", value=listed(names) or "Not known yet"),
             Fact(
                 name="Length",
-                value=f"{length(study.rounds, study.folds)} of "
+                value=f"{length(study.rounds, study.folds, study.stages)} of "
                 f"{count(study.epochs_per_round, 'epoch')} each",
             ),
         )

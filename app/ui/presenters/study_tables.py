@@ -49,11 +49,10 @@ def _doing(site: SiteRow, now: float | None) -> Cell:
 
 
 def _round_words(number: int, study: StudyView | None) -> str:
-    """Return a round's number, or the fold and the round within it."""
-    if study is None or study.folds == 1:
+    """Return a round's number, or the round within its fold, and the pass and fold."""
+    if study is None or study.folds == study.stages == 1:
         return str(number)
-    place = place_of(number, rounds=study.rounds, folds=study.folds)
-    return f"{place.round} (fold {place.number})"
+    return place_of(number, rounds=study.rounds, folds=study.folds, stages=study.stages).short
 
 
 def _site_row(site: SiteRow, study: StudyView | None, now: float | None) -> Row:

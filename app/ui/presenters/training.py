@@ -260,10 +260,10 @@ def _tiles(view: TrainingView, now: float) -> tuple[Tile, ...]:
         begun = (view.epoch - 1) % epochs_per_round
         step = view.step / view.steps_per_epoch if view.steps_per_epoch else 0.0
         within = min(1.0, (begun + step) / epochs_per_round)
-    place = place_of(view.round, rounds=view.rounds, folds=view.folds)
+    place = place_of(view.round, rounds=view.rounds, folds=view.folds, stages=view.stages)
     done = f"{round(within * 100)} % of this round trained here"
-    if place.folds > 1:
-        done = f"Fold {place.number} of {place.folds}. {round(within * 100)} % trained here"
+    if place.fold_words:
+        done = f"{sentence_case(place.fold_words)}. {round(within * 100)} % trained here"
     last = view.epochs[-1] if view.epochs else None
     best = [value for value in (last.pseudo_dice if last else ()) if value is not None]
     return (
@@ -353,7 +353,7 @@ def training_brief(view: TrainingView) -> str:
         return "Training rests by its schedule"
     if view.job is not None and view.job.running and view.round:
         left = f", {duration(view.seconds_left)} left" if view.seconds_left is not None else ""
-        place = place_of(view.round, rounds=view.rounds, folds=view.folds)
+        place = place_of(view.round, rounds=view.rounds, folds=view.folds, stages=view.stages)
         return f"Training {place}{left}"
     if view.epochs:
         return f"{sentence_case(count(len(view.epochs), 'epoch'))} trained"

@@ -26,6 +26,11 @@ def test_in_a_study_of_folds_rounds_are_told_with_their_fold():
     assert facts["Length"].startswith("3 folds of 2 rounds, ")
 
 
+def test_in_a_cascade_its_length_is_told_with_its_passes():
+    facts = {fact.name: fact.value for fact in present_federation(snapshots.cascade()).facts}
+    assert facts["Length"].startswith("2 passes of 3 folds of 1 round, ")
+
+
 def test_traffic_and_words():
     state = present_federation(snapshots.training())
     assert state.traffic == "Sent 67.4 MB, received 90.2 MB"

@@ -224,3 +224,12 @@ def test_in_a_study_of_folds_the_step_names_fold_and_round():
     )
     [step] = [step for step in state.steps if step.page is Page.TRAINING]
     assert step.detail == "Fold 2 of 3, round 1 of 2"
+
+
+def test_in_a_cascade_the_step_names_the_pass():
+    state = present_home(snapshots.cascade())
+    assert {fact.name: fact.value for fact in state.study}["Length"].startswith(
+        "2 passes of 3 folds of 1 round of "
+    )
+    [step] = [step for step in state.steps if step.page is Page.TRAINING]
+    assert step.detail == "First pass, fold 3 of 3, round 1 of 1"

@@ -50,3 +50,9 @@ def test_rounds_of_a_study_of_folds_are_told_with_their_fold():
     rows = {row.key: [cell.text for cell in row.cells] for row in sites_table(view).rows}
     assert rows["north"][4] == "1 (fold 2)"
     assert [row.cells[0].text for row in rounds_table(view).rows] == ["2 (fold 1)", "1 (fold 1)"]
+
+
+def test_rounds_of_a_cascade_are_told_with_their_pass():
+    view = snapshots.cascade().federation
+    rows = {row.key: [cell.text for cell in row.cells] for row in sites_table(view).rows}
+    assert rows["north"][4] == "1 (pass 1, fold 3)"

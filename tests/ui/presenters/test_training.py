@@ -50,6 +50,16 @@ def test_in_a_study_of_folds_the_round_is_that_of_its_fold():
     )
 
 
+def test_in_a_cascade_the_round_is_that_of_its_pass_and_fold():
+    state = present_training(snapshots.cascade(), now=NOW)
+    tiles = {tile.name: tile for tile in state.tiles}
+    assert tiles["Round"].value == "1 of 1"
+    assert tiles["Round"].detail.startswith("First pass, fold 3 of 3. ")
+    assert training_brief(snapshots.cascade().training).startswith(
+        "Training first pass, fold 3 of 3, round 1 of 1"
+    )
+
+
 def test_what_switching_off_costs():
     assert "loses 22 seconds" in present_training(snapshots.training(), now=NOW).costs
     assert present_training(snapshots.joined(), now=NOW).costs == ""
