@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from app.ui.window import Window
 
 PAGES_BY_STAGE = {
-    "home": ("empty", "blocked", "to-allow", "training", "folds", "finished"),
+    "home": ("empty", "blocked", "to-allow", "training", "folds", "cascade", "finished"),
     "data": ("empty", "checking", "blocked", "proposed", "checked"),
     "fingerprint": ("empty", "fingerprinting", "to-allow", "training"),
     "federation": (
@@ -35,6 +34,7 @@ PAGES_BY_STAGE = {
         "examined",
         "training",
         "folds",
+        "cascade",
         "asymmetric",
         "paused",
         "refused",
@@ -45,6 +45,7 @@ PAGES_BY_STAGE = {
         "empty",
         "training",
         "folds",
+        "cascade",
         "troubled",
         "paused",
         "finished",
@@ -215,7 +216,7 @@ def draw(asked: argparse.Namespace) -> None:
     application = make_application()
     look = Look(application, Theme(asked.theme))
     # Nobody is there to answer whether a window that shows a training one may close.
-    unasked = replace(DIALOGS, closing=lambda _parent, _sentence: (True, False))
+    unasked = replaced(DIALOGS, closing=lambda _parent, _sentence: (True, False))
     width, height = map(int, asked.size.split("x"))
 
     def shoot(name: str, window: QWidget) -> None:

@@ -1212,6 +1212,7 @@ STAGES = {
     "to-allow": to_allow,
     "training": training,
     "folds": folds,
+    "cascade": cascade,
     "asymmetric": asymmetric,
     "paused": paused,
     "refused": refused,
