@@ -131,7 +131,7 @@ _SAMPLE_EVERY_S: Final = 1.0
 _KEY_RETRY_S: Final = 30.0
 _FAREWELL_S: Final = 10.0
 _STOP_AFTER_ANSWER_S: Final = 0.1
-_KEEPS_AWAKE: Final = frozenset({WorkKind.TRAIN, WorkKind.DELIVER})
+_KEEPS_AWAKE: Final = frozenset({WorkKind.TRAIN, WorkKind.SEGMENT_COARSELY, WorkKind.DELIVER})
 _STUDY_JOBS: Final = frozenset({"train", "prepare", "export"})
 
 
@@ -217,7 +217,7 @@ class SiteService:
         self.doctor = DoctorDesk(site, changed=self._changed)
         self.devices = DeviceDesk(
             site,
-            computes=self._trains,
+            computes=self._computes,
             rounds_left=self._rounds_left,
             changed=self._changed,
         )
@@ -599,6 +599,10 @@ class SiteService:
         work = self._study_lane.work
         return work is not None and work.kind is WorkKind.TRAIN
 
+    def _computes(self) -> bool:
+        work = self._study_lane.work
+        return self._trains() or (work is not None and work.kind is WorkKind.SEGMENT_COARSELY)
+
     # --- problems ------------------------------------------------------------------------------
 
     def _failed(self, work: Work, error: FednnunetError, delay_s: float | None) -> None:
@@ -663,7 +667,7 @@ class SiteService:
         self._report()
 
     async def _stay_awake(self) -> None:
-        """Hold sleep off while a round is trained or delivered, and only then."""
+        """Hold sleep off while a round is trained, its cases segmented or its update sent; only then."""
         work = self._study_lane.work
         wanted = work is not None and work.kind in _KEEPS_AWAKE
         if wanted != self._wakefulness.wanted:

@@ -14,6 +14,7 @@ from helpers.scripted_runner import update_content
 from helpers.site_home import study_terms
 
 from app.control.messages import (
+    Calibrate,
     Changed,
     StepTaken,
 )
@@ -686,6 +687,10 @@ async def test_the_training_cases_are_segmented_by_the_first_pass_before_the_sec
         lambda: (site.coordinator.reports[-1].step, site.coordinator.reports[-1].steps) == (1, 4)
     )
     assert site.coordinator.reports[-1].phase is SitePhase.PREPARING
+    # As long as that takes the computer stays awake, and its speed is not measured.
+    await site.until(lambda: site.snapshot.service.awake_sentence)
+    refused = await site.service.command(Calibrate())
+    assert refused.sentence.startswith("training is under way")
     assert len(sessions(site)) == 5
     gate.set()
     await train_rounds(site, 6, folds=ends)
