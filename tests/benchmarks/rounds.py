@@ -393,15 +393,22 @@ def flower(
     words = [address, str(rounds), str(train_s), str(folder / "shapes.json"), str(sites)]
     environment = {**os.environ, "FLWR_TELEMETRY_ENABLED": "0", "GRPC_VERBOSITY": "ERROR"}
     with processes() as started:
+        log = folder / "log.txt"
         for role in ("server", *["client"] * sites):
-            process = subprocess.Popen(
-                [python, str(folder / "flower.py"), role, *words], stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL, text=True, env=environment,
-            )  # fmt: skip
+            with log.open("a") as said:
+                process = subprocess.Popen(
+                    [python, str(folder / "flower.py"), role, *words], stdout=subprocess.PIPE,
+                    stderr=said, text=True, env=environment,
+                )  # fmt: skip
             started.append(process)
             if role == "server":
                 wait_for(address)
-        found = collect(started[1:], rounds)
+        try:
+            found = collect(started[1:], rounds)
+        except RuntimeError as exc:
+            # It logs every step; only its last words tell what went wrong.
+            exc.add_note(log.read_text()[-3000:])
+            raise
     found["up_bytes"] = statistics.median(found.pop("ups"))
     found["down_bytes"] = statistics.median(found.pop("downs"))
     return found
