@@ -1,6 +1,7 @@
 """What goes over the control API: the snapshot of a site service, its changes, commands, answers."""
 
-from __future__ import annotations
+# No annotations as text here: msgspec would compile the hundreds that a snapshot has one by one, in
+# every process that attaches to a service.
 
 import enum
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -30,9 +31,14 @@ def resources_folder(*, package: Path = _PACKAGE, frozen_at: str | None = None) 
     )
 
 
+@cache
+def _shipped() -> Path:
+    return resources_folder()
+
+
 def resource(*parts: str) -> Path:
     """Return one shipped file or folder; raises SetupProblem when the installation lacks it."""
-    path = resources_folder().joinpath(*parts)
+    path = _shipped().joinpath(*parts)
     if not path.exists():
         raise SetupProblem(
             f"the installation lacks {'/'.join(parts)}", code=ErrorCode.MISSING_LIBRARY

@@ -6,13 +6,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from PySide6.QtCore import Signal
-from PySide6.QtGui import QFontDatabase, QKeySequence, QShortcut
+from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import (
-    QCheckBox,
     QGridLayout,
     QHBoxLayout,
-    QLineEdit,
-    QPlainTextEdit,
     QTabWidget,
     QVBoxLayout,
     QWidget,
@@ -25,10 +22,10 @@ from app.ui.presenters.curves import curves_table
 from app.ui.presenters.parts import Curve
 from app.ui.presenters.speed import SpeedState
 from app.ui.presenters.study_tables import SITE_COLUMNS
-from app.ui.presenters.training import Tile, TrainingState, log_entries, narrowed
+from app.ui.presenters.training import Tile, TrainingState
 from app.ui.text import EMPTY_TRAINING, EMPTY_TRAINING_HINT, ESTIMATE, PURPOSE, Page, Tone
 from app.ui.theme import GRID
-from app.ui.widgets.card import Card, FactGrid, page_layout, row_of, scrolling
+from app.ui.widgets.card import Card, FactGrid, page_layout, scrolling
 from app.ui.widgets.curve_plot import CurvePlot
 from app.ui.widgets.empty_state import EmptyState
 from app.ui.widgets.labels import BadgeLabel, Button, label, show_text
@@ -39,9 +36,12 @@ from app.ui.widgets.record_table import RecordTable
 from app.ui.widgets.schedule_form import ScheduleForm
 
 if TYPE_CHECKING:
+    from app.ui.pages.training_log import TrainingLog
     from app.ui.widgets.computer_card import ComputerCard, OfferStrip
 
 _TILES: Final = 4
+_ROUNDS, _LOG = 1, 2
+"""The tabs after that of the sites."""
 _STEPS_REDRAW_MS: Final = 1000
 """Steps may come many times a second, all day long."""
 _BEST_LOSS: Final = -1.0
@@ -180,35 +180,20 @@ class TrainingPage(QWidget):
 
         self.tabs = QTabWidget()
         self.sites = RecordTable(Table(columns=SITE_COLUMNS), "Sites in this round")
-        self.rounds = RecordTable(Table(columns=()), "Closed rounds")
         self.tabs.addTab(self.sites, "Sites in this round")
-        self.tabs.addTab(self.rounds, "Closed rounds")
-        self.tabs.addTab(self._build_log(), "Log")
-        # Lines are joined when somebody looks at them, not while the tab is hidden.
-        self.tabs.currentChanged.connect(self._draw_log)
-        self.tabs.setMinimumHeight(240)
+        # What the others hold is made when somebody looks at it, and joined only while they do.
+        self.rounds: RecordTable | None = None
+        self.log: TrainingLog | None = None
+        self._later: dict[int, QVBoxLayout] = {}
+        for name in ("Closed rounds", "Log"):
+            tab = QWidget()
+            room = QVBoxLayout(tab)
+            room.setContentsMargins(0, 0, 0, 0)
+            self._later[self.tabs.addTab(tab, name)] = room
+        self.tabs.currentChanged.connect(self._draw_tab)
+        # As high as the highest of them, so that nothing moves when that is made.
+        self.tabs.setMinimumHeight(35 * GRID)
         column.addWidget(self.tabs)
-
-    def _build_log(self) -> QWidget:
-        tab = QWidget()
-        layout = QVBoxLayout(tab)
-        layout.setContentsMargins(0, GRID, 0, 0)
-        layout.setSpacing(GRID)
-        self._log_words = QLineEdit()
-        self._log_words.setPlaceholderText("Filter the log by words")
-        self._log_words.setAccessibleName("Filter the log by words")
-        self._log_words.setClearButtonEnabled(True)
-        self._log_words.textChanged.connect(self._draw_log)
-        self._log_troubles = QCheckBox("Warnings and errors only")
-        self._log_troubles.toggled.connect(self._draw_log)
-        layout.addLayout(row_of(self._log_words, self._log_troubles, spacing=2 * GRID))
-        self.log = QPlainTextEdit()
-        self.log.setReadOnly(True)
-        self.log.setAccessibleName("Log of the training")
-        self.log.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
-        self.log.setPlaceholderText("What the training reports is listed here, line by line.")
-        layout.addWidget(self.log, 1)
-        return tab
 
     def _save(self, plot: CurvePlot, kind: str) -> None:
         name = "-".join(plot.accessibleName().casefold().replace(",", "").split())
@@ -234,7 +219,7 @@ class TrainingPage(QWidget):
         """Show a state; plots redraw at most twice a second by themselves."""
         if state == self._state:
             return
-        before, self._state = self._state, state
+        self._state = state
         self._sentence.setText(
             state.sentence
             or ("Training runs by itself." if state.begun else "Nothing to do here yet.")
@@ -261,11 +246,9 @@ class TrainingPage(QWidget):
         self._draw_offer(state.offer)
         self.schedule.draw(state.schedule)
         self.sites.show_table(state.sites)
-        self.rounds.show_table(state.rounds)
+        self._draw_tab()
         # Last: to show is to style, which what changes a badge would do again.
         self._running.setVisible(state.begun)
-        if before is None or before.log != state.log:
-            self._draw_log()
 
     def toggle_pause(self) -> None:
         """Pause what runs, resume what is paused."""
@@ -319,26 +302,24 @@ class TrainingPage(QWidget):
         self._put_away_key = key
         self._draw_lost()
 
-    def _draw_log(self, *_what: object) -> None:
-        if self._state is None or not self.log.isVisible():
+    def _draw_tab(self, *_what: object) -> None:
+        tab = self.tabs.currentIndex()
+        if self._state is None:
             return
-        entries = narrowed(
-            log_entries(self._state.log),
-            self._log_words.text(),
-            troubles=self._log_troubles.isChecked(),
-        )
-        shown = "\n".join(entry.text for entry in entries)
-        before = self.log.toPlainText()
-        if shown == before:
-            return
-        scroll = self.log.verticalScrollBar()
-        at_end = scroll.value() >= scroll.maximum() - 4
-        place = scroll.value()
-        if before and shown.startswith(f"{before}\n"):
-            self.log.appendPlainText(shown[len(before) + 1 :])
-        else:
-            self.log.setPlainText(shown)
-        scroll.setValue(scroll.maximum() if at_end else place)
+        if tab == _ROUNDS:
+            if self.rounds is None:
+                self.rounds = RecordTable(self._state.rounds, "Closed rounds")
+                self._later[tab].addWidget(self.rounds)
+                self.rounds.show()  # in this turn of the loop
+            self.rounds.show_table(self._state.rounds)
+        elif tab == _LOG:
+            if self.log is None:
+                from app.ui.pages.training_log import TrainingLog
+
+                self.log = TrainingLog()
+                self._later[tab].addWidget(self.log)
+                self.log.show()
+            self.log.draw(self._state.log)
 
 
 class SpeedCard(Card):

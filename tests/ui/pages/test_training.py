@@ -81,32 +81,34 @@ def test_hidden_curves_are_not_drawn(page, qtbot):
     qtbot.waitUntil(lambda: page.loss.redraws == 2)
 
 
-def show_log(page):
+def test_tabs_are_filled_when_somebody_looks_at_them(page):
+    first, later = snapshots.training(), snapshots.finished()
+    page.draw(present(first))
+    assert (page.rounds, page.log) == (None, None)
+    page.tabs.setCurrentIndex(1)
+    assert page.rounds.isVisible()
+    assert len(page.rounds.keys()) == len(first.federation.rounds)
+    page.draw(present(later))
+    assert len(page.rounds.keys()) == len(later.federation.rounds)
     page.tabs.setCurrentIndex(2)
     assert page.log.isVisible()
+    assert page.log.text.toPlainText().count("\n") == len(later.training.log) - 1
 
 
-def test_log_filters_and_keeps_its_place(page):
-    page.draw(present(snapshots.training()))
-    assert page.log.toPlainText() == "", "nobody looks at it yet"
-    show_log(page)
-    assert page.log.toPlainText().count("\n") == len(snapshots.LOG) - 1
-    page._log_words.setText("update delivered")
-    assert page.log.toPlainText().count("delivered") == 2
-    page._log_words.clear()
-    page._log_troubles.setChecked(True)
-    assert page.log.toPlainText().count("\n") == 0
-    assert "Warning" in page.log.toPlainText()
-    page._log_troubles.setChecked(False)
-    bar = page.log.verticalScrollBar()
-    for lines, place in ((40, None), (41, 0)):
-        log = (*snapshots.LOG, *[snapshots.log_line("more")] * lines)
+def test_the_log_grows_only_while_it_is_seen(page):
+    def more(number):
+        log = (*snapshots.LOG, *[snapshots.log_line("more")] * number)
         base = snapshots.training()
-        page.draw(present(replace(base, training=replace(base.training, log=log))))
-        assert page.log.toPlainText().count("More") == lines
-        # At its end the log follows; where somebody reads, it stays.
-        assert bar.value() == (bar.maximum() if place is None else place)
-        bar.setValue(0)
+        return present(replace(base, training=replace(base.training, log=log)))
+
+    page.tabs.setCurrentIndex(2)
+    page.draw(more(1))
+    assert page.log.text.toPlainText().count("More") == 1
+    page.tabs.setCurrentIndex(0)
+    page.draw(more(5))
+    assert page.log.text.toPlainText().count("More") == 1
+    page.tabs.setCurrentIndex(2)
+    assert page.log.text.toPlainText().count("More") == 5
 
 
 def test_troubles_and_losses_are_told_above_all_figures(page):
