@@ -144,6 +144,12 @@ def _terms(parsed: argparse.Namespace) -> StudyTerms:
 
     file = parsed.study or sample_folder() / "study.toml"
     terms = parse_study(file.read_text(encoding="utf-8"))
+    if len(terms.passes) > 1:
+        raise DataProblem(
+            f"{terms.configuration!r} trains ten networks, and methods are compared on one; "
+            "choose '3d_fullres' in the study file",
+            code=ErrorCode.STUDY_FILE,
+        )
     length: dict[str, int] = {}
     if parsed.full:
         length = {

@@ -19,7 +19,7 @@ from app.federation import plan_rules, shared_codec
 from app.federation.merging import encode_merged, merge
 from app.jobs.events import ModelDrawn, Planned
 from app.jobs.runner import JobRunner, run_job
-from app.jobs.spec import InitialModelJob, PlanJob
+from app.jobs.spec import FirstModel, InitialModelJob, PlanJob
 from app.system.atomic import write_atomic
 
 
@@ -72,21 +72,30 @@ async def plan_study(
     document = plan_file.read_bytes()
     # Our own plan passes the rules that every site will hold it against.
     plan_rules.check_plan(document, terms)
-    firsts = []
-    for index, training in enumerate(terms.trainings):
-        weights = workspace / "initial.safetensors"
-        drawn = await run_job(
-            runner,
-            InitialModelJob(
-                plan=str(plan_file),
-                configuration=training.configuration,
-                seed=terms.seed_of(index),
-                output=str(weights),
-            ),
+    first, *others = [
+        FirstModel(
+            configuration=training.configuration,
+            seed=terms.seed_of(index),
+            output=str(workspace / f"initial-{index}.safetensors"),
         )
-        if not isinstance(drawn, ModelDrawn):
-            raise OurMistake(f"a model job gave {type(drawn).__name__}")
-        firsts.append(reference(await asyncio.to_thread(spool.keep_file, weights)))
+        for index, training in enumerate(terms.trainings)
+    ]
+    drawn = await run_job(
+        runner,
+        InitialModelJob(
+            plan=str(plan_file),
+            configuration=first.configuration,
+            seed=first.seed,
+            output=first.output,
+            also=tuple(others),
+        ),
+    )
+    if not isinstance(drawn, ModelDrawn):
+        raise OurMistake(f"a model job gave {type(drawn).__name__}")
+    firsts = [
+        reference(await asyncio.to_thread(spool.keep_file, Path(one.output)))
+        for one in (first, *others)
+    ]
     return PlannedStudy(
         plan=reference(spool.keep_bytes(document)),
         merged=reference(spool.keep_bytes(merged)),

@@ -56,13 +56,25 @@ class PlanJob(Job, frozen=True):
     output: str
 
 
+class FirstModel(msgspec.Struct, frozen=True, kw_only=True):
+    """One more first model to draw: of which configuration, with which seed, and where to."""
+
+    configuration: str
+    seed: int
+    output: str
+
+
 class InitialModelJob(Job, frozen=True):
-    """Draw the first global model of a plan with the study's seed; writes safetensors."""
+    """Draw the first global model of a plan with the study's seed; writes safetensors.
+
+    `also` are those of further folds and passes: a worker's start costs more than a model.
+    """
 
     plan: str
     configuration: str
     seed: int
     output: str
+    also: tuple[FirstModel, ...] = ()
 
 
 class PreprocessJob(Job, frozen=True):

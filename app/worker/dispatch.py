@@ -186,6 +186,13 @@ def _draw(job: InitialModelJob) -> ModelDrawn:
         seed=job.seed,
         output=Path(job.output),
     )
+    for one in job.also:
+        draw(
+            Path(job.plan),
+            configuration=one.configuration,
+            seed=one.seed,
+            output=Path(one.output),
+        )
     return ModelDrawn(output=job.output, sha256=blob.sha256, size=blob.size, tensors=tensors)
 
 

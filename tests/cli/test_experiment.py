@@ -4,6 +4,7 @@ The played worker adds a site's own number to every weight that it is given, so 
 must be can be told by hand.
 """
 
+import argparse
 import json
 import math
 from pathlib import Path
@@ -19,6 +20,7 @@ from app.domain.ids import SiteName
 from app.domain.segmentation import CaseScore, LabelScore
 from app.federation.network import manifest
 from app.federation.plan_rules import network_of, pack
+from app.federation.study_file import EXAMPLE
 from app.jobs import events, spec
 from app.jobs.machine import JobState
 from app.jobs.outcome import JobOutcome
@@ -294,3 +296,10 @@ def test_two_folders_of_one_name_are_refused(played, tmp_path):
         (tmp_path / place / "site").mkdir(parents=True)
     with pytest.raises(experiment.DataProblem, match="different names"):
         played(str(tmp_path / "one" / "site"), str(tmp_path / "two" / "site"))
+
+
+def test_methods_are_not_compared_on_a_cascade(tmp_path):
+    study = EXAMPLE.replace('configuration = "3d_fullres"', 'configuration = "3d_cascade_fullres"')
+    (tmp_path / "study.toml").write_text(study.replace('fold = "0" ', 'fold = "0-4" '))
+    with pytest.raises(experiment.DataProblem, match="trains ten networks"):
+        experiment._terms(argparse.Namespace(study=tmp_path / "study.toml", full=False))

@@ -12,6 +12,7 @@ from app.coordinator.planning import UnfitFingerprint, plan_study
 from app.coordinator.spool import Spool
 from app.coordinator.translation import reference
 from app.domain.errors import ErrorCode, FednnunetError, PeerMistake
+from app.domain.folds import CASCADE
 from app.domain.ids import SiteName, study_id
 from app.domain.plans import PlanSummary
 from app.federation import shared_codec
@@ -39,6 +40,8 @@ def play(document: bytes):
             Path(job.output).write_bytes(document)
             return events.Planned(output=job.output, digest="0" * 64, summary=SUMMARY)
         Path(job.output).write_bytes(b"tensors")
+        for one in job.also:
+            Path(one.output).write_bytes(b"tensors of %d" % one.seed)
         return events.ModelDrawn(output=job.output, sha256="0" * 64, size=7, tensors=())
 
     return PlayedRunner(played)
@@ -77,8 +80,40 @@ def test_every_fold_gets_a_first_model_of_its_own(spool, tmp_path):
     runner = play(document_of(ENTRY))
     made = sites(spool, north=24, valley=10)
     planned = plan(spool, tmp_path, made, runner, fold="0-4", seed=7)
-    assert len(planned.firsts) == 5
-    assert [job.seed for job in runner.jobs[1:]] == [7, 8, 9, 10, 11]
+    kept = [spool.path(first.sha256).read_bytes() for first in planned.firsts]
+    assert kept == [b"tensors", *(b"tensors of %d" % seed for seed in (8, 9, 10, 11))]
+    # One worker draws all of them: its start costs more than a model.
+    [_, model_job] = runner.jobs
+    assert model_job.seed == 7
+
+
+def test_both_passes_of_a_cascade_get_first_models_of_their_own_network(spool, tmp_path):
+    entry = stock_plan("ExperimentPlanner", "liver")
+    runner = play(document_of(entry))
+    terms = dataclasses.replace(terms_of(entry), configuration=CASCADE, fold="0-4", seed=7)
+    planned = asyncio.run(
+        plan_study(
+            terms,
+            [
+                (
+                    SiteName("north"),
+                    reference(
+                        spool.keep_bytes(shared_codec.encode(minimal(make_cases(0, 24), "CT")))
+                    ),
+                )
+            ],
+            spool=spool,
+            runner=runner,
+            workspace=tmp_path / "w",
+        )
+    )
+    assert len({first.sha256 for first in planned.firsts}) == 10
+    [_, job] = runner.jobs
+    drawn = [(job.configuration, job.seed), *((one.configuration, one.seed) for one in job.also)]
+    assert drawn == [
+        *(("3d_lowres", seed) for seed in range(7, 12)),
+        *((CASCADE, seed) for seed in range(12, 17)),
+    ]
 
 
 def test_a_second_try_begins_in_an_empty_workspace(spool, tmp_path):

@@ -88,11 +88,15 @@ def play(job: AnyJob) -> Result:
         Path(job.output).write_bytes(document_of(ENTRY))
         return Planned(output=job.output, digest="0" * 64, summary=SUMMARY)
     assert isinstance(job, InitialModelJob)
-    random = np.random.default_rng(job.seed)
-    save_file(
-        {name: random.normal(size=shape).astype(np.float32) for name, shape in MANIFEST.items()},
-        job.output,
-    )
+    for one in (job, *job.also):
+        random = np.random.default_rng(one.seed)
+        save_file(
+            {
+                name: random.normal(size=shape).astype(np.float32)
+                for name, shape in MANIFEST.items()
+            },
+            one.output,
+        )
     specs = tuple(TensorSpec(name=name, shape=shape) for name, shape in MANIFEST.items())
     return ModelDrawn(output=job.output, sha256="0" * 64, size=1, tensors=specs)
 

@@ -1,6 +1,6 @@
-"""A study of two folds with real processes and real nnU-Net; a site is killed where the folds meet.
+"""Studies of two folds with real processes and real nnU-Net; a site is killed where the folds meet.
 
-The images are made up and tiny: one round of one step in each fold.
+The images are made up and tiny: one or two rounds of one step in each fold.
 """
 
 from __future__ import annotations
@@ -38,8 +38,10 @@ STUDY = """\
 name = "Two folds"
 purpose = "p"
 contact = "c"
+method = "{method}"
+transfer = "{transfer}"
 fold = "0-1"
-rounds = 1
+rounds = {rounds}
 epochs_per_round = 1
 iterations_per_epoch = 1
 validation_iterations = 1
@@ -64,11 +66,13 @@ async def closed(study: SampleStudy, holds) -> None:
         await asyncio.sleep(0.1)
 
 
-async def run_study(study: SampleStudy) -> dict[str, object]:
+async def run_study(study: SampleStudy, *, rounds: int = 1) -> dict[str, object]:
+    """Run a study of so many rounds in each fold; kill a site after the first fold's last one."""
+    held_out = [cases for cases in HELD_OUT for _ in range(rounds)]
     await demo.start(study)
     try:
         async with asyncio.timeout(400):
-            await closed(study, bool)
+            await closed(study, lambda found: len(found) >= rounds)
         address = find_service(study.site("north"))
         os.kill(address.holder.pid, signal.SIGKILL)
         async with asyncio.timeout(30):
@@ -85,7 +89,7 @@ async def run_study(study: SampleStudy) -> dict[str, object]:
                             break
                     snapshots[name] = client.snapshot
             # Every site scores each fold's last average on the cases that the fold held out.
-            await closed(study, lambda rounds: [one.held_out_cases for one in rounds] == HELD_OUT)
+            await closed(study, lambda found: [one.held_out_cases for one in found] == held_out)
         return snapshots
     finally:
         await demo.stop(study)
@@ -95,20 +99,29 @@ def zip_of(snapshot, kind: ModelKind) -> Path:
     return next(Path(model.path) for model in snapshot.review.models if model.kind is kind)
 
 
+def study_in(
+    tmp_path: Path, monkeypatch, *, method: str = "ffe", transfer: str = "fp32", rounds: int = 1
+) -> SampleStudy:
+    monkeypatch.setenv("FEDNNUNET_HOME", str(tmp_path / "unused"))
+    images = tmp_path / "images"
+    for name, cases in CASES.items():
+        ImageFolder(images / name, cases=cases, channel_names=("T1",), shape=(24, 24, 24))
+    (images / "study.toml").write_text(
+        STUDY.format(method=method, transfer=transfer, rounds=rounds)
+    )
+    for module in (demo, sample_study):
+        monkeypatch.setattr(module, "sample_folder", lambda: images)
+    study = SampleStudy(home=tmp_path / "study")
+    assert set(study.names) == set(CASES)
+    return study
+
+
 @pytest.mark.timeout(900)
 def test_two_folds_are_trained_one_after_the_other_into_one_model(tmp_path, monkeypatch):
     # Collected where there is no torch, too.
     from app.nnunet.segmentation import open_model
 
-    monkeypatch.setenv("FEDNNUNET_HOME", str(tmp_path / "unused"))
-    images = tmp_path / "images"
-    for name, cases in CASES.items():
-        ImageFolder(images / name, cases=cases, channel_names=("T1",), shape=(24, 24, 24))
-    (images / "study.toml").write_text(STUDY)
-    for module in (demo, sample_study):
-        monkeypatch.setattr(module, "sample_folder", lambda: images)
-    study = SampleStudy(home=tmp_path / "study")
-    assert set(study.names) == set(CASES)
+    study = study_in(tmp_path, monkeypatch)
     snapshots = asyncio.run(run_study(study))
 
     status = resting_status(study.coordinator)
@@ -131,3 +144,41 @@ def test_two_folds_are_trained_one_after_the_other_into_one_model(tmp_path, monk
     out = tmp_path / "exported.zip"
     asyncio.run(export_model(study.coordinator, out, best=True))
     assert len(open_model(out).weights) == 2
+
+
+@pytest.mark.timeout(900)
+def test_two_folds_of_sites_that_plan_for_themselves_send_rounded_changes(tmp_path, monkeypatch):
+    """The second round of each fold begins from a change; a kill between folds costs neither."""
+    from app.nnunet.segmentation import open_model
+
+    study = study_in(tmp_path, monkeypatch, method="asymfedavg", transfer="int8", rounds=2)
+    snapshots = asyncio.run(run_study(study, rounds=2))
+
+    status = resting_status(study.coordinator)
+    assert (status.state, status.rounds, status.folds) == ("finished", 4, 2)
+    assert [closed.contributors for closed in status.closed_rounds] == [("north", "valley")] * 4
+    models = {
+        name: open_model(zip_of(snapshots[name], ModelKind.FINAL)).weights for name in study.names
+    }
+    for name in study.names:
+        epochs = snapshots[name].training.epochs
+        assert [(record.round, record.epoch) for record in epochs] == [(n, n) for n in range(1, 5)]
+        # Each fold's schedule begins anew.
+        rates = [record.learning_rate for record in epochs]
+        assert rates[:2] == rates[2:]
+        assert rates[0] > rates[1]
+        # What a round sends is changes, of one byte for each weight.
+        whole = sum(4 * tensor.numel() for tensor in distinct(models[name][0]))
+        (update,) = (study.site(name) / "training").glob("update-4-*.safetensors")
+        assert update.stat().st_size < 0.27 * whole + 20_000  # names and scales in its header
+    # The images are alike, so both sites planned the same network and share all of it.
+    for north, valley in zip(models["north"], models["valley"], strict=True):
+        assert north.keys() == valley.keys()
+        assert all(north[tensor].equal(valley[tensor]) for tensor in north)
+    first, second = models["north"]
+    assert any(not first[tensor].equal(second[tensor]) for tensor in first)
+
+
+def distinct(weights):
+    """Return every stored tensor once: nnU-Net names most of them several times."""
+    return {tensor.data_ptr(): tensor for tensor in weights.values()}.values()

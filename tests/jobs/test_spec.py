@@ -47,7 +47,13 @@ JOBS = [
     spec.ConvertJob(folder="/d", proposal=PROPOSAL, output="/o"),
     spec.FingerprintJob(folder="/d", content_digest="x", output="/o", leave_out=("a", "b")),
     spec.PlanJob(terms=TERMS, merged="/m", workspace="/w", output="/o", threads=2),
-    spec.InitialModelJob(plan="/p", configuration="2d", seed=1, output="/o"),
+    spec.InitialModelJob(
+        plan="/p",
+        configuration="2d",
+        seed=1,
+        output="/o",
+        also=(spec.FirstModel(configuration="2d", seed=2, output="/q"),),
+    ),
     spec.PreprocessJob(plan="/p", folder="/d", workspace="/w", configuration="2d", fold="all"),
     spec.TrainJob(
         plan="/p",

@@ -424,3 +424,16 @@ def study_job(study: Study) -> spec.TrainJob:
         checkpoint=study.path("none"),
         device="cpu",
     )
+
+
+def test_first_models_of_further_folds_are_drawn_by_the_same_worker(study, tmp_path):
+    plan, one, two = study.path("plan"), tmp_path / "one", tmp_path / "two"
+    also = (spec.FirstModel(configuration=CONFIGURATION, seed=2, output=str(two)),)
+    job = spec.InitialModelJob(
+        plan=plan, configuration=CONFIGURATION, seed=1, output=str(one), also=also
+    )
+    run(job, tell=lambda _event: None, inbox=Pipe())
+    assert one.read_bytes() == Path(study.path("base")).read_bytes()
+    # Whatever was drawn before in this process, the seed alone decides.
+    draw(Path(plan), configuration=CONFIGURATION, seed=2, output=tmp_path / "alone")
+    assert two.read_bytes() == (tmp_path / "alone").read_bytes() != one.read_bytes()
