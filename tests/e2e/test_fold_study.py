@@ -146,6 +146,7 @@ def test_two_folds_are_trained_one_after_the_other_into_one_model(tmp_path, monk
     assert len(open_model(out).weights) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_two_folds_of_sites_that_plan_for_themselves_send_rounded_changes(tmp_path, monkeypatch):
     """The second round of each fold begins from a change; a kill between folds costs neither."""
