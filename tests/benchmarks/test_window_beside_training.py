@@ -2,8 +2,9 @@
 
 What "live" counts and how is said in `window_beside_training.py`, which prints the figures: on an idle
 computer the window rests at 1 % of a core. The limits here leave room for what other tests take from
-caches and clocks, so ratios of processor time are asserted; they catch a page that redraws what did not
-change, and a library that is loaded before the page is there.
+caches and clocks, so ratios of processor time are asserted, of medians of windows opened in turns: a live
+page is there in 2.4 to 2.6 times an empty window. They catch a page that redraws what did not change, and a
+library that is loaded before the page is there.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from benchmarks.window_beside_training import enumerations, measure
 
 @pytest.mark.window
 def test_a_live_page_is_soon_there_and_rests_while_a_site_trains():
-    figures = measure(epochs=1000, seconds=8, starts=3)
-    assert figures["first page: work ratio"] <= 4.0, figures
-    assert figures["from Home: work ratio"] <= 4.3, figures
+    figures = measure(epochs=1000, seconds=8, starts=9)
+    assert figures["first page: work ratio"] <= 3.0, figures
+    assert figures["from Home: work ratio"] <= 3.3, figures
     assert figures["at rest, % of a core"] <= 3, figures
     # Once a second the steps, and all others when an epoch ends.
     assert figures["redraws a second"] <= 2, figures
