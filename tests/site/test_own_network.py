@@ -523,7 +523,13 @@ async def test_each_pass_has_a_network_of_this_sites_own(site, cascade):
     # After a restart the part that is shared now is read as that of the second network.
     await site.crash()
     await site.start()
-    await site.until(lambda: site.service.study.network is not None)
+    await site.until(
+        lambda: (
+            (network := site.service.study.network) is not None
+            # What is shared of it is read beside the loop.
+            and network.shared is not None
+        )
+    )
     assert site.service.study.network.shared == PARTS[1].tensors
 
 
