@@ -71,7 +71,6 @@ class _Shown:
     rows: tuple[CaseRow, ...] = ()
     outliers: tuple[str, ...] = ()
     outgoing: ShownOutgoing | None = None
-    channel_names: tuple[str, ...] = ()
 
 
 class DataDesk:
@@ -124,12 +123,14 @@ class DataDesk:
             return ""
         folder = store.get(Folder)
         current = checked is not None and folder is not None and checked.serial == folder.serial
+        # Not what the files show: after a restart these are still to be read.
+        described = None
+        if checked is not None and checked.dataset is not None:
+            described = checked.dataset.description
         return fingerprinting.reason_not_to_share(
             terms=None if self._site.joined is None else self._site.joined.terms,
-            channel_names=self._shown.channel_names,
-            labels={}
-            if checked is None or checked.dataset is None
-            else checked.dataset.description.labels,
+            channel_names=() if described is None else described.channel_names,
+            labels={} if described is None else described.labels,
             cases=outgoing.cases,
             content_digest=outgoing.content_digest,
             checked_digest=checked.report.content_digest if checked and current else None,
@@ -516,7 +517,6 @@ class DataDesk:
             rows=fingerprinting.case_rows(fingerprint, local.leave_out),
             outliers=fingerprinting.outliers(fingerprint, local.leave_out),
             outgoing=shown,
-            channel_names=fingerprint.channel_names,
         )
 
     def _void_allowance(self) -> None:

@@ -427,7 +427,11 @@ def _architecture(plans):
         (lambda e, _: e.pop(CHECKPOINT), "holds 0 trained folds"),
         (lambda e, _: e.pop(f"{ROOT}/dataset.json"), "lacks dataset.json"),
         (lambda e, _: e.pop(f"{ROOT}/plans.json"), "holds 0 models instead of one"),
-        (lambda e, _: e.update({"Other/plans.json": b"{}"}), "holds 2 models instead of one"),
+        (lambda e, _: e.update({"Other/plans.json": b"{}"}), "holds 0 trained folds"),
+        (
+            lambda e, _: e.update({name.replace(ROOT, "Other"): e[name] for name in tuple(e)}),
+            "holds 2 models instead of one",
+        ),
         (lambda e, _: e.update({f"{ROOT}/plans.json": b"{"}), "plans.json that is not JSON"),
         (lambda e, _: e.update({f"{ROOT}/plans.json": b"[" * 9999}), "that is not JSON"),
         (lambda e, _: e.update({f"{ROOT}/plans.json": b"[]"}), "plans.json that is no table"),
