@@ -17,11 +17,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +30,7 @@ from app.domain.ids import Digest
 from app.domain.rounds import BlobRef
 from app.nnunet import environment
 from app.nnunet.convert import Json, PlanDocument, fold_of, read_plan
-from app.system.atomic import disk_errors, make_folder, sync_folder
+from app.system.atomic import disk_errors, make_folder, move_durable
 
 CHECKPOINT: Final = "checkpoint_final.pth"
 _DATASET_NAME: Final = re.compile(r"Dataset[0-9]{3}_[A-Za-z0-9_]{1,60}")
@@ -81,7 +80,12 @@ def export_model(
     document = read_plan(plan)
     passes = {configuration: folds} | ({COARSE: first_pass} if first_pass else {})
     built = {one: build_network(document, one) for one in passes}
-    for one, weights in _each(passes):
+    trained = [
+        (one, fold, weights)
+        for one, of_folds in passes.items()
+        for fold, weights in of_folds.items()
+    ]
+    for one, _fold, weights in trained:
         read_into(built[one], weights)  # what does not fit is found before anything is written
     name = dataset_name(model_name, document.digest)
     plans = document.plans_for(name)
@@ -104,35 +108,26 @@ def export_model(
         tempfile.TemporaryDirectory(dir=output.parent, prefix=".export-") as scratch,
     ):
         stored: dict[str, Path] = {}
-        for one, of_folds in passes.items():
-            for fold, weights in of_folds.items():
-                read_into(built[one], weights)
-                checkpoint = slim_checkpoint(
-                    built[one],
-                    plans=plans,
-                    dataset=document.dataset,
-                    configuration=one,
-                    fold=fold_of(fold),
-                    mirroring_axes=mirroring_axes(plans, one),
-                )
-                entry = f"{roots[one]}/fold_{fold}/{CHECKPOINT}"
-                stored[entry] = Path(scratch) / f"{one}-{fold}.pth"
-                write_checkpoint(checkpoint, stored[entry])
+        for one, fold, weights in trained:
+            read_into(built[one], weights)
+            checkpoint = slim_checkpoint(
+                built[one],
+                plans=plans,
+                dataset=document.dataset,
+                configuration=one,
+                fold=fold_of(fold),
+                mirroring_axes=mirroring_axes(plans, one),
+            )
+            entry = f"{roots[one]}/fold_{fold}/{CHECKPOINT}"
+            stored[entry] = Path(scratch) / f"{one}-{fold}.pth"
+            write_checkpoint(checkpoint, stored[entry])
         archive = Path(scratch) / output.name
         _write_zip(archive, texts, stored)
-        with archive.open("r+b") as file:
-            os.fsync(file.fileno())
+        with archive.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         size = archive.stat().st_size
-        archive.replace(output)
-        sync_folder(output.parent)
+        move_durable(archive, output)
     return BlobRef(sha256=Digest(sha256), size=size)
-
-
-def _each(passes: Mapping[str, Mapping[str, Path]]) -> Iterator[tuple[str, Path]]:
-    for one, folds in passes.items():
-        for weights in folds.values():
-            yield one, weights
 
 
 def mirroring_axes(plans: Json, configuration: str) -> tuple[int, ...]:

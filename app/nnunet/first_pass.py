@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -26,7 +25,6 @@ import numpy as np
 import torch
 from batchgenerators.utilities.file_and_folder_operations import load_json
 from nnunetv2.inference.export_prediction import resample_and_save
-from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.label_handling.label_handling import convert_labelmap_to_one_hot
 from numpy.typing import NDArray
@@ -37,12 +35,15 @@ from app.jobs.spec import FirstPassJob
 from app.nnunet import devices
 from app.nnunet.convert import PlanDocument, read_plan
 from app.nnunet.environment import enter
-from app.nnunet.preprocessing import prepared_folder, prepared_stamps
-from app.nnunet.stock_trainer import make_trainer
+from app.nnunet.preprocessing import (
+    keep_what_is_done,
+    prepared_folder,
+    record_done,
+    recorded_stamps,
+)
+from app.nnunet.stock_trainer import make_predictor, make_trainer
 from app.nnunet.weights import TRAINER_NAME, read_into
-from app.system.atomic import disk_errors, make_folder, sync_folder, write_atomic
-
-_log = logging.getLogger(__name__)
+from app.system.atomic import disk_errors, make_folder, move_durable
 
 _ENDING: Final = ".b2nd"
 _WHAT: Final = "segmenting training cases for the second pass"
@@ -81,9 +82,10 @@ def segment_training_cases(
     os.environ["nnUNet_compile"] = "f"  # noqa: SIM112 - nnU-Net's name
     base = folders.preprocessed_dataset
     coarse, fine = (prepared_folder(plan, name, base) for name in (COARSE, CASCADE))
-    wanted = _wanted(job.folds, base, prepared_stamps(coarse), prepared_stamps(fine))
+    wanted = _wanted(job.folds, base, recorded_stamps(coarse), recorded_stamps(fine))
     output = make_folder(segmented_folder(folders.results_dataset, plan))
-    done = _keep_what_is_done(output, {name: stamp for name, (_, stamp) in wanted.items()})
+    stamps = {name: stamp for name, (_, stamp) in wanted.items()}
+    done = keep_what_is_done(output, stamps, endings=(_ENDING,))
     progress(len(done), len(wanted), _WHAT)
     for fold, weights in job.folds.items():
         names = [name for name, (of, _) in wanted.items() if of == fold and name not in done]
@@ -95,7 +97,7 @@ def segment_training_cases(
                 raise JobFailed("segmenting was stopped", code=ErrorCode.JOB_STOPPED)
             model.segment(name, output)
             done[name] = wanted[name][1]
-            write_atomic(_done_file(output), json.dumps(done, indent=1).encode())
+            record_done(output, done)
             progress(len(done), len(wanted), _WHAT)
     return len(wanted)
 
@@ -150,25 +152,7 @@ class _Model:
         self._trainer.initialize()
         read_into(self._trainer.network, weights)
         self._trainer.set_deep_supervision_enabled(False)
-        self._predictor = nnUNetPredictor(
-            tile_step_size=0.5,
-            use_gaussian=True,
-            use_mirroring=True,
-            perform_everything_on_device=device.type == "cuda",
-            device=device,
-            verbose=False,
-            verbose_preprocessing=False,
-            allow_tqdm=False,
-        )
-        self._predictor.manual_initialization(
-            self._trainer.network,
-            self._trainer.plans_manager,
-            self._trainer.configuration_manager,
-            None,
-            self._trainer.dataset_json,
-            type(self._trainer).__name__,
-            self._trainer.inference_allowed_mirroring_axes,
-        )
+        self._predictor = make_predictor(self._trainer, mirroring=True)
 
     def segment(self, name: str, output: Path) -> None:
         """Write what the network makes of a prepared case into `output`, durably."""
@@ -196,11 +180,8 @@ class _Model:
                 self._threads,
                 kind,
             )
-            written = stem.with_name(f"{name}{_ENDING}")
-            with written.open("rb+") as file:
-                os.fsync(file.fileno())
-            written.replace(output / written.name)
-            sync_folder(output)
+            file = f"{name}{_ENDING}"
+            move_durable(stem.with_name(file), output / file)
 
 
 def _wanted(
@@ -227,26 +208,3 @@ def _wanted(
         what = f"case {missing[0]}" if missing else "any case"
         raise SetupProblem(f"no fold of the first pass held out {what}, or it is not prepared")
     return found
-
-
-def _keep_what_is_done(output: Path, stamps: Mapping[str, str]) -> dict[str, str]:
-    """Remove results that are stale or no longer belong; return the stamps of those that stay."""
-    try:
-        recorded = json.loads(_done_file(output).read_bytes())
-    except (OSError, ValueError):
-        recorded = {}
-    done = {
-        name: stamp
-        for name, stamp in stamps.items()
-        if recorded.get(name) == stamp and (output / f"{name}{_ENDING}").is_file()
-    }
-    write_atomic(_done_file(output), json.dumps(done, indent=1).encode())
-    with disk_errors(output):
-        for entry in output.iterdir():
-            if entry.name.removesuffix(_ENDING) not in done:
-                entry.unlink()
-    return done
-
-
-def _done_file(output: Path) -> Path:
-    return output.with_name(f"{output.name}.done.json")

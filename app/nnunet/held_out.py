@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from batchgenerators.utilities.file_and_folder_operations import load_json
-from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from numpy.typing import NDArray
 
 from app.domain.errors import ErrorCode, JobFailed, SetupProblem
@@ -27,7 +26,7 @@ from app.nnunet import devices
 from app.nnunet.convert import read_plan
 from app.nnunet.environment import enter
 from app.nnunet.first_pass import with_first_pass
-from app.nnunet.stock_trainer import make_trainer
+from app.nnunet.stock_trainer import make_predictor, make_trainer
 from app.nnunet.weights import read_into
 
 Mask = NDArray[np.bool_]
@@ -47,27 +46,9 @@ def score_held_out(
     Raises:
         JobFailed: JOB_STOPPED when `stopped` said so between two cases.
     """
-    predictor = nnUNetPredictor(
-        tile_step_size=0.5,
-        use_gaussian=True,
-        use_mirroring=mirroring,
-        perform_everything_on_device=trainer.device.type == "cuda",
-        device=trainer.device,
-        verbose=False,
-        verbose_preprocessing=False,
-        allow_tqdm=False,
-    )
     trainer.set_deep_supervision_enabled(False)
     try:
-        predictor.manual_initialization(
-            trainer.network,
-            trainer.plans_manager,
-            trainer.configuration_manager,
-            None,
-            trainer.dataset_json,
-            type(trainer).__name__,
-            trainer.inference_allowed_mirroring_axes,
-        )
+        predictor = make_predictor(trainer, mirroring=mirroring)
         _, names = trainer.do_split()
         cases = trainer.dataset_class(
             trainer.preprocessed_dataset_folder,

@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -107,14 +107,14 @@ def preprocess(
     for number, one in enumerate(passes):
         output = make_folder(prepared_folder(plan, one, base))
         stamps = {case.name: stamp(case, plan, one) for case in cases}
-        done = _keep_what_is_done(output, stamps)
+        done = keep_what_is_done(output, stamps, endings=_FILES_OF_CASE)
         waiting = [case for case in cases if case.name not in done]
         before, total = number * len(cases), len(passes) * len(cases)
         progress(before + len(done), total, "preparing images")
         task = CaseTask(plans=plans, dataset=local, configuration=one, output=str(output))
         for name in _prepare(task, waiting, processes=processes, stopped=stopped):
             done[name] = stamps[name]
-            _write_json(_done_file(output), done)
+            record_done(output, done)
             progress(before + len(done), total, "preparing images")
     return split
 
@@ -133,13 +133,42 @@ def prepared_folder(plan: PlanDocument, configuration: str, base: Path) -> Path:
         ) from exc
 
 
-def prepared_stamps(output: Path) -> dict[str, str]:
-    """Return the cases that are prepared in a folder, each with what it was made of."""
+def recorded_stamps(output: Path) -> dict[str, str]:
+    """Return the cases that are done in a folder, each with what it was made of."""
     try:
         found = json.loads(_done_file(output).read_bytes())
     except (OSError, ValueError):
         return {}
     return {str(name): str(value) for name, value in found.items()}
+
+
+def keep_what_is_done(
+    output: Path, stamps: Mapping[str, str], *, endings: Sequence[str]
+) -> dict[str, str]:
+    """Remove cases that are stale or no longer belong; return the stamps of those that stay.
+
+    `stamps` are of the cases that are wanted; each has a file with every one of `endings`. nnU-Net
+    takes every case that lies in the folder, so what does not belong must go.
+    """
+    recorded = recorded_stamps(output)
+    done = {
+        name: wanted
+        for name, wanted in stamps.items()
+        if recorded.get(name) == wanted
+        and all((output / f"{name}{end}").is_file() for end in endings)
+    }
+    record_done(output, done)
+    kept = {f"{name}{end}" for name in done for end in endings}
+    with disk_errors(output):
+        for entry in output.iterdir():
+            if entry.name not in kept:
+                entry.unlink()
+    return done
+
+
+def record_done(output: Path, done: Mapping[str, str]) -> None:
+    """Note which cases are done in a folder, and what each was made of, beside it."""
+    _write_json(_done_file(output), done)
 
 
 def splits_of(names: list[str], *, seed: int) -> list[dict[str, list[str]]]:
@@ -257,27 +286,6 @@ def _prepare(
 def _go_on_unless(stopped: Callable[[], bool]) -> None:
     if stopped():
         raise JobFailed("preparing the images was stopped", code=ErrorCode.JOB_STOPPED)
-
-
-def _keep_what_is_done(output: Path, stamps: dict[str, str]) -> dict[str, str]:
-    """Remove cases that are stale or no longer belong; return the stamps of those that stay.
-
-    nnU-Net takes every case that lies in the folder, so what does not belong must go.
-    """
-    recorded = prepared_stamps(output)
-    done = {
-        name: wanted
-        for name, wanted in stamps.items()
-        if recorded.get(name) == wanted
-        and all((output / f"{name}{end}").is_file() for end in _FILES_OF_CASE)
-    }
-    _write_json(_done_file(output), done)
-    kept = {f"{name}{end}" for name in done for end in _FILES_OF_CASE}
-    with disk_errors(output):
-        for entry in output.iterdir():
-            if entry.name not in kept:
-                entry.unlink()
-    return done
 
 
 def _done_file(output: Path) -> Path:

@@ -38,7 +38,7 @@ from app.nnunet import devices, environment
 from app.nnunet.convert import Json, PlanDocument
 from app.nnunet.export import CHECKPOINT
 from app.nnunet.weights import read_checkpoint
-from app.system.atomic import disk_errors, make_folder, sync_folder, write_atomic
+from app.system.atomic import disk_errors, make_folder, move_durable, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -543,11 +543,7 @@ class _Run:
             except RuntimeError as exc:
                 # SimpleITK hides the system's error number.
                 raise JobFailed(f"the segmentation of case {case.name} cannot be written") from exc
-            written = stem.with_name(stem.name + self._dataset["file_ending"])
-            with written.open("rb+") as file:
-                os.fsync(file.fileno())
-            written.replace(target)
-            sync_folder(target.parent)
+            move_durable(stem.with_name(stem.name + self._dataset["file_ending"]), target)
         return tuple(dict.fromkeys((*earlier, *warnings)))
 
     def _preprocess(self, case: Case, coarse: Path | None) -> tuple[torch.Tensor, Json]:

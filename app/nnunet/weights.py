@@ -24,7 +24,7 @@ from app.domain.ids import Digest
 from app.domain.rounds import BlobRef, TensorSpec
 from app.domain.study import Transfer
 from app.federation.transfer import change_manifest, encode
-from app.system.atomic import PRIVATE_FILE, disk_errors, sync_folder
+from app.system.atomic import PRIVATE_FILE, disk_errors, move_durable, sync_folder
 from app.system.tensor_files import TensorFile, TensorFileWriter, check_file, read_manifest
 
 _log = logging.getLogger(__name__)
@@ -100,11 +100,9 @@ def write_tensors(network: torch.nn.Module, path: Path) -> BlobRef:
         try:
             _save(tensors, beside)
             size = beside.stat().st_size
-            with beside.open("r+b") as file:
-                os.fsync(file.fileno())
+            with beside.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            beside.replace(path)
-            sync_folder(path.parent)
+            move_durable(beside, path)
         finally:
             beside.unlink(missing_ok=True)
     return BlobRef(sha256=Digest(digest), size=size)

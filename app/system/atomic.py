@@ -59,6 +59,14 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def move_durable(written: Path, target: Path) -> None:
+    """Put a finished file in the place of `target`: fsync, rename, fsync the folder. Raises OSError."""
+    with written.open("rb+") as file:
+        os.fsync(file.fileno())
+    written.replace(target)
+    sync_folder(target.parent)
+
+
 def write_atomic(path: Path, data: bytes, *, mode: int = PRIVATE_FILE) -> None:
     """Replace `path` by `data`: write beside it, fsync, rename, fsync the folder.
 
