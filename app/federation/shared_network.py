@@ -104,22 +104,14 @@ class _Document(_Form, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 def encode(shared: SharedNetwork) -> bytes:
     """Write the statement as canonical JSON: exactly these bytes leave the site."""
-    form = _form_of(shared.network)
     document = _Document(
-        affine=form.affine,
-        architecture=form.architecture,
-        bias=form.bias,
+        **msgspec.structs.asdict(_form_of(shared.network)),
         cases=shared.cases,
         channel_names=shared.channel_names,
         configuration=shared.configuration,
-        decoder_depth=form.decoder_depth,
-        encoder_depth=form.encoder_depth,
-        features=form.features,
         first_pass=msgspec.UNSET if shared.first_pass is None else _form_of(shared.first_pass),
         format=1,
-        kernels=form.kernels,
         labels=shared.labels,
-        strides=form.strides,
         versions=dict(shared.versions),
     )
     return canonical(msgspec.to_builtins(document))
