@@ -191,24 +191,21 @@ async def stop(study: SampleStudy) -> None:
     from app.control.messages import StopService
     from app.control.server import find_service
 
+    running = {home: one.holder.pid for home in study.services if (one := find_service(home))}
     processes: list[psutil.Process] = []
-    for home in study.services:
-        address = find_service(home)
-        if address is None:
-            continue
+    for pid in running.values():
         with contextlib.suppress(psutil.NoSuchProcess):
-            service = psutil.Process(address.holder.pid)
+            service = psutil.Process(pid)
             processes += (service, *service.children(recursive=True))
-        if home == study.coordinator:
-            continue
+    # The sites first: without its coordinator a site would begin to look for it.
+    coordinator = running.pop(study.coordinator, None)
+    for home in running:
         with contextlib.suppress(FednnunetError):
             async with await ControlClient.connect(home) as client:
                 await client.request(StopService())
-    # The sites first: without its coordinator a site would begin to look for it.
-    address = find_service(study.coordinator)
-    if address is not None:
+    if coordinator is not None:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(address.holder.pid, signal.SIGTERM)
+            os.kill(coordinator, signal.SIGTERM)
     await asyncio.to_thread(psutil.wait_procs, processes, timeout=_END_S)
 
 
