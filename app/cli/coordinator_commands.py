@@ -201,20 +201,20 @@ def _print_status(status: CoordinatorStatus) -> None:
 
 def _place(status: CoordinatorStatus, number: int) -> str:
     """Return which round of which pass and fold a round of the study is."""
-    from app.domain.folds import place_of
+    from app.domain.folds import place_in
 
     if status.folds == status.stages == 1:
         return f"round {number}"
-    return str(place_of(number, rounds=status.rounds, folds=status.folds, stages=status.stages))
+    return str(place_in(status, number))
 
 
 def _short_place(status: CoordinatorStatus, number: int) -> str:
     """Return the same for a narrow column."""
-    from app.domain.folds import place_of
+    from app.domain.folds import place_in
 
     if status.folds == status.stages == 1 or not number:
         return str(number)
-    return place_of(number, rounds=status.rounds, folds=status.folds, stages=status.stages).short
+    return place_in(status, number).short
 
 
 def _say(line: str) -> None:

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from app.domain.folds import place_of
+from app.domain.folds import place_in
 
 if TYPE_CHECKING:
     from app.control.messages import DeviceSample, Snapshot, TrainingView
@@ -132,11 +132,7 @@ def _progress(training: TrainingView) -> RenderableType:
         "Study",
         total=max(1, training.total_epochs * steps),
         completed=max(0, training.epoch - 1) * steps + training.step,
-        detail=str(
-            place_of(
-                training.round, rounds=training.rounds, folds=training.folds, stages=training.stages
-            )
-        ),
+        detail=str(place_in(training, training.round)),
     )
     progress.add_task(
         "Round",

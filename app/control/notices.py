@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.control.messages import Snapshot
-from app.domain.folds import place_of
+from app.domain.folds import place_in, place_of
 
 
 class NoticeKind(enum.Enum):
@@ -80,9 +80,7 @@ def _told(before: Snapshot, after: Snapshot) -> Iterator[Notice]:
     if newest > _newest_round(before) and _same_study(before, after):
         study = after.federation.study
         place = (
-            place_of(newest, rounds=newest, folds=1)
-            if study is None
-            else place_of(newest, rounds=study.rounds, folds=study.folds, stages=study.stages)
+            place_of(newest, rounds=newest, folds=1) if study is None else place_in(study, newest)
         )
         yield Notice(
             kind=NoticeKind.ROUND_DONE,

@@ -9,7 +9,7 @@ the images and from what the first one made of them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 ALL_FOLDS: Final = "all"
 MOST_FOLDS: Final = 5
@@ -108,6 +108,24 @@ class FoldPlace:
 
 
 _PASSES: Final = ("first pass", "second pass")
+
+
+class Course(Protocol):
+    """What a view of a study tells of its length: all `rounds`, its `folds`, passes as `stages`."""
+
+    @property
+    def rounds(self) -> int: ...
+
+    @property
+    def folds(self) -> int: ...
+
+    @property
+    def stages(self) -> int: ...
+
+
+def place_in(course: Course, round_number: int) -> FoldPlace:
+    """Return where a round, counted over the whole study from 1, stands; see `place_of`."""
+    return place_of(round_number, rounds=course.rounds, folds=course.folds, stages=course.stages)
 
 
 def place_of(round_number: int, *, rounds: int, folds: int, stages: int = 1) -> FoldPlace:

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from app.control.messages import FingerprintView, LinkState, Snapshot
 from app.domain.findings import Severity
-from app.domain.folds import place_of
+from app.domain.folds import place_in
 from app.ui.presenters.parts import Fact, failure_of, progress_of
 from app.ui.text import Page, count, duration, length, listed, sentence_case, site_title
 
@@ -305,12 +305,7 @@ def five_steps(snapshot: Snapshot | None, *, reviewed: int = 0) -> tuple[Step, .
             "Finished"
             if finished
             else (
-                place_of(
-                    max(training.round, closed),
-                    rounds=study.rounds,
-                    folds=study.folds,
-                    stages=study.stages,
-                ).title
+                place_in(study, max(training.round, closed)).title
                 if study and training.round
                 else "Not begun"
             )

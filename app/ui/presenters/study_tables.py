@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from app.control.messages import FederationView, SiteRow, StudyView
-from app.domain.folds import place_of
+from app.domain.folds import place_in
 from app.ui import text
 from app.ui.models.rows import Cell, Column, Row, Table, number, words
 from app.ui.text import NOTHING, Tone, duration, figure, listed, moment, sentence_case, site_title
@@ -52,7 +52,7 @@ def _round_words(number: int, study: StudyView | None) -> str:
     """Return a round's number, or the round within its fold, and the pass and fold."""
     if study is None or study.folds == study.stages == 1:
         return str(number)
-    return place_of(number, rounds=study.rounds, folds=study.folds, stages=study.stages).short
+    return place_in(study, number).short
 
 
 def _site_row(site: SiteRow, study: StudyView | None, now: float | None) -> Row:

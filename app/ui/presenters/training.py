@@ -16,7 +16,7 @@ from app.control.messages import (
     Snapshot,
     TrainingView,
 )
-from app.domain.folds import place_of
+from app.domain.folds import place_in
 from app.domain.training import EpochRecord
 from app.ui.models.rows import Table
 from app.ui.presenters.computer import ComputerState, OfferState, offer_of, present_computer
@@ -260,7 +260,7 @@ def _tiles(view: TrainingView, now: float) -> tuple[Tile, ...]:
         begun = (view.epoch - 1) % epochs_per_round
         step = view.step / view.steps_per_epoch if view.steps_per_epoch else 0.0
         within = min(1.0, (begun + step) / epochs_per_round)
-    place = place_of(view.round, rounds=view.rounds, folds=view.folds, stages=view.stages)
+    place = place_in(view, view.round)
     done = f"{round(within * 100)} % of this round trained here"
     if place.fold_words:
         done = f"{sentence_case(place.fold_words)}. {round(within * 100)} % trained here"
@@ -353,7 +353,7 @@ def training_brief(view: TrainingView) -> str:
         return "Training rests by its schedule"
     if view.job is not None and view.job.running and view.round:
         left = f", {duration(view.seconds_left)} left" if view.seconds_left is not None else ""
-        place = place_of(view.round, rounds=view.rounds, folds=view.folds, stages=view.stages)
+        place = place_in(view, view.round)
         return f"Training {place}{left}"
     if view.epochs:
         return f"{sentence_case(count(len(view.epochs), 'epoch'))} trained"
