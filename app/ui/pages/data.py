@@ -9,7 +9,6 @@ from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import (
     QComboBox,
     QHBoxLayout,
-    QLineEdit,
     QMenu,
     QStackedWidget,
     QTabWidget,
@@ -31,6 +30,7 @@ from app.ui.theme import GRID
 from app.ui.widgets.card import Card, FactGrid, page_layout, row_of
 from app.ui.widgets.drop_zone import DropZone
 from app.ui.widgets.empty_state import EmptyState
+from app.ui.widgets.filter_field import filter_field
 from app.ui.widgets.gallery import Gallery
 from app.ui.widgets.labels import BadgeLabel, Button, label, show_text
 from app.ui.widgets.layout_form import LayoutForm
@@ -154,10 +154,7 @@ class DataPage(QWidget):
         layout = QVBoxLayout(tab)
         layout.setContentsMargins(0, GRID, 0, 0)
         layout.setSpacing(GRID)
-        self._words = QLineEdit()
-        self._words.setPlaceholderText("Filter by words, e.g. a case")
-        self._words.setAccessibleName("Filter findings by words")
-        self._words.setClearButtonEnabled(True)
+        self._words = filter_field("Filter by words, e.g. a case", "Filter findings by words")
         self._severity = QComboBox()
         self._severity.setAccessibleName("Filter findings by severity")
         self._severity.addItems([_ALL, *SEVERITY_WORDS.values()])
@@ -188,10 +185,7 @@ class DataPage(QWidget):
         layout = QVBoxLayout(tab)
         layout.setContentsMargins(0, GRID, 0, 0)
         layout.setSpacing(GRID)
-        self._case_words = QLineEdit()
-        self._case_words.setPlaceholderText("Filter by words")
-        self._case_words.setAccessibleName("Filter cases by words")
-        self._case_words.setClearButtonEnabled(True)
+        self._case_words = filter_field("Filter by words", "Filter cases by words")
         show = Button(
             "Show",
             "review",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from PySide6.QtGui import QFontDatabase
-from PySide6.QtWidgets import QCheckBox, QLineEdit, QPlainTextEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QPlainTextEdit, QVBoxLayout, QWidget
 
 from app.control.messages import LogLine
 from app.ui.presenters.training import log_entries, narrowed
 from app.ui.theme import GRID
 from app.ui.widgets.card import row_of
+from app.ui.widgets.filter_field import filter_field
 
 
 class TrainingLog(QWidget):
@@ -19,10 +20,7 @@ class TrainingLog(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, GRID, 0, 0)
         layout.setSpacing(GRID)
-        self.words = QLineEdit()
-        self.words.setPlaceholderText("Filter the log by words")
-        self.words.setAccessibleName("Filter the log by words")
-        self.words.setClearButtonEnabled(True)
+        self.words = filter_field("Filter the log by words", "Filter the log by words")
         self.words.textChanged.connect(self._draw)
         self.troubles = QCheckBox("Warnings and errors only")
         self.troubles.toggled.connect(self._draw)
