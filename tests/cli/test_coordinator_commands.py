@@ -70,17 +70,22 @@ def test_a_folder_without_a_study_is_said(tmp_path, command, capsys):
     assert not (tmp_path / "none").exists()
 
 
+def status_of(bench: Bench, home: str, capsys) -> str:
+    """Return what the command tells of a study that stands as it does on a bench."""
+    store = StudyStore.open(CoordinatorHome(folder=Path(home)).database)
+    store.save(bench.study.save(), 1.0)
+    store.close()
+    assert run(["coordinator", "status", "--home", home]) == DONE
+    return capsys.readouterr().out
+
+
 def test_the_status_of_a_cascade_says_which_pass(home, capsys):
     terms = replace(TERMS, configuration=CASCADE, fold="0-4", rounds=1)
     bench = Bench(terms)
     bench.train("a", "b")
     for _ in range(6):
         bench.average(bench.deliver("a", "b"))
-    store = StudyStore.open(CoordinatorHome(folder=Path(home)).database)
-    store.save(bench.study.save(), 1.0)
-    store.close()
-    assert run(["coordinator", "status", "--home", home]) == DONE
-    told = capsys.readouterr().out
+    told = status_of(bench, home, capsys)
     assert "Second pass, fold 2 of 5, round 1 of 1: waiting for 2 of 2" in " ".join(told.split())
     assert "first pass, fold 5 of 5, round 1 of 1: a, b; training loss" in told
 
@@ -90,10 +95,6 @@ def test_the_status_of_a_study_of_folds_says_which_round_of_which_fold(home, cap
     bench.train("a", "b")
     for _ in range(3):
         bench.average(bench.deliver("a", "b"))
-    store = StudyStore.open(CoordinatorHome(folder=Path(home)).database)
-    store.save(bench.study.save(), 1.0)
-    store.close()
-    assert run(["coordinator", "status", "--home", home]) == DONE
-    told = capsys.readouterr().out
+    told = status_of(bench, home, capsys)
     assert "Fold 2 of 5, round 2 of 2: waiting for 2 of 2" in told
     assert "fold 1 of 5, round 2 of 2: a, b; training loss" in told

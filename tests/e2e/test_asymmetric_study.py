@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 import sys
 import zipfile
 from pathlib import Path
@@ -16,23 +14,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.image_folders import write_image
+from helpers.sample_runs import MODELS, kill, study_of, watch_to_the_models
 from safetensors.numpy import load_file
 
 from app.cli import demo
 from app.cli.demo import SampleStudy
-from app.control.client import ControlClient
 from app.control.coordinator_client import study_status
 from app.control.messages import Snapshot, TrafficView
-from app.control.server import find_service
 from app.coordinator.service import resting_status
 from app.domain.ids import SiteName
-from app.domain.segmentation import ModelKind
 from app.domain.study import Transfer
 from app.federation import shared_network
 from app.federation.alignment import align
 from app.federation.network import Role, manifest
 from app.federation.transfer import change_bytes
-from app.system import sample_study
 
 pytestmark = [
     pytest.mark.nnunet,
@@ -100,24 +95,10 @@ async def run_study(study: SampleStudy) -> dict[str, object]:
         async with asyncio.timeout(900):
             while not (await study_status(study.coordinator)).closed_rounds:  # noqa: ASYNC110
                 await asyncio.sleep(0.2)
-        address = find_service(study.coordinator)
-        os.kill(address.holder.pid, signal.SIGKILL)
-        async with asyncio.timeout(10):
-            while find_service(study.coordinator) is not None:  # noqa: ASYNC110 - another process
-                await asyncio.sleep(0.01)
+        await kill(study.coordinator, patience_s=10)
         await demo.start_coordinator(study)
         async with asyncio.timeout(900):
-            await demo.watch(study)
-            snapshots = {}
-            for name in study.names:
-                async with await ControlClient.connect(study.site(name)) as client:
-                    while not {ModelKind.FINAL, ModelKind.PERSONAL} <= {
-                        model.kind for model in client.snapshot.review.models
-                    }:
-                        async for _ in client.events():
-                            break
-                    snapshots[name] = client.snapshot
-        return snapshots
+            return await watch_to_the_models(study)
     finally:
         await demo.stop(study)
 
@@ -129,12 +110,9 @@ async def run_study(study: SampleStudy) -> dict[str, object]:
 def test_two_sites_of_unlike_depth_and_spacing_share_what_they_have_in_common(
     tmp_path, monkeypatch, transfer
 ):
-    monkeypatch.setenv("FEDNNUNET_HOME", str(tmp_path / "unused"))
     images = tmp_path / "images"
     make_images(images, transfer)
-    for module in (demo, sample_study):
-        monkeypatch.setattr(module, "sample_folder", lambda: images)
-    study = SampleStudy(home=tmp_path / "study")
+    study = study_of(images, tmp_path / "study", monkeypatch)
     snapshots = asyncio.run(run_study(study))
 
     status = resting_status(study.coordinator)
@@ -188,7 +166,6 @@ def test_two_sites_of_unlike_depth_and_spacing_share_what_they_have_in_common(
         assert b"decoder.stages.2" not in content or b"encoder.stages.3" not in content
     for name in study.names:
         models = snapshots[name].review.models
-        kept = (ModelKind.FINAL, ModelKind.PERSONAL)
-        zips = [Path(model.path) for model in models if model.kind in kept]
+        zips = [Path(model.path) for model in models if model.kind in MODELS]
         assert len(zips) == 2
         assert all(zipfile.ZipFile(path).testzip() is None for path in zips)

@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers.image_folders import ImageFolder
+from helpers.sample_runs import MODELS, kill, study_of, watch_to_the_models, zip_of
 from safetensors.numpy import load_file
 
 from app.cli import demo
 from app.cli.demo import SampleStudy
-from app.control.client import ControlClient
 from app.control.coordinator_client import study_status
-from app.control.server import find_service
 from app.coordinator.exporting import export_model
 from app.coordinator.service import resting_status
 from app.coordinator.workspace import artefact_file
@@ -32,7 +29,6 @@ from app.domain.folds import CASCADE, COARSE
 from app.domain.segmentation import ModelKind
 from app.jobs.workspace import Workspace
 from app.site.home import SiteHome
-from app.system import sample_study
 
 pytestmark = [
     pytest.mark.nnunet,
@@ -65,7 +61,6 @@ background = 0
 anterior = 1
 posterior = 2
 """
-KINDS = {ModelKind.FINAL, ModelKind.PERSONAL}
 
 
 def segmented_folder(study: SampleStudy, name: str) -> Path:
@@ -90,31 +85,16 @@ async def run_study(study: SampleStudy) -> tuple[dict[str, object], dict[str, in
             while not segmented(study, "north"):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         killed_after = segmented(study, "north")
-        address = find_service(study.site("north"))
-        os.kill(address.holder.pid, signal.SIGKILL)
+        await kill(study.site("north"), patience_s=60)
         assert len(killed_after) < CASES["north"]
         status = await study_status(study.coordinator)
         assert len(status.closed_rounds) == 5
-        async with asyncio.timeout(60):
-            while find_service(study.site("north")) is not None:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
         await demo.start(study)  # starts what does not run
         async with asyncio.timeout(1500):
-            await demo.watch(study)
-            snapshots = {}
-            for name in study.names:
-                async with await ControlClient.connect(study.site(name)) as client:
-                    while not {model.kind for model in client.snapshot.review.models} >= KINDS:
-                        async for _ in client.events():
-                            break
-                    snapshots[name] = client.snapshot
+            snapshots = await watch_to_the_models(study)
         return snapshots, killed_after
     finally:
         await demo.stop(study)
-
-
-def zip_of(snapshot, kind: ModelKind) -> Path:
-    return next(Path(model.path) for model in snapshot.review.models if model.kind is kind)
 
 
 def assert_holds(weights, averages) -> None:
@@ -130,15 +110,12 @@ def test_both_passes_are_trained_into_one_model(tmp_path, monkeypatch, method):
     # Collected where there is no torch, too.
     from app.nnunet.segmentation import open_model
 
-    monkeypatch.setenv("FEDNNUNET_HOME", str(tmp_path / "unused"))
     images = tmp_path / "images"
     for name, cases in CASES.items():
         folder = ImageFolder(images / name, cases=cases, channel_names=("T1",), shape=(64,) * 3)
         assert folder.cases == cases
     (images / "study.toml").write_text(STUDY.format(method=method))
-    for module in (demo, sample_study):
-        monkeypatch.setattr(module, "sample_folder", lambda: images)
-    study = SampleStudy(home=tmp_path / "study")
+    study = study_of(images, tmp_path / "study", monkeypatch)
     snapshots, killed_after = asyncio.run(run_study(study))
 
     status = resting_status(study.coordinator)
@@ -151,7 +128,7 @@ def test_both_passes_are_trained_into_one_model(tmp_path, monkeypatch, method):
     assert {case: after[case] for case in killed_after} == killed_after
     averages = [load_file(artefact_file(study.coordinator, f"model-{n}")) for n in range(1, 11)]
     for name in study.names:
-        for kind in KINDS:
+        for kind in MODELS:
             zipped = open_model(zip_of(snapshots[name], kind))
             assert zipped.configuration == CASCADE
             assert len(zipped.weights) == len(zipped.first_pass.weights) == 5

@@ -6,26 +6,22 @@ The images are made up and tiny: one or two rounds of one step in each fold.
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers.image_folders import ImageFolder
+from helpers.sample_runs import kill, study_of, watch_to_the_models, zip_of
 from safetensors.numpy import load_file
 
 from app.cli import demo
 from app.cli.demo import SampleStudy
-from app.control.client import ControlClient
 from app.control.coordinator_client import study_status
-from app.control.server import find_service
 from app.coordinator.exporting import export_model
 from app.coordinator.service import resting_status
 from app.coordinator.workspace import artefact_file
 from app.domain.segmentation import ModelKind
-from app.system import sample_study
 
 pytestmark = [
     pytest.mark.nnunet,
@@ -57,7 +53,6 @@ posterior = 2
 """
 HELD_OUT = [3, 2]
 """Of north's six cases the first fold holds out two and the second one; of valley's five one each."""
-KINDS = {ModelKind.FINAL, ModelKind.PERSONAL}
 
 
 async def closed(study: SampleStudy, holds) -> None:
@@ -73,21 +68,10 @@ async def run_study(study: SampleStudy, *, rounds: int = 1) -> dict[str, object]
     try:
         async with asyncio.timeout(400):
             await closed(study, lambda found: len(found) >= rounds)
-        address = find_service(study.site("north"))
-        os.kill(address.holder.pid, signal.SIGKILL)
-        async with asyncio.timeout(30):
-            while find_service(study.site("north")) is not None:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        await kill(study.site("north"))
         await demo.start(study)  # starts what does not run
         async with asyncio.timeout(400):
-            await demo.watch(study)
-            snapshots = {}
-            for name in study.names:
-                async with await ControlClient.connect(study.site(name)) as client:
-                    while not {model.kind for model in client.snapshot.review.models} >= KINDS:
-                        async for _ in client.events():
-                            break
-                    snapshots[name] = client.snapshot
+            snapshots = await watch_to_the_models(study)
             # Every site scores each fold's last average on the cases that the fold held out.
             await closed(study, lambda found: [one.held_out_cases for one in found] == held_out)
         return snapshots
@@ -95,23 +79,16 @@ async def run_study(study: SampleStudy, *, rounds: int = 1) -> dict[str, object]
         await demo.stop(study)
 
 
-def zip_of(snapshot, kind: ModelKind) -> Path:
-    return next(Path(model.path) for model in snapshot.review.models if model.kind is kind)
-
-
 def study_in(
     tmp_path: Path, monkeypatch, *, method: str = "ffe", transfer: str = "fp32", rounds: int = 1
 ) -> SampleStudy:
-    monkeypatch.setenv("FEDNNUNET_HOME", str(tmp_path / "unused"))
     images = tmp_path / "images"
     for name, cases in CASES.items():
         ImageFolder(images / name, cases=cases, channel_names=("T1",), shape=(24, 24, 24))
     (images / "study.toml").write_text(
         STUDY.format(method=method, transfer=transfer, rounds=rounds)
     )
-    for module in (demo, sample_study):
-        monkeypatch.setattr(module, "sample_folder", lambda: images)
-    study = SampleStudy(home=tmp_path / "study")
+    study = study_of(images, tmp_path / "study", monkeypatch)
     assert set(study.names) == set(CASES)
     return study
 

@@ -856,23 +856,25 @@ def test_a_late_site_joins_the_fold_that_runs_and_gets_every_folds_model():
     assert ends == bench.told("a").folds
 
 
+def shares(model: BlobRef, *sites: str) -> tuple[SiteShare, ...]:
+    """Return what an alignment cuts for sites from a model."""
+    return tuple(
+        SiteShare(
+            site=SiteName(site),
+            network=blob(f"fingerprint of {site}"),
+            part=blob(f"part of {site}"),
+            base=blob(f"{site} of {model.sha256}"),
+        )
+        for site in sites
+    )
+
+
 def test_where_networks_differ_each_fold_is_cut_anew_and_its_last_shares_are_kept():
     terms = replace(TERMS, fold="0-1", rounds=1, method=Method.ASYM)
     bench = Bench(terms)
     bench.join("a", "b")
     bench.share("a", "b")
     bench.tell(Begin())
-
-    def shares(model: BlobRef, *sites: str) -> tuple[SiteShare, ...]:
-        return tuple(
-            SiteShare(
-                site=SiteName(site),
-                network=blob(f"fingerprint of {site}"),
-                part=blob(f"part of {site}"),
-                base=blob(f"{site} of {model.sha256}"),
-            )
-            for site in sites
-        )
 
     bench.tell(
         PlanMade(
@@ -979,17 +981,6 @@ def test_where_networks_differ_who_comes_after_a_fold_of_the_first_pass_has_no_p
     bench.join("a", "b")
     bench.share("a", "b")
     bench.tell(Begin())
-
-    def shares(model: BlobRef, *sites: str) -> tuple[SiteShare, ...]:
-        return tuple(
-            SiteShare(
-                site=SiteName(site),
-                network=blob(f"fingerprint of {site}"),
-                part=blob(f"part of {site}"),
-                base=blob(f"{site} of {model.sha256}"),
-            )
-            for site in sites
-        )
 
     bench.tell(
         PlanMade(
