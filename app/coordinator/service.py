@@ -14,7 +14,7 @@ import logging
 import math
 import signal
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Sequence, Set
 from pathlib import Path
 from typing import Final
 
@@ -385,9 +385,10 @@ class CoordinatorService:
             used = {update.weights.sha256 for update in effect.updates} | _files_of(before)
             record = self._study.record
             needed = _files_of((*record.shares, *itertools.chain.from_iterable(record.fold_shares)))
-            for sha256 in used - needed - {model.sha256}:
+            needed |= self._goes_on(effect.round, model)
+            for sha256 in used - needed:
                 self._spool.discard(sha256)
-            self._forget_before(effect.round, effect.base)
+            self._forget_before(effect.round, effect.base, needed)
 
     async def _averaged(self, effect: AverageRound) -> tuple[BlobRef, tuple[SiteShare, ...]]:
         if self._asymmetric:
@@ -487,15 +488,22 @@ class CoordinatorService:
             return None, None
         return messages.Blob(sha256=change[0], size=change[1]), before[0]
 
-    def _forget_before(self, round_number: int, base: BlobRef) -> None:
+    def _goes_on(self, round_number: int, model: BlobRef) -> set[str]:
+        """Return the blobs that the next round goes on from.
+
+        Blobs are named by what they hold. The change to the average of one site has the bytes of that
+        site's update, and a round that changed nothing has the master of the one before.
+        """
+        change = self._store.artefact(f"change-to-{model.sha256}")
+        master = self._store.artefact(f"master-{round_number}")
+        return {model.sha256, *(blob[0] for blob in (change, master) if blob is not None)}
+
+    def _forget_before(self, round_number: int, base: BlobRef, needed: Set[str]) -> None:
         """Remove what only the round that is closed needed: the master before, the last change."""
         change = self._store.artefact(f"change-to-{base.sha256}")
         master = self._store.artefact(f"master-{round_number - 1}")
-        kept = self._store.artefact(f"master-{round_number}")
-        # A round that changed nothing has the master of the one before.
-        needed = {base.sha256} | (set() if kept is None else {kept[0]})
         for blob in (change, master):
-            if blob is not None and blob[0] not in needed:
+            if blob is not None and blob[0] not in needed | {base.sha256}:
                 self._spool.discard(blob[0])
 
     async def _averaging_failed(

@@ -116,6 +116,7 @@ class PlannedSite(PlayedSite):
         self.installed = {"nnunetv2": "2.8.1"}
         self.trained: list[tuple[int, int]] = []
         self.transfer = Transfer.FP32
+        self.step = np.float32(CASES[name] / 8)
         self.dice: dict[int, float] = {}
         self.fetched: list[str] = []
         self.fold_cases: tuple[int, ...] = ()
@@ -161,7 +162,7 @@ class PlannedSite(PlayedSite):
     async def _train(self, wish: Directive, base: Blob) -> None:
         await self._fetch(wish, base)
         tensors = load_file(self.folder / "base.safetensors")
-        step = np.float32(CASES[self.name])
+        step = self.step
         if self.transfer is Transfer.FP32:
             trained = {name: tensor + step for name, tensor in tensors.items()}
         else:
@@ -233,7 +234,7 @@ def expected_model(folder: Path, rounds: int, first: str = "initial") -> dict[st
     total = sum(CASES.values())
     for _ in range(rounds):
         for name, tensor in tensors.items():
-            exact = sum((tensor + np.float32(n)).astype(np.float64) * n for n in CASES.values())
+            exact = sum((tensor + np.float32(n / 8)).astype(np.float64) * n for n in CASES.values())
             tensors[name] = (exact / total).astype(np.float32)
     return tensors
 
@@ -308,6 +309,23 @@ async def test_a_study_of_rounded_changes_ends_with_the_exact_average(
     assert gone
     assert not any((spool / store.artefact(name)[0]).exists() for name in gone)
     store.close()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("transfer", [Transfer.FP16, Transfer.INT8])
+async def test_a_change_with_the_bytes_of_an_update_is_kept_for_the_sites(
+    tmp_path, unused_tcp_port, transfer
+):
+    """As in a study of one site: its update is the change to the average of that update alone."""
+    made = dataclasses.replace(terms(transfer=transfer), rounds=3)
+    folder = make_study(tmp_path, unused_tcp_port, made)
+    async with serving(folder, unused_tcp_port, PlayedRunner(play)), joined(tmp_path) as sites:
+        for site in sites.values():
+            site.transfer, site.step = transfer, np.float32(1)
+        await until(lambda: has_model(sites))
+    for site in sites.values():
+        assert site.refusals == []
+        assert site.fetched == ["whole", "change", "change"]
 
 
 @pytest.mark.asyncio
