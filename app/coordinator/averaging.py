@@ -149,8 +149,10 @@ def write_published(
                 change.write(spec.name, exact.read(spec.name))
                 model.write(spec.name, exact.read(spec.name))
                 continue
-            old = before.read(spec.name).astype(np.float32)
-            parts, made = encode(spec, exact.read(spec.name).astype(np.float32) - old, transfer)
+            old = before.read(spec.name).astype(np.float32, copy=False)
+            wanted = exact.read(spec.name).astype(np.float32, copy=False)
+            wanted -= old
+            parts, made = encode(spec, wanted, transfer)
             for name, part in parts.items():
                 change.write(name, part)
             made += old

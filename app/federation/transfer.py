@@ -2,8 +2,9 @@
 
 A site sends the difference between its weights and the model that it trained from; the coordinator
 sends the difference between two models that sites train from. Differences are small and need few
-bits. FP16 rounds each of them to a half-precision number. INT8 divides blocks of `BLOCK` weights by
-their largest value and keeps 8 bits of each.
+bits. FP16 multiplies each of them by 1024 and rounds it to a half-precision number: changes of late
+training would else be subnormal halves, which have few bits and which processors convert ten times
+slower. INT8 divides blocks of `BLOCK` weights by their largest value and keeps 8 bits of each.
 
 Whoever rounds keeps the remainder and adds it to what it sends next (error feedback: Seide et al.
 2014, section 3.1; Karimireddy et al. 2019, algorithm 1; in both directions: Tang et al. 2019,
@@ -34,8 +35,19 @@ BLOCK: Final = 2048
 """Weights that share a scale: 0.2 % more bytes. Within a tensor sizes differ by channel."""
 _STEPS: Final = 127
 _SCALE: Final = "scale of "
-_LARGEST_HALF: Final = 65504.0
+_HALF_UNIT: Final = np.float32(2**-10)
+"""What a half of 1.0 stands for. A power of two: multiplying by it is exact."""
+_LARGEST_CHANGE: Final = np.float32(8)
+"""No weight changes by more in a round; one that did would arrive in several. As a half it is below
+the largest value that receivers take (`app.wire.tensors`)."""
 _DTYPES: Final = {Transfer.FP16: "F16", Transfer.INT8: "I8"}
+
+_SMALLEST_NORMAL_HALF: Final = np.float32(2**-14)
+"""Smaller ones stay in the remainder: changes below 6e-8."""
+_WITHOUT_COPIES_OF_THE_SIGN: Final = np.uint32(0x8FFFE000).astype(np.int32)
+_FROM_MOVED_BITS: Final = np.float32(2**112) * _HALF_UNIT
+_AT_A_TIME: Final = 1 << 15
+"""Values converted at a time, so that each step finds them in the processor's own cache."""
 
 
 def change_manifest(
@@ -93,8 +105,8 @@ def encode(
     The remainder to keep is `change` less the second. `change` is finite, float32, of any shape.
     """
     if transfer is Transfer.FP16:
-        half = np.clip(change, -_LARGEST_HALF, _LARGEST_HALF).astype("<f2")
-        return {spec.name: half}, half.astype(np.float32)
+        half = _to_halves(change)
+        return {spec.name: half}, _from_halves(half)
     if transfer is not Transfer.INT8:
         raise OurMistake("a change is sent in fp16 or int8")
     blocks = _in_blocks(change)
@@ -113,7 +125,7 @@ def decode(
     """Return one tensor's change from its parts; `read` raises KeyError where one is missing."""
     values = read(spec.name)
     if transfer is Transfer.FP16:
-        return values.astype(np.float32)
+        return _from_halves(values)
     return _decoded(values, read(scale_name(spec)))
 
 
@@ -159,6 +171,40 @@ def _in_blocks(values: NDArray[np.float32]) -> NDArray[np.float32]:
     flat = values.reshape(-1)
     missing = -flat.size % BLOCK
     return np.pad(flat, (0, missing)).reshape(-1, BLOCK)
+
+
+def _to_halves(change: NDArray[np.float32]) -> NDArray[np.float16]:
+    halves = np.empty(change.shape, "<f2")
+    source, target = change.reshape(-1), halves.reshape(-1)
+    units = np.empty(min(source.size, _AT_A_TIME), np.float32)
+    for start in range(0, source.size, _AT_A_TIME):
+        part = source[start : start + _AT_A_TIME]
+        block = units[: part.size]
+        np.clip(part, -_LARGEST_CHANGE, _LARGEST_CHANGE, out=block)
+        block /= _HALF_UNIT
+        np.copyto(block, 0, where=np.abs(block) < _SMALLEST_NORMAL_HALF)
+        target[start : start + _AT_A_TIME] = block
+    return halves
+
+
+def _from_halves(halves: NDArray[Any]) -> NDArray[np.float32]:
+    """Return the changes that halves stand for.
+
+    numpy converts them one by one. By their bits they are converted many at once: a half's exponent
+    and fraction, moved to where a single's are, make it times 2 to the power of -112 (F. Giesen,
+    "half to float, done quick"), subnormal halves, too. Infinity and NaN, which no receiver takes,
+    become large numbers.
+    """
+    changes = np.empty(halves.shape, np.float32)
+    source, target = halves.view("<i2").reshape(-1), changes.reshape(-1)
+    for start in range(0, source.size, _AT_A_TIME):
+        block = target[start : start + _AT_A_TIME]
+        bits = block.view(np.int32)
+        bits[...] = source[start : start + _AT_A_TIME]
+        bits <<= 13
+        bits &= _WITHOUT_COPIES_OF_THE_SIGN
+        block *= _FROM_MOVED_BITS
+    return changes
 
 
 def _decoded(values: NDArray[Any], scales: NDArray[Any]) -> NDArray[np.float32]:

@@ -62,6 +62,7 @@ from app.nnunet.stock_trainer import end_augmenters, make_trainer
 from app.nnunet.weights import (
     CheckpointDamaged,
     all_finite,
+    keep_tensors,
     manifest,
     plain,
     read_checkpoint,
@@ -355,7 +356,7 @@ class TrainingSession:
             )
         )
         if command.own is not None:
-            write_tensors(network, Path(command.own))
+            keep_tensors(network, Path(command.own))
         return update
 
     def close(self) -> None:

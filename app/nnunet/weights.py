@@ -8,13 +8,15 @@ so every alias and the optimizer see them.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -91,6 +93,22 @@ def write_tensors(network: torch.nn.Module, path: Path) -> BlobRef:
     Raises:
         SetupProblem: the disk is full or the place is forbidden; an older file is untouched.
     """
+    with _written_beside(network, path) as beside:
+        size = beside.stat().st_size
+        with beside.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return BlobRef(sha256=Digest(digest), size=size)
+
+
+def keep_tensors(network: torch.nn.Module, path: Path) -> None:
+    """Write what nobody asks a digest of as `write_tensors` does."""
+    with _written_beside(network, path):
+        pass
+
+
+@contextlib.contextmanager
+def _written_beside(network: torch.nn.Module, path: Path) -> Iterator[Path]:
+    """Write the tensors beside `path`; the file is put there, durably, when the block ends well."""
     tensors = {
         name: tensor.detach().to("cpu").contiguous()
         for name, tensor in unique_tensors(network).items()
@@ -99,13 +117,10 @@ def write_tensors(network: torch.nn.Module, path: Path) -> BlobRef:
     with disk_errors(path):
         try:
             _save(tensors, beside)
-            size = beside.stat().st_size
-            with beside.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            yield beside
             move_durable(beside, path)
         finally:
             beside.unlink(missing_ok=True)
-    return BlobRef(sha256=Digest(digest), size=size)
 
 
 def write_changes(
@@ -122,7 +137,8 @@ def write_changes(
     """Write how the network's tensors differ from `base`, rounded, as `app.federation.transfer` says.
 
     What rounding took away before is added first; what it takes now is written to `remainder`. A
-    remainder that is damaged or of another network counts as none: it is worth less than a round.
+    remainder that is damaged or of another network counts as none: it is worth less than a round,
+    so it is not forced to the disk either.
     With `sent` only these tensors are written; those of them in `whole` as they are, without a
     remainder.
 
@@ -144,20 +160,22 @@ def write_changes(
         try:
             with (
                 TensorFileWriter(part, change_manifest(specs, transfer, whole)) as output,
-                TensorFileWriter(rest, rounded) as kept,
+                TensorFileWriter(rest, rounded, durable=False) as kept,
             ):
                 for spec in specs:
                     value = tensors[spec.name].detach().to("cpu").numpy()
                     if spec.name in whole:
                         output.write(spec.name, value)
                         continue
-                    change = value - before.read(spec.name)
+                    change = before.read(spec.name).astype(np.float32, copy=False)
+                    np.subtract(value, change, out=change)
                     if spec.name in owed:
-                        change += owed[spec.name].read(spec.name)
+                        change += owed[spec.name].read(spec.name).astype(np.float32, copy=False)
                     parts, made = encode(spec, change, transfer)
                     for name, values in parts.items():
                         output.write(name, values)
-                    kept.write(spec.name, change - made)
+                    change -= made
+                    kept.write(spec.name, change)
             size = part.stat().st_size
             with part.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()

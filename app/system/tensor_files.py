@@ -64,16 +64,16 @@ class TensorFile:
 class TensorFileWriter:
     """Writes a safetensors file of `manifest` at `path`, its tensors in any order, each once.
 
-    Used as a context manager; the file is durable when the block ends well. A block that fails
-    leaves half a file: write beside, then rename.
+    Used as a context manager; the file is durable when the block ends well, unless it need not be.
+    A block that fails leaves half a file: write beside, then rename.
 
     Raises:
         OSError: the disk refuses.
         OurMistake: a tensor has another shape or type than the manifest's, or one was left out.
     """
 
-    def __init__(self, path: Path, manifest: Sequence[TensorSpec]) -> None:
-        self._path = path
+    def __init__(self, path: Path, manifest: Sequence[TensorSpec], *, durable: bool = True) -> None:
+        self._path, self._durable = path, durable
         header = header_bytes(manifest)
         self._places: dict[str, tuple[TensorSpec, int]] = {}
         position = len(header)
@@ -99,7 +99,8 @@ class TensorFileWriter:
             if self._places:
                 raise OurMistake(f"the tensor {next(iter(self._places))} was not written")
             self._file.flush()
-            os.fsync(self._file.fileno())
+            if self._durable:
+                os.fsync(self._file.fileno())
 
     def write(self, name: str, tensor: npt.NDArray[Any]) -> None:
         """Put one tensor in its place."""

@@ -36,6 +36,8 @@ _DTYPES: Final[Mapping[str, np.dtype[Any]]] = MappingProxyType(
         "I64": np.dtype("<i8"),
     }
 )
+_HALF_BYTES: Final = 2
+_WITHOUT_SIGN: Final = np.uint16(0x7FFF)
 _METADATA: Final = "__metadata__"
 _MAX_METADATA: Final = 4096
 _BLOCK: Final = 1 << 20
@@ -172,15 +174,29 @@ def _check_values(read: Read, data_start: int, entry: TensorEntry, largest: floa
             raise _refused(f"the file ends within {_quoted(entry.spec.name)}")
         if dtype.kind != "f":
             continue
-        values = np.frombuffer(data, dtype)
-        # One pass each without a copy; NaN comes through `max` and fails every comparison.
-        with np.errstate(invalid="ignore"):
-            highest, lowest = float(values.max()), float(values.min())
+        highest, lowest = _extremes(data, dtype)
         if not (math.isfinite(highest) and math.isfinite(lowest)):
             raise _refused(f"{_quoted(entry.spec.name)} holds a value that is not a number")
         if highest > largest or lowest < -largest:
             worst = max(highest, -lowest)
             raise _refused(f"{_quoted(entry.spec.name)} holds {worst:.3g}, more than {largest:.3g}")
+
+
+def _extremes(data: bytes, dtype: np.dtype[Any]) -> tuple[float, float]:
+    """Return the highest and the lowest value, or for halves the largest with either sign.
+
+    NaN comes through.
+    """
+    if dtype.itemsize == _HALF_BYTES:
+        # numpy compares halves one by one, in software. Without their sign their bits have the order
+        # of their values, infinity and NaN above all.
+        largest = (np.frombuffer(data, "<u2") & _WITHOUT_SIGN).max()
+        magnitude = float(largest.view(np.float16))
+        return magnitude, -magnitude
+    values = np.frombuffer(data, dtype)
+    # One pass each without a copy.
+    with np.errstate(invalid="ignore"):
+        return float(values.max()), float(values.min())
 
 
 def _entry(name: str, value: object) -> TensorEntry:

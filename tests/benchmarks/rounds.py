@@ -181,7 +181,13 @@ async def be_site(home: Path, invitation: Path, data: Path, share: float, train_
         UpdateWritten,
     )
     from app.jobs.spec import Finish
-    from app.nnunet.weights import read_into, unique_tensors, write_changes, write_tensors
+    from app.nnunet.weights import (
+        keep_tensors,
+        read_into,
+        unique_tensors,
+        write_changes,
+        write_tensors,
+    )
     from app.site.joining import join_study
     from app.site.service import NetworkConnections, SiteService, open_site
     from app.system.clock import SystemClock
@@ -219,7 +225,7 @@ async def be_site(home: Path, invitation: Path, data: Path, share: float, train_
                 }  # fmt: skip
                 running.tell(UpdateWritten(**facts))
                 if command.own is not None:
-                    await asyncio.to_thread(write_tensors, network, Path(command.own))
+                    await asyncio.to_thread(keep_tensors, network, Path(command.own))
                 record = epoch_record(command.round, command.start_epoch + 1)
                 running.tell(EpochEnded(record=record))
                 running.tell(RoundTrained(**facts, cases=4, epochs=(record,)))

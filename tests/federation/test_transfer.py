@@ -30,7 +30,8 @@ def spec_of(array):
     return TensorSpec(name="w", shape=array.shape)
 
 
-FINITE = st.floats(-1e3, 1e3, width=32)
+# A half carries changes up to 8; see the test of absurd ones for what is larger.
+FINITE = st.floats(-8, 8, width=32)
 
 
 @pytest.mark.parametrize("transfer", ROUNDED)
@@ -61,6 +62,37 @@ def test_no_change_is_no_change_and_an_absurd_one_stays_finite(transfer):
     parts, made = encode(spec_of(change), change, transfer)
     assert np.isfinite(made).all()
     assert all(np.isfinite(part.astype(np.float64)).all() for part in parts.values())
+
+
+def test_every_half_comes_back_as_what_it_stands_for():
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    halves = halves[np.isfinite(halves)]
+    made = decode(spec_of(halves), {"w": halves}.__getitem__, Transfer.FP16)
+    assert (made == halves.astype(np.float64) / 1024).all()
+    assert (np.signbit(made) == np.signbit(halves)).all()
+
+
+def test_changes_of_late_training_keep_all_bits_of_a_half():
+    # Converted as they are, such changes would be multiples of 6e-8.
+    change = np.random.default_rng(3).normal(scale=1e-6, size=100_000).astype(np.float32)
+    parts, made = encode(spec_of(change), change, Transfer.FP16)
+    large = np.abs(change) > 1e-7
+    assert large.mean() > 0.9
+    assert (np.abs(made - change) <= np.abs(change) / 2048)[large].all()
+    # None is a subnormal half: those are slow, and some computers take them for zero.
+    sent = np.abs(parts["w"].astype(np.float32))
+    assert sent[sent > 0].min() >= np.finfo(np.float16).smallest_normal
+
+
+def test_what_is_too_large_or_too_small_for_a_half_arrives_later():
+    wanted = np.float32([-30.0, 3e-8])
+    arrived, owed = np.zeros(2, np.float32), np.zeros(2, np.float32)
+    for number in range(4):
+        change = owed + (wanted if number == 0 else np.float32([0, 3e-8]))
+        made = encode(spec_of(change), change, Transfer.FP16)[1]
+        arrived, owed = arrived + made, change - made
+    assert arrived[0] == -30.0
+    assert abs(arrived[1] - 4 * 3e-8) <= 6e-8
 
 
 def test_sizes_are_a_half_and_a_quarter():

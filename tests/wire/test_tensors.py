@@ -107,6 +107,29 @@ def test_a_hostile_file_is_refused_with_a_sentence(name):
         assert str(caught.value) == sentence
 
 
+HALF = (TensorSpec(name="w", shape=(3,), dtype="F16"),)
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (float("nan"), "“w” holds a value that is not a number"),
+        (float("inf"), "“w” holds a value that is not a number"),
+        (float("-inf"), "“w” holds a value that is not a number"),
+        (-20000.0, "“w” holds 2e+04, more than 1e+04"),
+        (20000.0, "“w” holds 2e+04, more than 1e+04"),
+    ],
+)
+def test_halves_are_looked_at_too(value, sentence):
+    def halves(*values):
+        return raw({"w": tensor("F16", [3], 0, 6)}, struct.pack("<3e", *values))
+
+    assert check(halves(-9000.0, 1e-7, -0.0), HALF).tensors[0].spec == HALF[0]
+    with pytest.raises(PeerMistake) as caught:
+        check(halves(0.5, value, -1.0), HALF)
+    assert str(caught.value) == sentence
+
+
 def test_hostile_headers_are_refused_in_50_ms_and_2_mib():
     many = b",".join(
         b'"%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}' % n for n in range(20_000)
