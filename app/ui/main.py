@@ -41,8 +41,8 @@ logger = logging.getLogger(__name__)
 
 
 _WAKE_MS: Final = 500
-_SETTLE_MS: Final = 100
-"""After the first frame: what is not seen comes when the page is."""
+_SETTLE_MS: Final = 250
+"""After the first frame, or the page that somebody went on to: what is not seen comes when that is."""
 _START_MS: Final = 10_000
 _FIRST_WORD_S: Final = 0.5
 """How long the first frame may wait for a service; one that runs answers within a fraction of this."""
@@ -90,10 +90,7 @@ def main(
     bridge.await_first(_FIRST_WORD_S)
     # Whether or not the window is ever painted (it may come up hidden).
     QTimer.singleShot(_START_MS, end_start)
-    settling = QTimer(window)
-    settling.setSingleShot(True)
-    settling.timeout.connect(lambda: sites.settle(home))
-    window.first_frame_shown.connect(lambda: settling.start(_SETTLE_MS))
+    settle_when_seen(window, lambda: sites.settle(home))
     if sys.platform == "darwin":
         # Elsewhere nobody sends files, and a filter is called for thousands of events.
         application.installEventFilter(sites)
@@ -104,6 +101,22 @@ def main(
     finally:
         window.remember_place()
         sites.close()
+
+
+def settle_when_seen(window: Window, settle: Callable[[], None]) -> QTimer:
+    """Call `settle` once, a while after the first frame or the page that somebody went on to."""
+    settling = QTimer(window)
+    settling.setSingleShot(True)
+    settling.setInterval(_SETTLE_MS)
+    settling.timeout.connect(settle)
+
+    def wait_again() -> None:
+        if settling.isActive():
+            settling.start()
+
+    window.first_frame_shown.connect(settling.start)
+    window.page_opened.connect(wait_again)
+    return settling
 
 
 def _handed_over(home: Path, invitation: Path | None) -> bool:

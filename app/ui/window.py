@@ -168,6 +168,7 @@ class Window(QMainWindow):
     """Shows one site; `attach` gives it the desk of that site, before or after it is shown."""
 
     first_frame_shown = Signal()
+    page_opened = Signal()
 
     site_chosen = Signal(int)
     """Another site was chosen in the header; whoever made this window attaches its desk."""
@@ -281,6 +282,7 @@ class Window(QMainWindow):
         self._stack.setCurrentWidget(self._pages[page])
         self.navigation.choose(page)
         self._draw()
+        self.page_opened.emit()
 
     def page_widget(self, page: Page) -> QWidget:
         """Return a page's widget, made if need be."""

@@ -2,8 +2,8 @@
 
 What "live" counts and how is said in `window_beside_training.py`, which prints the figures: on an idle
 computer the window rests at 1 % of a core. The limits here leave room for what other tests take from
-caches and clocks, so ratios of processor time are asserted, of medians of windows opened in turns: a live
-page is there in 2.4 to 2.6 times an empty window. They catch a page that redraws what did not change, and a
+caches and clocks, so ratios of processor time are asserted, of windows opened in turns: a live
+page is there in 2.4 to 2.9 times an empty window. They catch a page that redraws what did not change, and a
 library that is loaded before the page is there.
 """
 

@@ -15,7 +15,14 @@ from PySide6.QtCore import QSettings, QTimer
 from app.control.messages import Snapshot
 from app.system.paths import WINDOW_SOCKET
 from app.ui import main as main_module
-from app.ui.main import Sites, chosen_theme, closing_on_interrupt, start_service
+from app.ui.main import (
+    Sites,
+    chosen_theme,
+    closing_on_interrupt,
+    settle_when_seen,
+    start_service,
+)
+from app.ui.text import Page
 from app.ui.theme import Theme
 
 BARE = """
@@ -236,6 +243,24 @@ def test_the_tray_tells_what_was_known_before_it_was_there(
     assert notifiers[0].told == []
     assert notifiers[0].states == ["Training round 3 of 6, 38 s left"]
     sites.close()
+
+
+def test_what_can_wait_waits_for_the_page_that_somebody_went_on_to(open_window):
+    window = open_window(None).window
+    settled = []
+    timer = settle_when_seen(window, lambda: settled.append(True))
+    window.go_to(Page.DATA)
+    assert not timer.isActive()
+    window.first_frame_shown.emit()
+    first = timer.timerId()
+    window.go_to(Page.TRAINING)
+    assert timer.isActive()
+    assert timer.timerId() != first
+    timer.timeout.emit()
+    timer.stop()
+    window.go_to(Page.DATA)
+    assert not timer.isActive()
+    assert settled == [True]
 
 
 @pytest.mark.parametrize("new", [False, True])
