@@ -46,7 +46,7 @@ def test_in_a_study_of_folds_the_round_is_that_of_its_fold():
     assert tiles["Round"].detail.startswith("Fold 2 of 3. ")
     assert tiles["Epoch"].value == "6 of 12"
     assert training_brief(snapshots.folds().training).startswith(
-        "Training fold 2 of 3, round 1 of 2"
+        "Training: fold 2 of 3, round 1 of 2"
     )
 
 
@@ -56,7 +56,7 @@ def test_in_a_cascade_the_round_is_that_of_its_pass_and_fold():
     assert tiles["Round"].value == "1 of 1"
     assert tiles["Round"].detail.startswith("First pass, fold 3 of 3. ")
     assert training_brief(snapshots.cascade().training).startswith(
-        "Training first pass, fold 3 of 3, round 1 of 1"
+        "Training: first pass, fold 3 of 3, round 1 of 1"
     )
 
 
