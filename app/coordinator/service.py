@@ -14,7 +14,7 @@ import logging
 import math
 import signal
 import sys
-from collections.abc import Coroutine, Sequence, Set
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -381,14 +381,7 @@ class CoordinatorService:
                     round=effect.round, attempt=effect.attempt, model=model, shares=shares
                 )
             )
-            # The average is durable and announced: what went into it is not needed again.
-            used = {update.weights.sha256 for update in effect.updates} | _files_of(before)
-            record = self._study.record
-            needed = _files_of((*record.shares, *itertools.chain.from_iterable(record.fold_shares)))
-            needed |= self._goes_on(effect.round, model)
-            for sha256 in used - needed:
-                self._spool.discard(sha256)
-            self._forget_before(effect.round, effect.base, needed)
+            self._forget_before(effect, model, before)
 
     async def _averaged(self, effect: AverageRound) -> tuple[BlobRef, tuple[SiteShare, ...]]:
         if self._asymmetric:
@@ -429,9 +422,9 @@ class CoordinatorService:
             return
         state = await asyncio.to_thread(self._spool.keep_file, files.keeps)
         self._store.keep_artefact(f"server-{effect.round}", state.sha256, state.size)
-        old = self._store.artefact(f"server-{effect.round - 2}")
-        if old is not None and old[0] != state.sha256:
-            self._spool.discard(old[0])
+        old = self._kept_as(f"server-{effect.round - 2}")
+        for sha256 in old - self._kept_as(f"server-{effect.round - 1}", f"server-{effect.round}"):
+            self._spool.discard(sha256)
 
     async def _average_of(self, effect: AverageRound) -> BlobRef:
         """Average, and return the model that sites get; doing it again gives the same."""
@@ -488,23 +481,28 @@ class CoordinatorService:
             return None, None
         return messages.Blob(sha256=change[0], size=change[1]), before[0]
 
-    def _goes_on(self, round_number: int, model: BlobRef) -> set[str]:
-        """Return the blobs that the next round goes on from.
+    def _forget_before(
+        self, effect: AverageRound, model: BlobRef, before: Sequence[SiteShare]
+    ) -> None:
+        """Remove what went into an average that is durable and announced, and what was there for it.
 
-        Blobs are named by what they hold. The change to the average of one site has the bytes of that
-        site's update, and a round that changed nothing has the master of the one before.
+        Blobs are named by what they hold, so one may still be needed as something else: the change to
+        the average of one site has the bytes of that site's update, and a round that changed nothing
+        has the master of the one before.
         """
-        change = self._store.artefact(f"change-to-{model.sha256}")
-        master = self._store.artefact(f"master-{round_number}")
-        return {model.sha256, *(blob[0] for blob in (change, master) if blob is not None)}
+        number, record = effect.round, self._study.record
+        used = self._kept_as(f"change-to-{effect.base.sha256}", f"master-{number - 1}")
+        used |= _files_of(before) | {update.weights.sha256 for update in effect.updates}
+        needed = self._kept_as(f"change-to-{model.sha256}", f"master-{number}")
+        needed |= {model.sha256, effect.base.sha256}
+        needed |= _files_of((*record.shares, *itertools.chain.from_iterable(record.fold_shares)))
+        for sha256 in used - needed:
+            self._spool.discard(sha256)
 
-    def _forget_before(self, round_number: int, base: BlobRef, needed: Set[str]) -> None:
-        """Remove what only the round that is closed needed: the master before, the last change."""
-        change = self._store.artefact(f"change-to-{base.sha256}")
-        master = self._store.artefact(f"master-{round_number - 1}")
-        for blob in (change, master):
-            if blob is not None and blob[0] not in needed | {base.sha256}:
-                self._spool.discard(blob[0])
+    def _kept_as(self, *names: str) -> set[str]:
+        """Return the digests of those artefacts that there are."""
+        found = (self._store.artefact(name) for name in names)
+        return {artefact[0] for artefact in found if artefact is not None}
 
     async def _averaging_failed(
         self, effect: AverageRound, sentence: str, site: SiteName | None

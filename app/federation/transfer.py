@@ -40,14 +40,13 @@ _HALF_UNIT: Final = np.float32(2**-10)
 _LARGEST_CHANGE: Final = np.float32(8)
 """No weight changes by more in a round; one that did would arrive in several. As a half it is below
 the largest value that receivers take (`app.wire.tensors`)."""
-_DTYPES: Final = {Transfer.FP16: "F16", Transfer.INT8: "I8"}
-
 _SMALLEST_NORMAL_HALF: Final = np.float32(2**-14)
 """Smaller ones stay in the remainder: changes below 6e-8."""
 _WITHOUT_COPIES_OF_THE_SIGN: Final = np.uint32(0x8FFFE000).astype(np.int32)
 _FROM_MOVED_BITS: Final = np.float32(2**112) * _HALF_UNIT
 _AT_A_TIME: Final = 1 << 15
 """Values converted at a time, so that each step finds them in the processor's own cache."""
+_DTYPES: Final = {Transfer.FP16: "F16", Transfer.INT8: "I8"}
 
 
 def change_manifest(

@@ -9,7 +9,6 @@ so every alias and the optimizer see them.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -27,6 +26,7 @@ from app.domain.rounds import BlobRef, TensorSpec
 from app.domain.study import Transfer
 from app.federation.transfer import change_manifest, encode
 from app.system.atomic import PRIVATE_FILE, disk_errors, move_durable, sync_folder
+from app.system.partial_files import file_sha256
 from app.system.tensor_files import TensorFile, TensorFileWriter, check_file, read_manifest
 
 _log = logging.getLogger(__name__)
@@ -94,16 +94,17 @@ def write_tensors(network: torch.nn.Module, path: Path) -> BlobRef:
         SetupProblem: the disk is full or the place is forbidden; an older file is untouched.
     """
     with _written_beside(network, path) as beside:
-        size = beside.stat().st_size
-        with beside.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return BlobRef(sha256=Digest(digest), size=size)
+        return _reference(beside)
 
 
 def keep_tensors(network: torch.nn.Module, path: Path) -> None:
     """Write what nobody asks a digest of as `write_tensors` does."""
     with _written_beside(network, path):
         pass
+
+
+def _reference(path: Path) -> BlobRef:
+    return BlobRef(sha256=Digest(file_sha256(path)), size=path.stat().st_size)
 
 
 @contextlib.contextmanager
@@ -176,16 +177,14 @@ def write_changes(
                         output.write(name, values)
                     change -= made
                     kept.write(spec.name, change)
-            size = part.stat().st_size
-            with part.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            update = _reference(part)
             rest.replace(remainder)
             part.replace(path)
             sync_folder(path.parent)
         finally:
             part.unlink(missing_ok=True)
             rest.unlink(missing_ok=True)
-    return BlobRef(sha256=Digest(digest), size=size)
+    return update
 
 
 def _remainder(path: Path | None, specs: Sequence[TensorSpec]) -> dict[str, TensorFile]:

@@ -174,29 +174,24 @@ def _check_values(read: Read, data_start: int, entry: TensorEntry, largest: floa
             raise _refused(f"the file ends within {_quoted(entry.spec.name)}")
         if dtype.kind != "f":
             continue
-        highest, lowest = _extremes(data, dtype)
-        if not (math.isfinite(highest) and math.isfinite(lowest)):
+        worst = _magnitude(data, dtype)
+        if not math.isfinite(worst):
             raise _refused(f"{_quoted(entry.spec.name)} holds a value that is not a number")
-        if highest > largest or lowest < -largest:
-            worst = max(highest, -lowest)
+        if worst > largest:
             raise _refused(f"{_quoted(entry.spec.name)} holds {worst:.3g}, more than {largest:.3g}")
 
 
-def _extremes(data: bytes, dtype: np.dtype[Any]) -> tuple[float, float]:
-    """Return the highest and the lowest value, or for halves the largest with either sign.
-
-    NaN comes through.
-    """
+def _magnitude(data: bytes, dtype: np.dtype[Any]) -> float:
+    """Return the largest value without its sign; NaN when one of them is."""
     if dtype.itemsize == _HALF_BYTES:
         # numpy compares halves one by one, in software. Without their sign their bits have the order
         # of their values, infinity and NaN above all.
         largest = (np.frombuffer(data, "<u2") & _WITHOUT_SIGN).max()
-        magnitude = float(largest.view(np.float16))
-        return magnitude, -magnitude
+        return float(largest.view(np.float16))
     values = np.frombuffer(data, dtype)
-    # One pass each without a copy.
+    # One pass each without a copy; NaN comes through all three.
     with np.errstate(invalid="ignore"):
-        return float(values.max()), float(values.min())
+        return float(np.maximum(values.max(), -values.min()))
 
 
 def _entry(name: str, value: object) -> TensorEntry:

@@ -235,14 +235,14 @@ def measure(*, epochs: int, seconds: float, starts: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="window-") as scratch:
         home, settings = Path(scratch) / "site", Path(scratch) / "settings"
 
-        def open_ours(first: str, *, rest_s: float = 0) -> dict[str, float]:
+        def ours(first: str, *, rest_s: float = 0) -> dict[str, float]:
             return run(OURS, str(home), str(rest_s), first, str(epochs), settings=settings)
 
         with played(home, epochs=epochs):
             starting: dict[str, Callable[[], dict[str, float]]] = {
                 "bare": lambda: run(BARE, settings=settings),
-                "first page": lambda: open_ours("Training"),
-                "from Home": lambda: open_ours("Home"),
+                "first page": lambda: ours("Training"),
+                "from Home": lambda: ours("Home"),
             }
             for start in starting.values():
                 start()  # all from the same warm caches
@@ -250,7 +250,7 @@ def measure(*, epochs: int, seconds: float, starts: int) -> dict[str, Any]:
             for _ in range(starts):
                 for name, start in starting.items():
                     runs[name].append(start())
-            resting = open_ours("Training", rest_s=seconds) if seconds else {}
+            resting = ours("Training", rest_s=seconds) if seconds else {}
     figures: dict[str, Any] = {"epochs": epochs}
     for kind in ("opened", "work"):
         medians = {
@@ -259,7 +259,7 @@ def measure(*, epochs: int, seconds: float, starts: int) -> dict[str, Any]:
         figures[f"{kind}, s"] = {name: round(value, 3) for name, value in medians.items()}
         for name in ("first page", "from Home"):
             turns = zip(runs[name], runs["bare"], strict=True)
-            ratio = statistics.median(ours[kind] / bare[kind] for ours, bare in turns)
+            ratio = statistics.median(one[kind] / bare[kind] for one, bare in turns)
             figures[f"{name}: {kind} ratio"] = round(ratio, 2)
     if resting:
         figures["at rest, % of a core"] = round(100 * resting["at rest"], 2)

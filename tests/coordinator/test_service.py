@@ -301,7 +301,7 @@ async def test_a_study_of_rounded_changes_ends_with_the_exact_average(
         assert site.fetched == ["whole", "change", "change"]
         final = load_file(site.folder / "model.safetensors")
         for name, exact in expected_model(folder, rounds).items():
-            assert np.abs(final[name] - exact).max() <= 1e-4
+            assert np.abs(final[name] - exact).max() <= 1e-4 / 8
     # Nothing that only a past round needed is left behind: models, plan, merged, fingerprints.
     store = StudyStore.open(CoordinatorHome(folder=folder).database)
     gone = [name for name in store.artefacts() if name.startswith(("master-1", "change-to"))]
@@ -350,7 +350,7 @@ async def test_every_fold_is_averaged_from_its_own_first_model(tmp_path, unused_
             model = load_file(site.folder / f"fold-{fold}.safetensors")
             for name, exact in expected_model(folder, 2, first).items():
                 assert np.abs(model[name] - exact).max() <= (
-                    0 if transfer is Transfer.FP32 else 1e-4
+                    0 if transfer is Transfer.FP32 else 1e-4 / 8
                 )
     assert not np.array_equal(
         load_file(artefact_file(folder, "initial"))["encoder.weight"],

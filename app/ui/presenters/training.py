@@ -353,9 +353,9 @@ def training_brief(view: TrainingView) -> str:
         return "Training rests by its schedule"
     if view.job is not None and view.job.running and view.round:
         left = f", {duration(view.seconds_left)} left" if view.seconds_left is not None else ""
-        place = str(place_in(view, view.round))
+        place = place_in(view, view.round)
         # “Training round 3 of 6”, but “Training: first pass, fold 3 of 3, round 1 of 1”.
-        return f"Training{':' if ',' in place else ''} {place}{left}"
+        return f"Training{':' if place.fold_words else ''} {place}{left}"
     if view.epochs:
         return f"{sentence_case(count(len(view.epochs), 'epoch'))} trained"
     return "Not training"
